@@ -1,0 +1,59 @@
+/**
+ * struct perf_event_attr as bytes; offsets and bits must match <linux/perf_event.h> (size VER5, 112
+ * bytes, known to every kernel since 4.1). Only what a tracer of tracepoints and probes asks for.
+ */
+
+export const PERF_TYPE_SOFTWARE = 1;
+export const PERF_TYPE_TRACEPOINT = 2;
+export const PERF_COUNT_SW_DUMMY = 9;
+
+export const PERF_SAMPLE_IP = 1 << 0;
+export const PERF_SAMPLE_TID = 1 << 1;
+export const PERF_SAMPLE_TIME = 1 << 2;
+export const PERF_SAMPLE_CALLCHAIN = 1 << 5;
+export const PERF_SAMPLE_RAW = 1 << 10;
+export const PERF_SAMPLE_IDENTIFIER = 1 << 16;
+
+/** Since Linux 6.0: read() gives the records that found no room as well. */
+export const PERF_FORMAT_LOST = 1 << 4;
+
+const ATTR_BYTES = 112;
+const FLAG_DISABLED = 1 << 0;
+const FLAG_COMM = 1 << 9;
+const FLAG_TASK = 1 << 13;
+const FLAG_WATERMARK = 1 << 14;
+const FLAG_SAMPLE_ID_ALL = 1 << 18;
+const FLAG_USE_CLOCKID = 1 << 25;
+
+/** What to open. Events begin disabled and wake the reader by bytes, not by count. */
+export interface EventAttr {
+  readonly type: number;
+  /** Tracepoint id for PERF_TYPE_TRACEPOINT. */
+  readonly config: number;
+  readonly sampleType: number;
+  readonly readFormat: number;
+  /** Bytes in the ring before poll() wakes. */
+  readonly watermarkBytes: number;
+  /** CLOCK_* to stamp with, or undefined for perf's own clock. */
+  readonly clockId: number | undefined;
+  /** COMM, FORK and EXIT records in the ring: who is who, without asking /proc. */
+  readonly taskNames: boolean;
+}
+
+export function encodeAttr(attr: EventAttr): Uint8Array {
+  const bytes = new Uint8Array(ATTR_BYTES);
+  const view = new DataView(bytes.buffer);
+  let flags = FLAG_DISABLED | FLAG_WATERMARK | FLAG_SAMPLE_ID_ALL;
+  if (attr.taskNames) flags |= FLAG_COMM | FLAG_TASK;
+  if (attr.clockId !== undefined) flags |= FLAG_USE_CLOCKID;
+  view.setUint32(0, attr.type, true);
+  view.setUint32(4, ATTR_BYTES, true);
+  view.setBigUint64(8, BigInt(attr.config), true);
+  view.setBigUint64(16, attr.type === PERF_TYPE_TRACEPOINT ? 1n : 0n, true);
+  view.setBigUint64(24, BigInt(attr.sampleType), true);
+  view.setBigUint64(32, BigInt(attr.readFormat), true);
+  view.setBigUint64(40, BigInt(flags), true);
+  view.setUint32(48, attr.watermarkBytes, true);
+  view.setInt32(92, attr.clockId ?? 0, true);
+  return bytes;
+}

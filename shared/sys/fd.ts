@@ -1,0 +1,100 @@
+/**
+ * Ownership of a file descriptor, and the calls on it that a trace channel needs.
+ * Reads and writes go to memory by address, so that a perf ring is written where it lies.
+ */
+import { O_CLOEXEC, SYS } from "./abi.ts";
+import { checked, EINTR, SysError } from "./errno.ts";
+import { type Address, addressOf, cString, syscall } from "./syscall.ts";
+
+/** One owner of one descriptor. close() is idempotent. */
+export class Fd {
+  #number: number;
+  /** What it is, for error messages: a path, "perf event". */
+  readonly what: string;
+
+  constructor(number: number, what: string) {
+    this.#number = number;
+    this.what = what;
+  }
+
+  /** The descriptor's number; throws when closed, so that a reused number is never hit. */
+  get number(): number {
+    if (this.#number < 0) throw new RangeError(`Cannot use ${this.what}: already closed`);
+    return this.#number;
+  }
+
+  get isClosed(): boolean {
+    return this.#number < 0;
+  }
+
+  close(): void {
+    if (this.#number < 0) return;
+    const number = this.#number;
+    this.#number = -1;
+    // Linux has released the descriptor whatever close returns: retrying could close another's.
+    syscall(SYS.close, number, 0, 0, 0, 0, 0);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Opens `path`; O_CLOEXEC is always added. Throws SysError. */
+export function openFile(path: string, flags: number, mode = 0o600): Fd {
+  const name = cString(path);
+  const result = syscall(SYS.open, addressOf(name), flags | O_CLOEXEC, mode, 0, 0, 0);
+  return new Fd(checked(result, `open "${path}"`), `"${path}"`);
+}
+
+/** Bytes read (0 at the end), or -errno: EAGAIN is an ordinary answer here. */
+export function readInto(fd: Fd, to: Address, bytes: number): number {
+  for (;;) {
+    const result = syscall(SYS.read, fd.number, to, bytes, 0, 0, 0);
+    if (result !== -EINTR) return result;
+  }
+}
+
+/** Bytes written, perhaps fewer than asked, or -errno. */
+export function writeFrom(fd: Fd, from: Address, bytes: number): number {
+  for (;;) {
+    const result = syscall(SYS.write, fd.number, from, bytes, 0, 0, 0);
+    if (result !== -EINTR) return result;
+  }
+}
+
+/** As writeFrom, gathering `count` struct iovec {u64 base, u64 bytes} at `iovecs`. */
+export function writeGathered(fd: Fd, iovecs: Address, count: number): number {
+  for (;;) {
+    const result = syscall(SYS.writev, fd.number, iovecs, count, 0, 0, 0);
+    if (result !== -EINTR) return result;
+  }
+}
+
+/** ioctl with an integer argument. Throws SysError naming `action`. */
+export function ioctl(fd: Fd, request: number, argument: number, action: string): number {
+  return checked(syscall(SYS.ioctl, fd.number, request, argument, 0, 0, 0), action);
+}
+
+/** File type bits (S_IFMT) of what `fd` refers to. */
+export function fileTypeOf(fd: Fd): number {
+  // struct stat on x86-64: 144 bytes, u32 st_mode at 24; must match <asm/stat.h>.
+  const stat = new Uint8Array(144);
+  checked(syscall(SYS.fstat, fd.number, addressOf(stat), 0, 0, 0, 0), `stat ${fd.what}`);
+  return new DataView(stat.buffer).getUint32(24, true) & 0o170000;
+}
+
+/** A counter to wake a thread that blocks in poll(): write 8 bytes to wake, read to reset. */
+export function openEventFd(): Fd {
+  const EFD_CLOEXEC_NONBLOCK = 0o2004000;
+  const result = syscall(SYS.eventfd2, 0, EFD_CLOEXEC_NONBLOCK, 0, 0, 0, 0);
+  return new Fd(checked(result, "create an eventfd"), "eventfd");
+}
+
+const ONE = BigUint64Array.of(1n);
+
+/** Wakes whoever polls `eventFdNumber`; callable from any thread. */
+export function wakeEventFd(eventFdNumber: number): void {
+  const result = syscall(SYS.write, eventFdNumber, addressOf(ONE), 8, 0, 0, 0);
+  if (result < 0 && result !== -11) throw new SysError("wake the sampler", -result);
+}

@@ -1,0 +1,173 @@
+/**
+ * Stream sockets by raw system calls, so that one poll() waits for perf rings and peers alike.
+ * All sockets are non-blocking and close-on-exec.
+ *
+ * struct sockaddr_in  {u16 family, be16 port, u8 address[4], u8 zero[8]}
+ * struct sockaddr_in6 {u16 family, be16 port, u32 flow, u8 address[16], u32 scope}
+ * struct sockaddr_un  {u16 family, char path[108]}      must match <linux/in.h>, in6.h, un.h
+ */
+import { isIPv4, isIPv6 } from "node:net";
+import {
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  IPPROTO_TCP,
+  SO_ERROR,
+  SO_PEERCRED,
+  SO_REUSEADDR,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  SYS,
+  TCP_NODELAY,
+} from "./abi.ts";
+import { checked, EAGAIN, EINPROGRESS, SysError } from "./errno.ts";
+import { Fd } from "./fd.ts";
+import { addressOf, syscall } from "./syscall.ts";
+
+/** sun_path holds 108 bytes with its NUL. */
+const UNIX_PATH_BYTES_MAX = 107;
+const LISTEN_BACKLOG = 16;
+
+/** Where a stream socket listens or connects. */
+export type SocketAddress =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+/** "127.0.0.1:9900", "[::1]:9900", "unix:/run/x.sock". */
+export function formatAddress(address: SocketAddress): string {
+  if (address.kind === "unix") return `unix:${address.path}`;
+  const host = isIPv6(address.host) ? `[${address.host}]` : address.host;
+  return `${host}:${address.port}`;
+}
+
+function ipv6Bytes(text: string): Uint8Array {
+  const bytes = new Uint8Array(16);
+  const view = new DataView(bytes.buffer);
+  const [head = "", tail] = text.split("::");
+  const headGroups = head === "" ? [] : head.split(":");
+  const tailGroups = tail === undefined || tail === "" ? [] : tail.split(":");
+  headGroups.forEach((group, i) => {
+    view.setUint16(i * 2, Number.parseInt(group, 16));
+  });
+  tailGroups.forEach((group, i) => {
+    view.setUint16(16 - (tailGroups.length - i) * 2, Number.parseInt(group, 16));
+  });
+  return bytes;
+}
+
+/** The bytes of struct sockaddr for `address`. */
+export function encodeSocketAddress(address: SocketAddress): Uint8Array {
+  if (address.kind === "unix") {
+    const path = new TextEncoder().encode(address.path);
+    if (path.length > UNIX_PATH_BYTES_MAX) {
+      throw new RangeError(
+        `Cannot use unix socket "${address.path}": ${path.length} bytes, wants at most ` +
+          `${UNIX_PATH_BYTES_MAX}`,
+      );
+    }
+    const bytes = new Uint8Array(2 + path.length + 1);
+    new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
+    bytes.set(path, 2);
+    return bytes;
+  }
+  const v4 = isIPv4(address.host);
+  if (!v4 && !isIPv6(address.host)) {
+    throw new RangeError(`Cannot use host "${address.host}": wants an IPv4 or IPv6 address`);
+  }
+  const bytes = new Uint8Array(v4 ? 16 : 28);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, v4 ? AF_INET : AF_INET6, true);
+  view.setUint16(2, address.port);
+  if (v4) bytes.set(address.host.split(".").map(Number), 4);
+  else bytes.set(ipv6Bytes(address.host), 8);
+  return bytes;
+}
+
+function createSocket(address: SocketAddress): Fd {
+  const family = address.kind === "unix" ? AF_UNIX : isIPv4(address.host) ? AF_INET : AF_INET6;
+  const type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  const name = formatAddress(address);
+  return new Fd(checked(syscall(SYS.socket, family, type, 0, 0, 0, 0), "create a socket"), name);
+}
+
+function setOption(fd: Fd, level: number, option: number, value: number): void {
+  const bytes = Int32Array.of(value);
+  const result = syscall(SYS.setsockopt, fd.number, level, option, addressOf(bytes), 4, 0);
+  checked(result, `set option ${option} of ${fd.what}`);
+}
+
+function getOption(fd: Fd, option: number, words: number): Int32Array {
+  const value = new Int32Array(words);
+  const length = Int32Array.of(words * 4);
+  const [valueAt, lengthAt] = [addressOf(value), addressOf(length)];
+  const result = syscall(SYS.getsockopt, fd.number, SOL_SOCKET, option, valueAt, lengthAt, 0);
+  checked(result, `get option ${option} of ${fd.what}`);
+  return value;
+}
+
+/** Opens a listening socket. Throws SysError (EADDRINUSE, ...). Port 0 lets the kernel choose. */
+export function listenOn(address: SocketAddress): Fd {
+  const encoded = encodeSocketAddress(address);
+  const fd = createSocket(address);
+  const action = `listen on ${fd.what}`;
+  try {
+    if (address.kind === "tcp") setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    const at = addressOf(encoded);
+    checked(syscall(SYS.bind, fd.number, at, encoded.length, 0, 0, 0), action);
+    checked(syscall(SYS.listen, fd.number, LISTEN_BACKLOG, 0, 0, 0, 0), action);
+    return fd;
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
+}
+
+/** The port that a listening tcp socket has. */
+export function boundPort(fd: Fd): number {
+  const name = new Uint8Array(28);
+  const length = Int32Array.of(name.length);
+  const result = syscall(SYS.getsockname, fd.number, addressOf(name), addressOf(length), 0, 0, 0);
+  checked(result, `read the port of ${fd.what}`);
+  return new DataView(name.buffer).getUint16(2);
+}
+
+/** The next waiting client, or undefined when there is none. */
+export function acceptFrom(listener: Fd): Fd | undefined {
+  const flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+  const result = syscall(SYS.accept4, listener.number, 0, 0, flags, 0, 0);
+  const ECONNABORTED = 103;
+  if (result === -EAGAIN || result === -ECONNABORTED) return undefined;
+  return new Fd(checked(result, `accept on ${listener.what}`), `client of ${listener.what}`);
+}
+
+/**
+ * Starts to connect. A tcp socket may still be connecting: wait for POLLOUT, then finishConnect().
+ * Throws SysError (ECONNREFUSED, ENOENT, EAGAIN when a unix listener's queue is full).
+ */
+export function connectTo(address: SocketAddress): Fd {
+  const encoded = encodeSocketAddress(address);
+  const fd = createSocket(address);
+  const at = addressOf(encoded);
+  const result = syscall(SYS.connect, fd.number, at, encoded.length, 0, 0, 0);
+  if (result === 0 || result === -EINPROGRESS) return fd;
+  fd.close();
+  throw new SysError(`connect to ${fd.what}`, -result);
+}
+
+/** Throws the SysError with which an asynchronous connect ended, if it failed. */
+export function finishConnect(fd: Fd): void {
+  const errno = getOption(fd, SO_ERROR, 1)[0]!;
+  if (errno !== 0) throw new SysError(`connect to ${fd.what}`, errno);
+}
+
+/** Sends small frames at once: a ping must not wait for an acknowledgement. */
+export function setNoDelay(fd: Fd): void {
+  setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+/** Process id of a unix socket's peer. */
+export function peerPid(fd: Fd): number {
+  return getOption(fd, SO_PEERCRED, 3)[0]!;
+}
