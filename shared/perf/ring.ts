@@ -60,9 +60,8 @@ export class Ring {
 
   /**
    * Gives the bytes before `position` back to the kernel, which may overwrite them at once: whoever
-   * read them has finished (write(2) has copied them). Two words are stored; the kernel reads the
-   * tail as one, but only the low word can change between two wraps of 4 GiB, and a high word that
-   * lags by one store makes the ring look full for that moment, never empty: high is stored first.
+   * read them has finished (write(2) has copied them). Two stores for one 64-bit word are enough, as
+   * the kernel computes the free space modulo the ring's size, in which the high word has no part.
    */
   setTail(position: number): void {
     if (position < this.#tail || position > this.#head) {

@@ -1,0 +1,97 @@
+/**
+ * What this machine says of itself: CPUs and their APIC ids, kernel, boot, clocksource. Parsers are
+ * pure; readers of /proc and /sys are thin.
+ */
+import { readFileSync } from "node:fs";
+
+/** Linux is built for at most this many CPUs (NR_CPUS on x86-64). */
+export const CPU_NUMBER_MAX = 8191;
+
+/** "0-3,8" as numbers, ascending. Throws RangeError naming the text. */
+export function parseCpuList(text: string): number[] {
+  const cpus = new Set<number>();
+  for (const part of text.trim().split(",")) {
+    const match = /^\s*(\d+)(?:-(\d+))?\s*$/.exec(part);
+    const [first, last] = [Number(match?.[1]), Number(match?.[2] ?? match?.[1])];
+    if (match === null || last < first || last > CPU_NUMBER_MAX) {
+      throw new RangeError(`Cannot parse CPU list "${text}": wants numbers and ranges, as 0-3,8`);
+    }
+    for (let cpu = first; cpu <= last; cpu++) cpus.add(cpu);
+  }
+  return [...cpus].sort((a, b) => a - b);
+}
+
+/** "0-3,8" of ascending numbers. */
+export function formatCpuList(cpus: readonly number[]): string {
+  const parts: string[] = [];
+  for (let i = 0; i < cpus.length; ) {
+    let j = i;
+    while (cpus[j + 1] === cpus[j]! + 1) j++;
+    parts.push(i === j ? `${cpus[i]}` : `${cpus[i]}-${cpus[j]}`);
+    i = j + 1;
+  }
+  return parts.join(",");
+}
+
+export function onlineCpus(): number[] {
+  return parseCpuList(readFileSync("/sys/devices/system/cpu/online", "utf8"));
+}
+
+/** The online CPUs of `wanted`, or all of them. Throws RangeError when one is not online. */
+export function selectCpus(wanted: string | undefined): number[] {
+  const online = onlineCpus();
+  if (wanted === undefined) return online;
+  const cpus = parseCpuList(wanted);
+  const missing = cpus.filter((cpu) => !online.includes(cpu));
+  if (missing.length > 0) {
+    throw new RangeError(
+      `Cannot sample CPU ${formatCpuList(missing)}: not online, wants some of ` +
+        formatCpuList(online),
+    );
+  }
+  return cpus;
+}
+
+/** CPU number to APIC id, out of the text of /proc/cpuinfo; empty where the machine has none. */
+export function parseApicIds(cpuinfo: string): Map<number, number> {
+  const ids = new Map<number, number>();
+  let cpu = -1;
+  for (const line of cpuinfo.split("\n")) {
+    const match = /^(processor|apicid)\s*:\s*(\d+)$/.exec(line);
+    if (match === null) continue;
+    if (match[1] === "processor") cpu = Number(match[2]);
+    else if (cpu >= 0) ids.set(cpu, Number(match[2]));
+  }
+  return ids;
+}
+
+/** The first line of a file of /proc or /sys, or "" where this kernel does not have it. */
+export function readLineOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8").split("\n")[0]!.trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    throw error;
+  }
+}
+
+/** One machine's description, for Hello. */
+export interface MachineInfo {
+  readonly bootId: string;
+  readonly hostname: string;
+  readonly kernelRelease: string;
+  readonly architecture: string;
+  readonly clocksource: string;
+  readonly apicIds: ReadonlyMap<number, number>;
+}
+
+export function readMachineInfo(): MachineInfo {
+  return {
+    bootId: readLineOf("/proc/sys/kernel/random/boot_id"),
+    hostname: readLineOf("/proc/sys/kernel/hostname"),
+    kernelRelease: readLineOf("/proc/sys/kernel/osrelease"),
+    architecture: readLineOf("/proc/sys/kernel/arch") || "x86_64",
+    clocksource: readLineOf("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+    apicIds: parseApicIds(readFileSync("/proc/cpuinfo", "utf8")),
+  };
+}

@@ -1,0 +1,244 @@
+/**
+ * The event specification of `-e`, as perf-prof writes it:
+ *
+ *   sys:name[/filter[/attr[/attr ...]]][,sys:name...]
+ *   irq:irq_handler_entry/name~"virtio0-input*"/push="/dev/virtio-ports/org.qemu.perf0"/
+ *   uprobe:virtio_notify@"/usr/bin/qemu-system-x86_64" vdev=%di:u64/common_pid==7/key=vdev/
+ *
+ * Quotes and parentheses protect `/` and `,`. A value that is a path (push=/run/x, pull=unix:/run/x)
+ * keeps its slashes up to the next `/attr` or the closing slash, quoted or not.
+ */
+
+/** Longest accepted `-e` argument: kernel filters alone may fill a page. */
+export const SPEC_BYTES_MAX = 1024 * 1024;
+/** Most events in one `-e`. */
+export const SPEC_EVENTS_MAX = 4096;
+
+/** The text of an event cannot be parsed; `position` is where, for a caret. */
+export class EventSyntaxError extends SyntaxError {
+  override readonly name = "EventSyntaxError";
+  readonly text: string;
+  readonly position: number;
+
+  constructor(detail: string, text: string, position: number) {
+    super(`Cannot parse event: ${detail}`);
+    this.text = text;
+    this.position = position;
+  }
+}
+
+export type ProbeKind = "kprobe" | "kretprobe" | "uprobe" | "uretprobe";
+
+/** A dynamic probe, to be created before its event can be opened. */
+export interface ProbeSpec {
+  readonly kind: ProbeKind;
+  /** Function, with an optional +offset: "do_sys_open+4". */
+  readonly target: string;
+  /** The executable or library of a uprobe. */
+  readonly file: string | undefined;
+  /** Fetch arguments as tracefs takes them: `vdev=%di:u64 size=%si`. */
+  readonly fetchArguments: string;
+}
+
+/** One event as the user asked for it. */
+export interface EventSpec {
+  /** As written, for messages. */
+  readonly text: string;
+  readonly system: string;
+  /** May hold wildcards. */
+  readonly name: string;
+  readonly probe: ProbeSpec | undefined;
+  /** Empty when there is none. */
+  readonly filter: string;
+  readonly attributes: EventAttributes;
+}
+
+export interface EventAttributes {
+  readonly push?: string;
+  readonly pull?: string;
+  readonly key?: string;
+  readonly alias?: string;
+  readonly cpus?: string;
+  readonly role?: string;
+  readonly printkey?: string;
+  readonly maxStack?: number;
+  readonly stack?: true;
+  readonly untraced?: true;
+  readonly trigger?: true;
+}
+
+const TEXT_ATTRIBUTES = ["push", "pull", "key", "alias", "cpus", "role", "printkey"] as const;
+const FLAG_ATTRIBUTES = ["stack", "untraced", "trigger"] as const;
+const ATTRIBUTE_NAMES = [...TEXT_ATTRIBUTES, ...FLAG_ATTRIBUTES, "max-stack"];
+const MAX_STACK_MAX = 127;
+const PROBE = /^(kprobe|kretprobe|uprobe|uretprobe):/;
+const NEXT_ATTRIBUTE = new RegExp(
+  `^/(?:${TEXT_ATTRIBUTES.join("|")}|max-stack)=|^/(?:${FLAG_ATTRIBUTES.join("|")})(?:/|,|$)`,
+);
+
+/** Parses one `-e` argument. Throws EventSyntaxError. */
+export function parseEventSpecs(text: string): EventSpec[] {
+  if (text.length > SPEC_BYTES_MAX) {
+    throw new EventSyntaxError(`${text.length} characters, wants at most ${SPEC_BYTES_MAX}`, "", 0);
+  }
+  const specs: EventSpec[] = [];
+  let at = 0;
+  for (;;) {
+    if (specs.length === SPEC_EVENTS_MAX) {
+      throw new EventSyntaxError(`over ${SPEC_EVENTS_MAX} events in one -e`, text, at);
+    }
+    const parser = new SpecParser(text, at);
+    specs.push(parser.parse());
+    at = parser.at;
+    if (at === text.length) return specs;
+    at++;
+  }
+}
+
+class SpecParser {
+  readonly #text: string;
+  readonly #start: number;
+  at: number;
+
+  constructor(text: string, at: number) {
+    this.#text = text;
+    this.#start = at;
+    this.at = at;
+  }
+
+  parse(): EventSpec {
+    const isProbe = PROBE.test(this.#text.slice(this.at));
+    const head = this.#scan("/,");
+    const { system, name, probe } = isProbe
+      ? this.#parseProbe(head)
+      : { ...this.#parseName(head), probe: undefined };
+    let filter = "";
+    const attributes: Record<string, string | number | true> = {};
+    if (this.#text[this.at] === "/") {
+      this.at++;
+      filter = this.#scan("/").trim();
+      this.#expectSlash("filter");
+      while (this.at < this.#text.length && this.#text[this.at] !== ",") {
+        this.#parseAttribute(attributes);
+      }
+    }
+    const text = this.#text.slice(this.#start, this.at);
+    return { text, system, name, probe, filter, attributes: attributes as EventAttributes };
+  }
+
+  /** Moves to the first of `stops` outside quotes and parentheses; gives the text before it. */
+  #scan(stops: string): string {
+    const from = this.at;
+    const open: number[] = [];
+    for (; this.at < this.#text.length; this.at++) {
+      const char = this.#text[this.at]!;
+      if (char === '"' || char === "'") this.#skipQuoted(char);
+      else if (char === "(") open.push(this.at);
+      else if (char === ")") {
+        if (open.pop() === undefined) this.#fail('")" without "("', this.at);
+      } else if (open.length === 0 && stops.includes(char)) break;
+    }
+    if (open.length > 0) this.#fail('"(" is never closed', open[open.length - 1]!);
+    return this.#text.slice(from, this.at);
+  }
+
+  #skipQuoted(quote: string): void {
+    const from = this.at;
+    for (this.at++; this.at < this.#text.length; this.at++) {
+      if (this.#text[this.at] === "\\") this.at++;
+      else if (this.#text[this.at] === quote) return;
+    }
+    this.#fail(`${quote} is never closed`, from);
+  }
+
+  #expectSlash(after: string): void {
+    if (this.#text[this.at] !== "/") this.#fail(`"/" is missing after the ${after}`, this.at);
+    this.at++;
+  }
+
+  #parseName(head: string): { system: string; name: string } {
+    const match = /^\s*([A-Za-z0-9_*?[\]-]+):([A-Za-z0-9_*?[\]:.-]+)\s*$/.exec(head);
+    if (match === null) this.#fail(`"${head}" is no event, wants SYSTEM:NAME`, this.#start);
+    return { system: match[1]!, name: match[2]! };
+  }
+
+  #parseProbe(head: string): { system: string; name: string; probe: ProbeSpec } {
+    const match =
+      /^(\w+):([\w.$]+(?:\+(?:0x)?[0-9a-fA-F]+)?)(?:@(?:"([^"]+)"|([^\s"]+)))?(?:\s+(.*))?$/.exec(
+        head.trim(),
+      );
+    const kind = head.slice(0, head.indexOf(":")) as ProbeKind;
+    const isUser = kind.startsWith("u");
+    const wanted = isUser ? `${kind}:FUNC@"FILE" [ARG=%REG:TYPE ...]` : `${kind}:FUNC [ARG ...]`;
+    if (match === null) this.#fail(`"${head}" is no probe, wants ${wanted}`, this.#start);
+    const file = match[3] ?? match[4];
+    if (isUser !== (file !== undefined)) {
+      this.#fail(
+        `"${head}" ${isUser ? "names no file" : "names a file"}, wants ${wanted}`,
+        this.at,
+      );
+    }
+    const fetchArguments = (match[5] ?? "").trim().replace(/\s+/g, " ");
+    const probe = { kind, target: match[2]!, file, fetchArguments };
+    return { system: kind, name: match[2]!, probe };
+  }
+
+  #parseAttribute(into: Record<string, string | number | true>): void {
+    const from = this.at;
+    const match = /^([A-Za-z_-]+)(=?)/.exec(this.#text.slice(this.at));
+    const name = match?.[1] ?? "";
+    if (!ATTRIBUTE_NAMES.includes(name)) {
+      const shown = name === "" ? this.#text.slice(from, from + 20) : name;
+      this.#fail(`unknown attribute "${shown}", knows ${ATTRIBUTE_NAMES.join(" ")}`, from);
+    }
+    const isFlag = FLAG_ATTRIBUTES.includes(name as (typeof FLAG_ATTRIBUTES)[number]);
+    if (isFlag === (match?.[2] === "=")) {
+      this.#fail(`attribute "${name}" ${isFlag ? "takes no value" : "wants a value"}`, from);
+    }
+    this.at += match![0].length;
+    if (isFlag) into[name] = true;
+    else if (name === "max-stack") into["maxStack"] = this.#parseMaxStack();
+    else into[name] = this.#parseValue(name);
+    if (this.#text[this.at] === "/") this.at++;
+    else if (this.at < this.#text.length && this.#text[this.at] !== ",") {
+      this.#fail(`"/" is missing after attribute "${name}"`, this.at);
+    }
+  }
+
+  #parseMaxStack(): number {
+    const from = this.at;
+    const value = Number(this.#scan("/,"));
+    if (!Number.isInteger(value) || value < 1 || value > MAX_STACK_MAX) {
+      this.#fail(`max-stack wants 1 to ${MAX_STACK_MAX}`, from);
+    }
+    return value;
+  }
+
+  #parseValue(name: string): string {
+    const from = this.at;
+    const rest = this.#text.slice(from);
+    const isPath = (name === "push" || name === "pull") && /^(unix:|file:)?\.{0,2}\//.test(rest);
+    const value = (isPath ? this.#scanPath() : this.#scan("/,")).trim();
+    const quoted = /^"((?:[^"\\]|\\.)*)"$/.exec(value);
+    const plain = quoted === null ? value : quoted[1]!.replace(/\\(.)/g, "$1");
+    if (plain === "") this.#fail(`attribute "${name}" wants a value`, from);
+    return plain;
+  }
+
+  /** An unquoted path: its slashes belong to it, but for the closing one and before an attribute. */
+  #scanPath(): string {
+    const from = this.at;
+    for (; this.at < this.#text.length; this.at++) {
+      const char = this.#text[this.at];
+      if (char === ",") break;
+      if (char !== "/" || this.at === from) continue;
+      const rest = this.#text.slice(this.at);
+      if (rest === "/" || rest.startsWith("/,") || NEXT_ATTRIBUTE.test(rest)) break;
+    }
+    return this.#text.slice(from, this.at);
+  }
+
+  #fail(detail: string, position: number): never {
+    throw new EventSyntaxError(detail, this.#text, position);
+  }
+}
