@@ -1,0 +1,380 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import {
+  CHUNK_BYTES,
+  type Chunk,
+  ChunkPool,
+  CONTEXT_TASKS,
+} from "../../../agent-host/analyze/chunk.ts";
+import {
+  type AffineTime,
+  RingDecoder,
+  type TaskListener,
+} from "../../../agent-host/analyze/decode.ts";
+import { EventLookup } from "../../../agent-host/analyze/event_lookup.ts";
+import { type SampleLayout, sampleLayout } from "../../../agent-host/analyze/sample_layout.ts";
+import {
+  ascii,
+  common,
+  lostRecord,
+  plainSample,
+  raw,
+  record,
+  u16,
+  u32,
+  u64,
+} from "./record_bytes.ts";
+
+const TIME = 1 << 2;
+const RAW = 1 << 10;
+const TID = 1 << 1;
+const CALLCHAIN = 1 << 5;
+const CPU = 1 << 7;
+const IDENTIFIER = 1 << 16;
+const PLAIN = sampleLayout(TIME | RAW, false);
+const SAME_TIME: AffineTime = { baseLo: 0, baseHi: 0, originCycles: 0, slope: 1 };
+
+function lookupOf(...types: number[]): EventLookup {
+  const lookup = new EventLookup();
+  types.forEach((type, index) => {
+    lookup.addType(type, index);
+  });
+  return lookup;
+}
+
+function fill(chunk: Chunk, bytes: readonly number[]): number {
+  chunk.bytes.set(bytes, chunk.usedBytes);
+  chunk.usedBytes += bytes.length;
+  return chunk.usedBytes;
+}
+
+function decode(
+  bytes: readonly number[],
+  layout: SampleLayout = PLAIN,
+  lookup: EventLookup = lookupOf(281, 280),
+  tasks?: TaskListener,
+): { chunk: Chunk; decoder: RingDecoder; walked: number } {
+  const chunk = new ChunkPool(1).acquire(0, 3, 0)!;
+  const decoder = new RingDecoder(lookup, layout, tasks);
+  const walked = decoder.decodeSpan(chunk, 0, fill(chunk, bytes), SAME_TIME);
+  return { chunk, decoder, walked };
+}
+
+describe("RingDecoder.decodeSpan() on TIME|RAW", () => {
+  test("decodes a sample into the columns", () => {
+    const data = [...common(281, 9694), ...u64(43), ...u64(0xe)];
+    const { chunk, walked } = decode(plainSample(0x38f115e2ac0, data));
+    expect(walked).toBe(48);
+    expect(chunk.count).toBe(1);
+    expect(chunk.timeCycles[0]).toBe(0x38f115e2ac0);
+    expect(chunk.event[0]).toBe(0);
+    expect(chunk.rawOffset[0]! - chunk.bytesOffset).toBe(20);
+    expect(chunk.rawOffset[0]! % 8).toBe(4);
+    expect(chunk.rawBytes[0]).toBe(28);
+    expect(chunk.memory[chunk.rawOffset[0]! + 8]).toBe(43);
+  });
+
+  test("converts time by the affine map from a base of two words", () => {
+    const map = { baseLo: 0xfffffff0, baseHi: 1, originCycles: 1000, slope: 2.5 };
+    const chunk = new ChunkPool(1).acquire(0, 0, 0)!;
+    const decoder = new RingDecoder(lookupOf(1), PLAIN);
+    const time = 2 * 2 ** 32 + 0x10;
+    decoder.decodeSpan(chunk, 0, fill(chunk, plainSample(time, common(1, 5))), map);
+    expect(chunk.timeCycles[0]).toBe(1000 + 2.5 * 0x20);
+  });
+
+  test("appends the records of a second span to the columns of the first", () => {
+    const chunk = new ChunkPool(1).acquire(0, 0, 0)!;
+    const decoder = new RingDecoder(lookupOf(1), PLAIN);
+    const first = fill(chunk, plainSample(10, common(1, 5)));
+    decoder.decodeSpan(chunk, 0, first, SAME_TIME);
+    const second = fill(chunk, plainSample(20, common(1, 5)));
+    decoder.decodeSpan(chunk, first, second, SAME_TIME);
+    expect([...chunk.timeCycles.subarray(0, chunk.count)]).toEqual([10, 20]);
+  });
+
+  test("counts and skips samples of unknown events", () => {
+    const { chunk, decoder } = decode([
+      ...plainSample(1, common(999, 1)),
+      ...plainSample(2, common(280, 1)),
+    ]);
+    expect(chunk.count).toBe(1);
+    expect(chunk.event[0]).toBe(1);
+    expect(decoder.counters).toMatchObject({ samples: 2, unknownEvents: 1 });
+  });
+
+  test("keeps the time of a record that is older than the one before, and counts it", () => {
+    const { chunk, decoder } = decode([
+      ...plainSample(20, common(280, 1)),
+      ...plainSample(15, common(280, 1)),
+      ...plainSample(30, common(280, 1)),
+    ]);
+    expect([...chunk.timeCycles.subarray(0, 3)]).toEqual([20, 15, 30]);
+    expect(decoder.counters.backwards).toBe(1);
+    expect(decoder.lastCycles).toBe(30);
+  });
+
+  test.each([
+    ["raw size beyond the record", [...u64(1), ...u32(16), ...common(280, 1), ...u32(0)]],
+    ["raw size 0xffffffff", [...u64(1), ...u32(0xffffffff), ...common(280, 1), ...u32(0)]],
+    ["raw data without common_pid", [...u64(1), ...u32(4), ...u32(280), ...u64(0)]],
+    ["no raw data", u64(1)],
+    ["no body", []],
+  ])("counts and skips a sample: %s", (_, body) => {
+    const { chunk, decoder, walked } = decode([
+      ...record(9, body),
+      ...plainSample(2, common(280, 1)),
+    ]);
+    expect(walked).toBe(8 + body.length + 32);
+    expect(chunk.count).toBe(1);
+    expect(decoder.counters).toMatchObject({ samples: 2, malformedSamples: 1, malformedSpans: 0 });
+  });
+
+  test.each([
+    ["0", 0],
+    ["4", 4],
+    ["not a multiple of 8", 41],
+    ["one record more than the span holds", 48],
+    ["65528", 65528],
+  ])("ends the span at a record whose size is %s", (_, size) => {
+    const good = plainSample(1, common(280, 1));
+    const bad = [...u32(9), ...u16(0), ...u16(size), ...new Array(32).fill(0x11)];
+    const { chunk, decoder, walked } = decode([...good, ...bad]);
+    expect(walked).toBe(good.length);
+    expect(chunk.count).toBe(1);
+    expect(decoder.counters).toMatchObject({ malformedSpans: 1, malformedBytes: 40 });
+  });
+
+  test("throws on a range that is not aligned, not in the chunk or decoded twice too often", () => {
+    const chunk = new ChunkPool(1).acquire(0, 0, 0)!;
+    const decoder = new RingDecoder(lookupOf(1), PLAIN);
+    for (const [from, to] of [
+      [4, 16],
+      [0, 12],
+      [-8, 8],
+      [16, 8],
+      [0, CHUNK_BYTES + 8],
+    ] as const) {
+      expect(() => decoder.decodeSpan(chunk, from, to, SAME_TIME)).toThrow(RangeError);
+    }
+    chunk.count = 8000;
+    expect(() => decoder.decodeSpan(chunk, 0, CHUNK_BYTES, SAME_TIME)).toThrow(
+      "wanted each byte once",
+    );
+  });
+});
+
+describe("RingDecoder.decodeSpan() on other records", () => {
+  test("marks loss before the record that follows it", () => {
+    const { chunk, decoder } = decode([
+      ...plainSample(10, common(280, 1)),
+      ...lostRecord(5),
+      ...plainSample(20, common(280, 1)),
+    ]);
+    expect(decoder.counters.lostEvents).toBe(5);
+    expect(chunk.lostCount).toBe(1);
+    expect([chunk.lostIndex[0], chunk.lostEvents[0], chunk.lostSinceCycles[0]]).toEqual([1, 5, 10]);
+  });
+
+  test("carries loss at the end of a span over to the next one", () => {
+    const pool = new ChunkPool(2);
+    const first = pool.acquire(0, 0, 0)!;
+    const second = pool.acquire(0, 0, 0)!;
+    const decoder = new RingDecoder(lookupOf(280), PLAIN);
+    const bytes = [...plainSample(10, common(280, 1)), ...lostRecord(5), ...lostRecord(2)];
+    decoder.decodeSpan(first, 0, fill(first, bytes), SAME_TIME);
+    expect(first.lostCount).toBe(0);
+    decoder.decodeSpan(second, 0, fill(second, plainSample(20, common(280, 1))), SAME_TIME);
+    expect(second.lostCount).toBe(1);
+    expect([second.lostIndex[0], second.lostEvents[0], second.lostSinceCycles[0]]).toEqual([
+      0, 7, 10,
+    ]);
+    expect(decoder.counters.lostEvents).toBe(7);
+  });
+
+  test("reads PERF_RECORD_LOST with sample id fields behind it, and LOST_SAMPLES", () => {
+    const layout = sampleLayout(TIME | RAW, true);
+    const bytes = [...lostRecord(3, u64(99)), ...record(13, [...u64(4), ...u64(99)])];
+    expect(decode(bytes, layout).decoder.counters.lostEvents).toBe(7);
+  });
+
+  test("tells the listener of comm, fork and exit", () => {
+    const seen: string[] = [];
+    const listener: TaskListener = {
+      comm: (machine, pid, tid, memory, from, to) =>
+        seen.push(
+          `comm ${machine} ${pid} ${tid} ${new TextDecoder().decode(memory.slice(from, to))}`,
+        ),
+      fork: (machine, pid, tid, ppid, ptid) =>
+        seen.push(`fork ${machine} ${pid} ${tid} ${ppid} ${ptid}`),
+      exit: (machine, pid, tid) => seen.push(`exit ${machine} ${pid} ${tid}`),
+    };
+    const bytes = [
+      ...record(3, [...u32(12), ...u32(13), ...ascii("kworker/0:1"), 0]),
+      ...record(7, [...u32(20), ...u32(12), ...u32(21), ...u32(13), ...u64(1)]),
+      ...record(4, [...u32(20), ...u32(12), ...u32(21), ...u32(13), ...u64(1)]),
+      ...record(3, [...u32(1), ...u32(1), ...ascii("x".repeat(40))]),
+    ];
+    const { decoder } = decode(bytes, PLAIN, lookupOf(280), listener);
+    expect(seen).toEqual([
+      "comm 0 12 13 kworker/0:1",
+      "fork 0 20 21 12 13",
+      "exit 0 20 21",
+      `comm 0 1 1 ${"x".repeat(16)}`,
+    ]);
+    expect(decoder.counters.taskRecords).toBe(4);
+  });
+
+  test("counts throttling, unknown types and records too short for their type", () => {
+    const { decoder } = decode([
+      ...record(5, [...u64(1), ...u64(2), ...u64(3)]),
+      ...record(6, [...u64(1), ...u64(2), ...u64(3)]),
+      ...record(77, u64(1)),
+      ...record(2, u64(1)),
+      ...record(3, u64(1)),
+    ]);
+    expect(decoder.counters).toMatchObject({ throttled: 1, skippedRecords: 3, lostEvents: 0 });
+  });
+});
+
+describe("RingDecoder.decodeSpan() on other layouts", () => {
+  test("finds identifier, task, time, call chain and raw data in the kernel's order", () => {
+    const layout = sampleLayout(IDENTIFIER | TID | TIME | CPU | CALLCHAIN | RAW, false);
+    const lookup = new EventLookup();
+    lookup.addIdentifier(77, 0, 4);
+    const body = [
+      ...u64(77),
+      ...u32(100),
+      ...u32(101),
+      ...u64(5000),
+      ...u64(3),
+      ...u64(2),
+      ...u64(0x1000),
+      ...u64(0x2000),
+      ...raw([...common(280, 101), ...u64(9)]),
+    ];
+    const { chunk } = decode(record(9, body), layout, lookup);
+    expect(chunk.count).toBe(1);
+    expect(chunk.event[0]).toBe(4);
+    expect(chunk.timeCycles[0]).toBe(5000);
+    expect([...chunk.tasks.subarray(0, 2)]).toEqual([100, 101]);
+    expect(chunk.context[CONTEXT_TASKS]).toBe(chunk.tasksColumnOffset);
+    expect(chunk.hasChains).toBe(true);
+    expect(chunk.chainOffset[0]! - chunk.bytesOffset).toBe(40);
+    expect(chunk.rawOffset[0]! - chunk.bytesOffset).toBe(68);
+    expect(chunk.memory[chunk.rawOffset[0]! + 8]).toBe(9);
+  });
+
+  test.each([
+    ["a call chain longer than the record", [...u64(1), ...u64(1000), ...raw(common(280, 1))]],
+    ["a call chain of 2^32 entries", [...u64(1), ...u32(0), ...u32(1), ...raw(common(280, 1))]],
+    ["a call chain that leaves no raw data", [...u64(1), ...u64(1), ...u64(0)]],
+    ["no call chain", u64(1)],
+  ])("counts and skips a sample with %s", (_, body) => {
+    const { chunk, decoder } = decode(record(9, body), sampleLayout(TIME | CALLCHAIN | RAW, false));
+    expect(chunk.count).toBe(0);
+    expect(decoder.counters.malformedSamples).toBe(1);
+  });
+});
+
+describe("sampleLayout()", () => {
+  test.each([0, TIME, RAW, TIME | RAW | (1 << 4), TIME | RAW | (1 << 11), -1, 2 ** 40, 1.5])(
+    "throws on sample_type %p",
+    (sampleType) => {
+      expect(() => sampleLayout(sampleType, true)).toThrow(RangeError);
+    },
+  );
+
+  test("places the sample id fields behind other records", () => {
+    const layout = sampleLayout(IDENTIFIER | TID | TIME | RAW, true);
+    expect([layout.trailerBytes, layout.trailerTimeBack]).toEqual([24, 16]);
+  });
+});
+
+describe("EventLookup", () => {
+  test("refuses a second event of the same type or identifier, and indexes out of range", () => {
+    const lookup = lookupOf(5);
+    lookup.addType(5, 0);
+    expect(() => lookup.addType(5, 1)).toThrow(RangeError);
+    expect(() => lookup.addType(65536, 1)).toThrow(RangeError);
+    expect(() => lookup.addType(6, 0xffff)).toThrow(RangeError);
+    lookup.addIdentifier(1, 1, 3);
+    expect(() => lookup.addIdentifier(1, 1, 4)).toThrow(RangeError);
+    expect(() => lookup.addIdentifier(1, 0x200000, 4)).toThrow(RangeError);
+    expect(lookup.identifier(1, 1)).toBe(3);
+    lookup.remove(3);
+    expect(lookup.identifier(1, 1)).toBe(0xffff);
+  });
+});
+
+const recordArbitrary = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc
+      .tuple(fc.nat(1000), fc.nat(3), fc.nat(9))
+      .map(([time, type, words]) =>
+        plainSample(time, [...common(type, 1), ...new Array(words * 4).fill(7)]),
+      ),
+  },
+  fc
+    .tuple(fc.nat(20), fc.uint8Array({ maxLength: 64 }))
+    .map(([type, body]) => record(type, [...body])),
+  fc
+    .tuple(fc.nat(20), fc.nat(0xffff), fc.uint8Array({ maxLength: 64 }))
+    .map(([type, size, body]) => {
+      const bytes = record(type, [...body]);
+      bytes[6] = size & 0xff;
+      bytes[7] = size >> 8;
+      return bytes;
+    }),
+  fc
+    .uint8Array({ minLength: 8, maxLength: 64 })
+    .map((bytes) => [...bytes.slice(0, bytes.length & ~7)]),
+);
+
+test("decodeSpan() of any bytes stays within the span and accounts for every sample", () => {
+  const pool = new ChunkPool(1);
+  const layouts = [
+    PLAIN,
+    sampleLayout(TIME | RAW, true),
+    sampleLayout(IDENTIFIER | TID | TIME | CALLCHAIN | RAW, true),
+    sampleLayout(TIME | CALLCHAIN | RAW, false),
+  ];
+  const lookup = lookupOf(0, 1, 2);
+  lookup.addIdentifier(0x07070707, 0x070707, 1);
+  const listener: TaskListener = {
+    comm: (_machine, _pid, _tid, _memory, from, to) => expect(to - from).toBeLessThanOrEqual(16),
+    fork: () => {},
+    exit: () => {},
+  };
+  fc.assert(
+    fc.property(
+      fc.array(recordArbitrary, { maxLength: 12 }),
+      fc.constantFrom(...layouts),
+      fc.nat(64),
+      (records, layout, cut) => {
+        const bytes = records.flat();
+        bytes.length = Math.max(0, bytes.length - cut) & ~7;
+        const chunk = pool.acquire(0, 0, 0)!;
+        // What lies behind the span must not be taken for records.
+        chunk.bytes.fill(0x09);
+        chunk.bytes.set(bytes, 64);
+        const decoder = new RingDecoder(lookup, layout, listener);
+        const walked = decoder.decodeSpan(chunk, 64, 64 + bytes.length, SAME_TIME);
+        const { samples, unknownEvents, malformedSamples, malformedBytes } = decoder.counters;
+        expect(walked + malformedBytes).toBe(bytes.length);
+        expect(chunk.count).toBe(samples - unknownEvents - malformedSamples);
+        const begin = chunk.bytesOffset + 64;
+        for (let i = 0; i < chunk.count; i++) {
+          expect(chunk.rawOffset[i]!).toBeGreaterThanOrEqual(begin + 20);
+          expect(chunk.rawOffset[i]! + chunk.rawBytes[i]!).toBeLessThanOrEqual(begin + walked);
+          expect(chunk.rawBytes[i]!).toBeGreaterThanOrEqual(8);
+          expect(Number.isFinite(chunk.timeCycles[i]!)).toBe(true);
+          expect(chunk.event[i]!).toBeLessThan(3);
+        }
+        pool.release(chunk);
+      },
+    ),
+    { numRuns: 1000 },
+  );
+});
