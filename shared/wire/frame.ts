@@ -63,8 +63,8 @@ export const FRAME_TYPE_LAST = FrameType.BYE;
 
 /** CPUs that a stream may name: the most that any Linux kernel is built for (NR_CPUS). */
 export const CPUS_MAX = 8192;
-/** Ring positions stay below this, so that they are exact as doubles. */
-export const POSITION_LIMIT = Number.MAX_SAFE_INTEGER;
+/** The largest ring position: 4 PiB, so that it plus any span is exact as a double. */
+export const POSITION_MAX = 2 ** 52;
 
 const TYPE_OFFSET = 4;
 const FLAGS_OFFSET = 5;

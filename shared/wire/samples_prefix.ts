@@ -11,7 +11,7 @@ import {
   FRAME_HEADER_BYTES,
   FRAME_PAYLOAD_BYTES_MAX,
   FrameType,
-  POSITION_LIMIT,
+  POSITION_MAX,
   payloadTooLarge,
   writeFrameHeader,
 } from "./frame.ts";
@@ -45,10 +45,10 @@ export function writeSamplesHeader(
   flags: number,
 ): number {
   if (spanBytes > SAMPLES_SPAN_BYTES_MAX) throw payloadTooLarge(spanBytes);
-  if (!(cpu >= 0 && cpu < CPUS_MAX && position >= 0 && position <= POSITION_LIMIT)) {
+  if (!(cpu >= 0 && cpu < CPUS_MAX && position >= 0 && position <= POSITION_MAX)) {
     throw new RangeError(
       `Cannot write a Samples frame: cpu ${cpu} at position ${position}, ` +
-        `wanted a cpu below ${CPUS_MAX} and a position below 2^53`,
+        `wanted a cpu below ${CPUS_MAX} and a position up to 2^52`,
     );
   }
   const begin = at + FRAME_HEADER_BYTES;
