@@ -75,6 +75,8 @@ export interface DecodeCounters {
   malformedSamples: number;
   /** Of these: stamped before the one in front of them. */
   backwards: number;
+  /** Of these: stamped after latestCycles, and set back to it. */
+  fromFuture: number;
   /** Sum of PERF_RECORD_LOST and PERF_RECORD_LOST_SAMPLES. */
   lostEvents: number;
   taskRecords: number;
@@ -93,6 +95,7 @@ export class RingDecoder {
     unknownEvents: 0,
     malformedSamples: 0,
     backwards: 0,
+    fromFuture: 0,
     lostEvents: 0,
     taskRecords: 0,
     throttled: 0,
@@ -102,6 +105,12 @@ export class RingDecoder {
   };
   /** The newest time decoded; -Infinity before the first. */
   lastCycles = Number.NEGATIVE_INFINITY;
+  /**
+   * The present plus the clock's bound: a record that was read cannot be newer. A stamp beyond it is
+   * false (a hostile guest, a broken clock model) and would hold up the merger for good, so it is
+   * set back to this.
+   */
+  latestCycles = Number.POSITIVE_INFINITY;
   readonly #lookup: EventLookup;
   readonly #layout: SampleLayout;
   readonly #tasks: TaskListener | undefined;
@@ -160,6 +169,7 @@ export class RingDecoder {
     const byType = this.#lookup.byType;
     const { baseLo, baseHi, originCycles, slope } = time;
     const counters = this.counters;
+    const latest = this.latestCycles;
     let last = this.lastCycles;
     let count = chunk.count;
     let at = from;
@@ -189,7 +199,11 @@ export class RingDecoder {
         continue;
       }
       const delta = (words[at + 3]! - baseHi) * TWO_32 + (words[at + 2]! - baseLo);
-      const cycles = originCycles + slope * delta;
+      let cycles = originCycles + slope * delta;
+      if (cycles > latest) {
+        counters.fromFuture++;
+        cycles = latest;
+      }
       if (cycles < last) counters.backwards++;
       else last = cycles;
       timeCycles[count] = cycles;
@@ -256,7 +270,11 @@ export class RingDecoder {
     }
     const timeAt = at + (timeOffset >>> 2);
     const delta = (words[timeAt + 1]! - time.baseHi) * TWO_32 + (words[timeAt]! - time.baseLo);
-    const cycles = time.originCycles + time.slope * delta;
+    let cycles = time.originCycles + time.slope * delta;
+    if (cycles > this.latestCycles) {
+      this.counters.fromFuture++;
+      cycles = this.latestCycles;
+    }
     if (cycles < this.lastCycles) this.counters.backwards++;
     else this.lastCycles = cycles;
     const count = chunk.count++;

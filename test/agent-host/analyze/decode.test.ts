@@ -114,6 +114,16 @@ describe("RingDecoder.decodeSpan() on TIME|RAW", () => {
     expect(decoder.lastCycles).toBe(30);
   });
 
+  test("sets a stamp from the future back to the latest possible time, and counts it", () => {
+    const chunk = new ChunkPool(1).acquire(0, 0, 0)!;
+    const decoder = new RingDecoder(lookupOf(1), PLAIN);
+    decoder.latestCycles = 100;
+    const bytes = [...plainSample(100, common(1, 5)), ...plainSample(2 ** 50, common(1, 5))];
+    decoder.decodeSpan(chunk, 0, fill(chunk, bytes), SAME_TIME);
+    expect([...chunk.timeCycles.subarray(0, 2)]).toEqual([100, 100]);
+    expect(decoder.counters).toMatchObject({ fromFuture: 1, backwards: 0 });
+  });
+
   test.each([
     ["raw size beyond the record", [...u64(1), ...u32(16), ...common(280, 1), ...u32(0)]],
     ["raw size 0xffffffff", [...u64(1), ...u32(0xffffffff), ...common(280, 1), ...u32(0)]],
