@@ -1,0 +1,145 @@
+/**
+ * A conversion between two clocks over a whole session: affine segments, each in force from some
+ * source time on. A new segment is a better fit of the same line (same epoch) or, after a step of
+ * the relation (suspend, migration, written TSC), the beginning of a new epoch.
+ *
+ *   target |                       ___--   epoch 1
+ *          |                  ___--
+ *          |   __..--''|
+ *          |_--        |  epoch 0, two fits of one line
+ *          +----|------|------------------> source
+ *             push()  push(): in force from here on
+ *
+ * Decoders take the segment once per run of events (`at`), and inline its conversion while the
+ * event's delta is inside [deltaFrom, deltaTo). At a seam of two fits a later event may convert to
+ * an earlier cycle. Raising it to its predecessor's cycle is sound where the source order is the
+ * true order: the result stays within the larger of the two bounds.
+ */
+import {
+  baseOf,
+  boundOver,
+  composeSegments,
+  invertSegment,
+  segmentDelta,
+  type TimeSegment,
+} from "./time_segment.ts";
+import { exactDelta, highHalf, lowHalf, wrappedDelta } from "./tsc.ts";
+
+/** Segments kept; the oldest goes first, long after its events have been decoded. */
+export const TIME_SEGMENTS_MAX = 256;
+
+/** An ordered list of segments from one source clock to cycles since `targetAnchor`. */
+export class TimeMap {
+  /** Absolute target clock value at which results count 0. */
+  readonly targetAnchor: bigint;
+  /** Oldest first; their [deltaFrom, deltaTo) cover the source clock without gaps. */
+  readonly #segments: TimeSegment[] = [];
+  /** Segments dropped at TIME_SEGMENTS_MAX; what they covered converts with the oldest kept one. */
+  forgotten = 0;
+
+  constructor(targetAnchor: bigint) {
+    this.targetAnchor = targetAnchor;
+  }
+
+  get segments(): readonly TimeSegment[] {
+    return this.#segments;
+  }
+
+  /** The newest segment, undefined before the first push(). */
+  get newest(): TimeSegment | undefined {
+    return this.#segments[this.#segments.length - 1];
+  }
+
+  /**
+   * Puts `segment` in force from source time `from` on; segments that began later are replaced.
+   * The first segment is in force everywhere.
+   */
+  push(segment: TimeSegment, from: bigint): void {
+    const segments = this.#segments;
+    let last = this.newest;
+    while (last !== undefined && startOf(last, from) >= 0) {
+      segments.pop();
+      last = this.newest;
+    }
+    if (last !== undefined) {
+      segments[segments.length - 1] = { ...last, deltaTo: exactDelta(from, baseOf(last)) };
+    }
+    const deltaFrom = last === undefined ? -Infinity : exactDelta(from, baseOf(segment));
+    segments.push({ ...segment, deltaFrom, deltaTo: Infinity });
+    if (segments.length > TIME_SEGMENTS_MAX) {
+      segments.shift();
+      this.forgotten++;
+      segments[0] = { ...segments[0]!, deltaFrom: -Infinity };
+    }
+  }
+
+  /** The segment in force at a source time (u32 halves), undefined before the first push(). */
+  at(lo: number, hi: number): TimeSegment | undefined {
+    const segments = this.#segments;
+    // From the newest: events are decoded soon after they happened.
+    for (let i = segments.length - 1; i >= 0; i--) {
+      const segment = segments[i]!;
+      if (segmentDelta(segment, lo, hi) >= segment.deltaFrom) return segment;
+    }
+    return undefined;
+  }
+
+  /** Target cycles since targetAnchor at set-up rates. Throws RangeError before the first push(). */
+  convert(source: bigint): { readonly cycles: number; readonly boundCycles: number } {
+    const segment = this.at(lowHalf(source), highHalf(source));
+    if (segment === undefined) throw new RangeError("Cannot convert a time: map has no segment");
+    const delta = exactDelta(source, baseOf(segment));
+    return {
+      cycles: segment.originCycles + segment.slope * delta,
+      boundCycles: boundOver(segment, delta, delta),
+    };
+  }
+
+  /** Largest |error| of any conversion from source time `from` to `to`. */
+  boundOver(from: bigint, to: bigint): number {
+    let worst = this.#segments.length === 0 ? Infinity : 0;
+    for (const segment of this.#segments) {
+      const base = baseOf(segment);
+      const first = Math.max(Number(wrappedDelta(from, base)), segment.deltaFrom);
+      const last = Math.min(Number(wrappedDelta(to, base)), segment.deltaTo);
+      if (first <= last) worst = Math.max(worst, boundOver(segment, first, last));
+    }
+    return worst;
+  }
+
+  /**
+   * `outer` after this map: each segment is cut where outer's segments change. Where outer has two
+   * epochs for one middle time (its relation stepped back), its own order decides, see invert().
+   */
+  compose(outer: TimeMap): TimeMap {
+    const composed = new TimeMap(outer.targetAnchor);
+    for (const inner of this.#segments) {
+      for (const piece of outer.#segments) {
+        const both = composeSegments(inner, this.targetAnchor, piece);
+        if (both.deltaFrom >= both.deltaTo) continue;
+        const start = Number.isFinite(both.deltaFrom) ? BigInt(Math.ceil(both.deltaFrom)) : 0n;
+        composed.push(both, BigInt.asUintN(64, baseOf(both) + start));
+      }
+    }
+    return composed;
+  }
+
+  /**
+   * The map back, from target clock values to units since `sourceAnchor`. A relation that stepped
+   * back gives some target times twice; they then belong to the later epoch.
+   */
+  invert(sourceAnchor: bigint): TimeMap {
+    const inverted = new TimeMap(sourceAnchor);
+    for (const segment of this.#segments) {
+      const back = invertSegment(segment, this.targetAnchor, sourceAnchor);
+      const start = Number.isFinite(back.deltaFrom) ? BigInt(Math.ceil(back.deltaFrom)) : 0n;
+      inverted.push(back, BigInt.asUintN(64, baseOf(back) + start));
+    }
+    return inverted;
+  }
+}
+
+/** Where `segment` begins, relative to `from`: positive when it begins later. */
+function startOf(segment: TimeSegment, from: bigint): number {
+  return segment.deltaFrom + Number(wrappedDelta(baseOf(segment), from));
+}

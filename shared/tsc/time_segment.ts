@@ -1,0 +1,260 @@
+/**
+ * One affine piece of a conversion between two clocks, with a guaranteed error bound.
+ *
+ *   target                            _ - '  boundGrowth: what is not measured yet
+ *     |                       __..--''..--
+ *     |               __..--'' __..--''      target = originCycles + slope * delta
+ *     |  boundCycles (__..--''               delta  = source - base       (exact double)
+ *     | _ - '  __..--''
+ *     |  - ''          boundFrom .. boundTo: deltas for which boundCycles holds
+ *     +-----------|----------|--------------> source
+ *
+ * The bound is constant between boundFrom and boundTo and grows linearly outside, so it is convex:
+ * over any interval it is greatest at an end, and two evaluations bound a whole run of events.
+ *
+ * The decoder inlines the conversion:
+ *   delta  = ((hi - baseHi) | 0) * 2^32 + (lo - baseLo)
+ *   cycles = originCycles + slope * delta
+ */
+import {
+  deltaFromBase,
+  EXACT_DELTA_MAX,
+  exactDelta,
+  highHalf,
+  joinHalves,
+  lowHalf,
+} from "./tsc.ts";
+
+/**
+ * Relative error allowed for one affine evaluation in doubles: the slope, the product and the sum
+ * are each rounded once (2^-53 each); 2^-50 leaves room for the products of composed slopes.
+ * Every segment's bound includes it, so that a bound of 0 never claims more than doubles can do.
+ */
+export const AFFINE_ROUNDING = 2 ** -50;
+
+/**
+ * Span of deltas for which the bound is flat unless the maker says otherwise: 1.6 hours of cycles
+ * at 3 GHz, where AFFINE_ROUNDING is 1/64 cycle. Beyond, the bound grows by the rounding alone.
+ */
+export const FLAT_DELTA_MAX = 2 ** 44;
+
+/** target = originCycles + slope * (source - base), see the picture above. Immutable. */
+export interface TimeSegment {
+  /** Source clock value of the anchor, as u32 halves. */
+  readonly baseLo: number;
+  readonly baseHi: number;
+  /** Target units per source unit, > 0. */
+  readonly slope: number;
+  /** Target at the anchor, as the distance from the target's own anchor. */
+  readonly originCycles: number;
+  /** |error| of the result, in target units, for deltas from boundFrom to boundTo. */
+  readonly boundCycles: number;
+  readonly boundFrom: number;
+  readonly boundTo: number;
+  /** Target units of bound added per source unit outside that span. */
+  readonly boundGrowth: number;
+  /** The segment is in force for deltas from here (inclusive); -Infinity for the first. */
+  readonly deltaFrom: number;
+  /** ... to here (exclusive); Infinity for the last. */
+  readonly deltaTo: number;
+  /** Grows at each step of the relation; segments of one epoch refine one line. */
+  readonly epoch: number;
+}
+
+/** What a maker of segments knows; timeSegment() adds defaults and the rounding of doubles. */
+export interface SegmentParts {
+  readonly base: bigint;
+  readonly slope: number;
+  readonly originCycles: number;
+  readonly boundCycles: number;
+  /** Finite; -FLAT_DELTA_MAX by default. */
+  readonly boundFrom?: number;
+  /** Finite; FLAT_DELTA_MAX by default. */
+  readonly boundTo?: number;
+  readonly boundGrowth?: number;
+  readonly deltaFrom?: number;
+  readonly deltaTo?: number;
+  readonly epoch?: number;
+}
+
+/** Makes a segment. Throws RangeError for values that make no conversion. */
+export function timeSegment(parts: SegmentParts): TimeSegment {
+  const { slope, originCycles, boundCycles, boundGrowth = 0 } = parts;
+  const { boundFrom = -FLAT_DELTA_MAX, boundTo = FLAT_DELTA_MAX } = parts;
+  if (!(slope > 0 && slope < Infinity)) {
+    throw new RangeError(`Cannot make a time segment: slope is ${slope}, wants > 0`);
+  }
+  if (!(boundCycles >= 0 && boundGrowth >= 0)) {
+    throw new RangeError(
+      `Cannot make a time segment: bound is ${boundCycles} + ${boundGrowth} per unit, wants >= 0`,
+    );
+  }
+  if (!(Number.isFinite(boundFrom) && Number.isFinite(boundTo))) {
+    throw new RangeError(
+      `Cannot make a time segment: bound holds from ${boundFrom} to ${boundTo}, wants a finite span`,
+    );
+  }
+  if (!(Math.abs(originCycles) <= EXACT_DELTA_MAX)) {
+    throw new RangeError(
+      `Cannot make a time segment: origin is ${originCycles}, wants within 2^53 of the anchor`,
+    );
+  }
+  const reach = slope * Math.max(Math.abs(boundFrom), Math.abs(boundTo));
+  return {
+    baseLo: lowHalf(parts.base),
+    baseHi: highHalf(parts.base),
+    slope,
+    originCycles,
+    boundCycles: boundCycles + AFFINE_ROUNDING * (Math.abs(originCycles) + reach),
+    boundFrom,
+    boundTo,
+    boundGrowth: boundGrowth + AFFINE_ROUNDING * slope,
+    deltaFrom: parts.deltaFrom ?? -Infinity,
+    deltaTo: parts.deltaTo ?? Infinity,
+    epoch: parts.epoch ?? 0,
+  };
+}
+
+/** Source clock value of the segment's anchor. */
+export function baseOf(segment: TimeSegment): bigint {
+  return joinHalves(segment.baseLo, segment.baseHi);
+}
+
+/** Distance of a source clock value from the segment's anchor. */
+export function segmentDelta(segment: TimeSegment, lo: number, hi: number): number {
+  return deltaFromBase(lo, hi, segment.baseLo, segment.baseHi);
+}
+
+/** Converts one source clock value; the reference for decoders that inline it. */
+export function convert(segment: TimeSegment, lo: number, hi: number): number {
+  return segment.originCycles + segment.slope * segmentDelta(segment, lo, hi);
+}
+
+/** |error| of the conversion at `delta`, in target units. */
+export function boundAt(segment: TimeSegment, delta: number): number {
+  if (delta < segment.boundFrom) {
+    return segment.boundCycles + segment.boundGrowth * (segment.boundFrom - delta);
+  }
+  if (delta > segment.boundTo) {
+    return segment.boundCycles + segment.boundGrowth * (delta - segment.boundTo);
+  }
+  return segment.boundCycles;
+}
+
+/** Largest |error| for any delta from `from` to `to`: the bound is convex, so an end has it. */
+export function boundOver(segment: TimeSegment, from: number, to: number): number {
+  return Math.max(boundAt(segment, from), boundAt(segment, to));
+}
+
+/**
+ * outer after inner, as one segment from inner's source to outer's target. `innerAnchor` is the
+ * absolute value at which inner's target counts 0, on the clock that is outer's source.
+ *
+ * With y the middle clock: |outer(inner(x)) - truth| <= slopeOuter * boundInner(x) + boundOuter(y),
+ * and since the true y is only known to boundInner, boundOuter may be off by its growth times that.
+ * Both bounds are flat somewhere and grow elsewhere; their sum is made one such bound again.
+ */
+export function composeSegments(
+  inner: TimeSegment,
+  innerAnchor: bigint,
+  outer: TimeSegment,
+): TimeSegment {
+  // Middle clock at inner's anchor, as outer's delta.
+  const offset = exactDelta(innerAnchor, baseOf(outer)) + inner.originCycles;
+  const toInner = (outerDelta: number): number => (outerDelta - offset) / inner.slope;
+  const span = sumOfBounds(
+    { from: inner.boundFrom, to: inner.boundTo, growth: outer.slope * inner.boundGrowth },
+    {
+      from: toInner(outer.boundFrom),
+      to: toInner(outer.boundTo),
+      growth: outer.boundGrowth * (inner.slope + inner.boundGrowth),
+    },
+  );
+  const moved = outer.slope * offset;
+  return timeSegment({
+    base: baseOf(inner),
+    slope: inner.slope * outer.slope,
+    originCycles: outer.originCycles + moved,
+    boundCycles:
+      (outer.slope + outer.boundGrowth) * inner.boundCycles +
+      outer.boundCycles +
+      span.extra +
+      AFFINE_ROUNDING * Math.abs(moved),
+    boundFrom: span.from,
+    boundTo: span.to,
+    boundGrowth: span.growth,
+    deltaFrom: Math.max(inner.deltaFrom, toInner(outer.deltaFrom)),
+    deltaTo: Math.min(inner.deltaTo, toInner(outer.deltaTo)),
+    epoch: inner.epoch + outer.epoch,
+  });
+}
+
+interface GrowingBound {
+  readonly from: number;
+  readonly to: number;
+  readonly growth: number;
+}
+
+/**
+ * The sum of two bounds that are flat on [from, to] and grow outside, as one such bound. Where the
+ * flat parts overlap, the overlap stays flat. Where they are apart, the gap between them becomes
+ * the flat part, raised by what either side has grown across it (the sum is convex: its greatest
+ * value over the gap is at an end).
+ *
+ *    a  \___/        .        b         \____/
+ *            sum:    \.______./           raised by max(growth a, growth b) * gap
+ */
+function sumOfBounds(a: GrowingBound, b: GrowingBound): GrowingBound & { readonly extra: number } {
+  const growth = a.growth + b.growth;
+  const from = Math.max(a.from, b.from);
+  const to = Math.min(a.to, b.to);
+  if (from <= to) return { from, to, growth, extra: 0 };
+  return { from: to, to: from, growth, extra: Math.max(a.growth, b.growth) * (from - to) };
+}
+
+/**
+ * The segment from target back to source; results count from `sourceAnchor`. `targetAnchor` is the
+ * absolute value at which the segment's target counts 0.
+ *
+ * If |line(x) - y| <= B + g*|x - x'| for the true x of y, and line(x') = y, then
+ * slope*|x - x'| <= B + g*|x - x'|, so |x - x'| <= B / (slope - g).
+ */
+export function invertSegment(
+  segment: TimeSegment,
+  targetAnchor: bigint,
+  sourceAnchor: bigint,
+): TimeSegment {
+  const { slope, boundGrowth } = segment;
+  if (boundGrowth >= slope) {
+    throw new RangeError(
+      `Cannot invert a time segment: bound grows ${boundGrowth} per unit, wants below its slope ${slope}`,
+    );
+  }
+  const whole = Math.round(segment.originCycles);
+  const fraction = segment.originCycles - whole;
+  const toTarget = (delta: number): number => fraction + slope * delta;
+  const base = BigInt.asUintN(64, targetAnchor + BigInt(whole));
+  const originCycles = exactDelta(baseOf(segment), sourceAnchor) - fraction / slope;
+  const certain = slope - boundGrowth;
+  return timeSegment({
+    base,
+    slope: 1 / slope,
+    originCycles,
+    boundCycles: segment.boundCycles / certain,
+    boundFrom: toTarget(segment.boundFrom),
+    boundTo: toTarget(segment.boundTo),
+    boundGrowth: boundGrowth / (certain * slope),
+    deltaFrom: toTarget(segment.deltaFrom),
+    deltaTo: toTarget(segment.deltaTo),
+    epoch: segment.epoch,
+  });
+}
+
+/** The same segment, counting its results from another anchor of the target clock. */
+export function reanchorSegment(segment: TimeSegment, from: bigint, to: bigint): TimeSegment {
+  return timeSegment({
+    ...segment,
+    base: baseOf(segment),
+    originCycles: segment.originCycles + exactDelta(from, to),
+  });
+}
