@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import * as hdr from "hdr-histogram-js";
-import { Histogram, VALUE_MAX } from "../../../shared/hist/histogram.ts";
+import { Histogram } from "../../../shared/hist/histogram.ts";
 
 const SHARES = [0, 0.01, 0.5, 0.95, 0.99, 0.999, 1];
 
