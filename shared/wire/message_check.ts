@@ -3,12 +3,14 @@
 // The generated decoder turns two bytes into an object of a hundred, follows lengths that lead out
 // of the enclosing message, and stops silently at a zero tag. So the bytes are walked first, by a
 // table of which fields hold messages, text or lists: structure must be sound, text and lists keep
-// their limits, and the number of elements is bounded, whatever their nesting.
+// their limits, and the number of values and messages is bounded, whatever their nesting.
 
 import { FRAME_PAYLOAD_BYTES_MAX, FrameType } from "./frame.ts";
 
-/** Values and messages that one message may hold: 32 for each of 8192 CPUs. */
-export const MESSAGE_ELEMENTS_MAX = 256 * 1024;
+/** Values that one message may hold: 32 for each of 8192 CPUs. A value costs some 0.1 µs. */
+export const MESSAGE_VALUES_MAX = 256 * 1024;
+/** Messages that one message may hold: 4 for each of 8192 CPUs. A message costs some 0.3 µs. */
+export const MESSAGE_PARTS_MAX = 32 * 1024;
 /** The longest text field: names, filters (the kernel takes a page), messages. */
 export const TEXT_BYTES_MAX = 16 * 1024;
 /** The longest tracepoint format. The largest of Linux 6.x have about 10 KiB. */
@@ -92,7 +94,8 @@ const WIRE_FIXED32 = 5;
 /** Walks one message. */
 class Walker {
   readonly #bytes: Uint8Array;
-  #elements = 0;
+  #values = 0;
+  #parts = 0;
   #at: number;
 
   constructor(bytes: Uint8Array, from: number) {
@@ -121,7 +124,7 @@ class Walker {
       const end = this.#at + length;
       if (end > to) throw cutOff(path);
       const kind = shape.get(field);
-      if (typeof kind === "object") this.walk(kind, end, `${path}.${field}`);
+      if (typeof kind === "object") this.#part(kind, end, `${path}.${field}`);
       else if (kind === PACKED) this.#count(length);
       else if (kind !== undefined && length > kind) {
         throw new MessageFault(`${path}.${field} has ${length} bytes, wanted at most ${kind}`);
@@ -132,10 +135,17 @@ class Walker {
     }
   }
 
-  #count(elements: number): void {
-    this.#elements += elements;
-    if (this.#elements > MESSAGE_ELEMENTS_MAX) {
-      throw new MessageFault(`too many elements, wanted at most ${MESSAGE_ELEMENTS_MAX}`);
+  #part(shape: Shape, end: number, path: string): void {
+    if (++this.#parts > MESSAGE_PARTS_MAX) {
+      throw new MessageFault(`too many messages in it, wanted at most ${MESSAGE_PARTS_MAX}`);
+    }
+    this.walk(shape, end, path);
+  }
+
+  #count(values: number): void {
+    this.#values += values;
+    if (this.#values > MESSAGE_VALUES_MAX) {
+      throw new MessageFault(`too many values, wanted at most ${MESSAGE_VALUES_MAX}`);
     }
   }
 
