@@ -13,8 +13,8 @@
  *
  * A constraint that no line can meet is either noise of the clocks themselves (a nanosecond lost in
  * a conversion, a clock page updated by the hypervisor) or a step. Up to `noiseMax` it is taken as
- * noise: all constraints are widened by what was seen, and so is every bound from then on. Beyond,
- * it is a step: a new epoch.
+ * noise: all constraints of the generation are widened by what was seen, and so is every bound,
+ * until that generation is forgotten. Beyond, it is a step: a new epoch.
  */
 import { type BoundedLine, LineBounds } from "./line_bounds.ts";
 import { type TimeSegment, timeSegment } from "./time_segment.ts";
@@ -38,6 +38,8 @@ interface Generation {
   readonly anchorX: bigint;
   readonly anchorY: bigint;
   readonly bounds: LineBounds;
+  /** Sum of the contradictions found, by which all constraints were widened. */
+  noise: number;
 }
 
 /** Follows one line through generations and epochs. */
@@ -45,7 +47,6 @@ export class LineTracker {
   readonly #options: LineTrackerOptions;
   #used: Generation | undefined;
   #filling: Generation | undefined;
-  #noise = 0;
   #epoch = 0;
   /** Grows whenever segments made earlier should be made again: new generation, noise or epoch. */
   revision = 0;
@@ -56,14 +57,14 @@ export class LineTracker {
     this.#options = options;
   }
 
-  /** Number of steps seen so far. */
+  /** Number of steps so far, found or announced. */
   get epoch(): number {
     return this.#epoch;
   }
 
-  /** Noise of the clocks found so far in this epoch, in y units; part of every bound. */
+  /** Noise of the clocks found in the history in use, in y units; part of every bound. */
   get noise(): number {
-    return this.#noise;
+    return this.#used?.noise ?? 0;
   }
 
   get slopeMin(): number {
@@ -78,30 +79,27 @@ export class LineTracker {
   add(x: bigint, yLo: bigint | undefined, yHi: bigint | undefined): ConstraintOutcome {
     const anchorY = yLo ?? yHi;
     if (anchorY === undefined) throw new RangeError("Cannot bound a line: both sides are open");
+    const used = this.#used;
+    if (used !== undefined && this.#isStep(used, x, anchorY, yLo, yHi)) {
+      this.beginEpoch();
+      this.add(x, yLo, yHi);
+      return "step";
+    }
     this.constraintCount++;
-    if (this.#used === undefined) {
-      this.#used = this.#begin(x, anchorY);
-      this.#addTo(this.#used, x, yLo, yHi);
-      return "agreed";
-    }
-    if (isFar(x, this.#used.anchorX) || isFar(anchorY, this.#used.anchorY)) {
-      return this.#step(x, yLo, yHi);
-    }
-    let outcome: ConstraintOutcome = "agreed";
-    const { deltaX, lo, hi } = relative(this.#used, x, yLo, yHi, this.#noise);
-    const excess = this.#used.bounds.contradiction(deltaX, lo, hi);
-    if (excess > 0) {
-      if (this.#noise + excess > this.#options.noiseMax) return this.#step(x, yLo, yHi);
-      this.#noise += excess;
-      this.#used.bounds.widen(excess);
-      this.#filling?.bounds.widen(excess);
-      this.revision++;
-      outcome = "widened";
-    }
     this.#turnGeneration(x, anchorY);
-    this.#addTo(this.#used, x, yLo, yHi);
-    if (this.#filling !== undefined) this.#addTo(this.#filling, x, yLo, yHi);
-    return outcome;
+    if (this.#filling !== undefined) addTo(this.#filling, x, yLo, yHi);
+    if (!addTo(this.#used!, x, yLo, yHi)) return "agreed";
+    this.revision++;
+    return "widened";
+  }
+
+  /** The relation is known to have stepped: constraints from now on describe another line. */
+  beginEpoch(): void {
+    this.#epoch++;
+    this.revision++;
+    this.#filling = undefined;
+    this.#used = undefined;
+    this.constraintCount = 0;
   }
 
   /** The best line for x from `from` to `to`, y counting from `targetAnchor`. */
@@ -120,7 +118,7 @@ export class LineTracker {
       slope: line.slope,
       originCycles: originOfY + line.y,
       // The tube is where the clock's line runs; the clock itself wanders off it by the noise.
-      boundCycles: line.bound + this.#noise,
+      boundCycles: line.bound + this.noise,
       boundFrom: line.boundFrom - line.x,
       boundTo: line.boundTo - line.x,
       boundGrowth: line.boundGrowth,
@@ -128,57 +126,75 @@ export class LineTracker {
     });
   }
 
-  #begin(anchorX: bigint, anchorY: bigint): Generation {
-    const { slopeMin, slopeMax } = this.#options;
-    return { anchorX, anchorY, bounds: new LineBounds(slopeMin, slopeMax) };
-  }
-
-  #addTo(
-    generation: Generation,
+  #isStep(
+    used: Generation,
     x: bigint,
+    anchorY: bigint,
     yLo: bigint | undefined,
     yHi: bigint | undefined,
-  ): void {
-    const { deltaX, lo, hi } = relative(generation, x, yLo, yHi, this.#noise);
-    // The generation in use has agreed; the filling one holds a subset of the same constraints.
-    generation.bounds.add(deltaX, lo, hi);
+  ): boolean {
+    if (isFar(x, used.anchorX) || isFar(anchorY, used.anchorY)) return true;
+    return used.noise + contradiction(used, x, yLo, yHi) > this.#options.noiseMax;
   }
 
+  /** Before a constraint at x is added: opens and turns generations. */
   #turnGeneration(x: bigint, anchorY: bigint): void {
-    const { generationX } = this.#options;
     const newest = this.#filling ?? this.#used;
-    if (newest === undefined || exactDelta(x, newest.anchorX) < generationX) return;
-    if (this.#filling !== undefined) {
-      this.#used = this.#filling;
-      this.revision++;
+    if (newest !== undefined) {
+      if (exactDelta(x, newest.anchorX) < this.#options.generationX) return;
+      if (this.#filling !== undefined) {
+        this.#used = this.#filling;
+        this.revision++;
+      }
     }
-    this.#filling = this.#begin(x, anchorY);
-  }
-
-  #step(x: bigint, yLo: bigint | undefined, yHi: bigint | undefined): ConstraintOutcome {
-    this.#epoch++;
-    this.revision++;
-    this.#noise = 0;
-    this.#filling = undefined;
-    this.#used = undefined;
-    this.constraintCount = 0;
-    this.add(x, yLo, yHi);
-    return "step";
+    const { slopeMin, slopeMax } = this.#options;
+    const bounds = new LineBounds(slopeMin, slopeMax);
+    const begun = { anchorX: x, anchorY, bounds, noise: 0 };
+    if (newest === undefined) this.#used = begun;
+    else this.#filling = begun;
   }
 }
 
+/** Adds a constraint, widening all of the generation if need be; returns whether it had to. */
+function addTo(
+  generation: Generation,
+  x: bigint,
+  yLo: bigint | undefined,
+  yHi: bigint | undefined,
+): boolean {
+  const excess = contradiction(generation, x, yLo, yHi);
+  if (excess > 0) {
+    generation.noise += excess;
+    generation.bounds.widen(excess);
+  }
+  const { deltaX, lo, hi } = relative(generation, x, yLo, yHi);
+  generation.bounds.add(deltaX, lo, hi);
+  return excess > 0;
+}
+
+/** The constraint as distances from the generation's anchors, widened by the noise found so far. */
 function relative(
   generation: Generation,
   x: bigint,
   yLo: bigint | undefined,
   yHi: bigint | undefined,
-  noise: number,
 ): { deltaX: number; lo: number; hi: number } {
+  const { anchorX, anchorY, noise } = generation;
   return {
-    deltaX: exactDelta(x, generation.anchorX),
-    lo: yLo === undefined ? -Infinity : exactDelta(yLo, generation.anchorY) - noise,
-    hi: yHi === undefined ? Infinity : exactDelta(yHi, generation.anchorY) + noise,
+    deltaX: exactDelta(x, anchorX),
+    lo: yLo === undefined ? -Infinity : exactDelta(yLo, anchorY) - noise,
+    hi: yHi === undefined ? Infinity : exactDelta(yHi, anchorY) + noise,
   };
+}
+
+function contradiction(
+  generation: Generation,
+  x: bigint,
+  yLo: bigint | undefined,
+  yHi: bigint | undefined,
+): number {
+  const { deltaX, lo, hi } = relative(generation, x, yLo, yHi);
+  return Math.max(generation.bounds.contradiction(deltaX, lo, hi), 0);
 }
 
 /** Too far from the anchor for a double: within one epoch only a step of the clock gets there. */

@@ -73,6 +73,23 @@ export class TimeMap {
     }
   }
 
+  /**
+   * As push(), for a step of the relation: the old segment was last confirmed at source time
+   * `confirmed`, the new one first at `from`. In between either may be the truth, so the new one is
+   * in force there with a bound that covers both:
+   *
+   *    old ----x - - - .            x: confirmed    o: from
+   *                     |  seam bound covers the distance of the two lines
+   *            . - - - o------ new
+   */
+  pushStep(segment: TimeSegment, confirmed: bigint, from: bigint): void {
+    const old = this.newest;
+    const width = Number(wrappedDelta(from, confirmed));
+    if (old !== undefined && width > 0)
+      this.push(seamSegment(old, segment, from, width), confirmed);
+    this.push(segment, from);
+  }
+
   /** The segment in force at a source time (u32 halves), undefined before the first push(). */
   at(lo: number, hi: number): TimeSegment | undefined {
     const segments = this.#segments;
@@ -137,6 +154,34 @@ export class TimeMap {
     }
     return inverted;
   }
+}
+
+/** `segment` over the `width` source units before `from`, where `old` may still have been true. */
+function seamSegment(
+  old: TimeSegment,
+  segment: TimeSegment,
+  from: bigint,
+  width: number,
+): TimeSegment {
+  const end = exactDelta(from, baseOf(segment));
+  const endOld = Number(wrappedDelta(from, baseOf(old)));
+  const distanceAt = (back: number): number =>
+    Math.abs(
+      segment.originCycles +
+        segment.slope * (end - back) -
+        (old.originCycles + old.slope * (endOld - back)),
+    );
+  const distance = Math.max(distanceAt(0), distanceAt(width));
+  const bound = Math.max(
+    boundOver(segment, end - width, end),
+    boundOver(old, endOld - width, endOld),
+  );
+  return {
+    ...segment,
+    boundCycles: distance + bound,
+    boundFrom: Math.min(segment.boundFrom, end - width),
+    boundTo: Math.max(segment.boundTo, end),
+  };
 }
 
 /** Where `segment` begins, relative to `from`: positive when it begins later. */
