@@ -59,10 +59,17 @@ export interface Frame {
   readonly streamOffset: number;
 }
 
-/** What the decoder saw, since it was made. */
+/**
+ * What the decoder saw, since it was made. Bytes taken in = frameBytes + skippedBytes +
+ * garbageBytes + truncatedBytes + pendingBytes.
+ */
 export class FrameCounters {
   /** Frames given out. */
   frames = 0;
+  /** Bytes of those, headers included. */
+  frameBytes = 0;
+  /** Bytes of the unknown frames and those with a bad checksum. */
+  skippedBytes = 0;
   /** Bytes that belonged to no frame. */
   garbageBytes = 0;
   /** Frames of a type or with a flag that this version does not know. */
@@ -225,10 +232,16 @@ export class FrameDecoder {
     frame.streamOffset = this.#streamOffset;
     this.#start = end;
     this.#streamOffset += end - start;
-    return this.#accept(frame) ? frame : undefined;
+    if (!this.#accept(frame)) {
+      this.counters.skippedBytes += end - start;
+      return undefined;
+    }
+    this.counters.frames++;
+    this.counters.frameBytes += end - start;
+    return frame;
   }
 
-  /** Counts a frame, and says whether it is known and sound. */
+  /** Whether a frame is known and sound. Counts why not. */
   #accept(frame: Frame): boolean {
     this.#countSequence(frame.sequence);
     if (
@@ -250,7 +263,6 @@ export class FrameDecoder {
         return false;
       }
     }
-    this.counters.frames++;
     return true;
   }
 
