@@ -197,7 +197,7 @@ class SpecParser {
     }
     this.at += match![0].length;
     if (isFlag) into[name] = true;
-    else if (name === "max-stack") into["maxStack"] = this.#parseMaxStack();
+    else if (name === "max-stack") into.maxStack = this.#parseMaxStack();
     else into[name] = this.#parseValue(name);
     if (this.#text[this.at] === "/") this.at++;
     else if (this.at < this.#text.length && this.#text[this.at] !== ",") {

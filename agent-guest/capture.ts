@@ -1,0 +1,265 @@
+/**
+ * One stream: a set of events, the sink that takes it, and what the stream says beside the samples.
+ * Samples are forwarded as they lie in the rings; nothing here looks into a record.
+ *
+ * Events run only while somebody listens (or may come back for what the rings still hold): an agent
+ * that waits costs its guest nothing.
+ */
+import type { CpuRing, EventSet } from "../shared/event/event_set.ts";
+import type { MachineInfo } from "../shared/event/machine.ts";
+import { countSamples } from "../shared/perf/record.ts";
+import { readTsc } from "../shared/sys/clock.ts";
+import type { PollSet } from "../shared/sys/poll.ts";
+import { FrameType } from "../shared/wire/frame.ts";
+import { type Attach, ByeReason, type CpuStats } from "../shared/wire/gen/vmspan/v1/channel.ts";
+import { ClockSampler } from "./clock_samples.ts";
+import { buildHello, splitEvents } from "./hello.ts";
+import { Ledger } from "./ledger.ts";
+import type { Outlet } from "./sink/outlet.ts";
+import type { Sink, SinkHost } from "./sink/sink.ts";
+import { snapshotTaskNames, type TaskName } from "./task_names.ts";
+
+/** Time that one wake-up may spend on naming tasks. */
+const TASK_SLICE_MS = 4;
+/** Pause between two Progress messages while nothing else is sent. */
+const IDLE_PROGRESS_MS = 100;
+const STATS_MS = 10_000;
+
+interface Session {
+  readonly outlet: Outlet;
+  readonly ledger: Ledger;
+  tasks: Generator<TaskName[], void> | undefined;
+  sentBytes: number;
+  progressMs: number;
+}
+
+export interface CaptureOptions {
+  readonly machine: MachineInfo;
+  readonly isTscDisplay: boolean;
+  readonly isTwoWay: boolean;
+  readonly agentVersion: string;
+  readonly onStatus: (text: string) => void;
+}
+
+export class Capture implements SinkHost {
+  readonly set: EventSet;
+  readonly #options: CaptureOptions;
+  readonly #streamNonce: bigint;
+  readonly #clock: ClockSampler;
+  #sink: Sink | undefined;
+  #sessions: Session[] = [];
+  #previousTsc = 0n;
+  #nextStatsMs = 0;
+
+  constructor(set: EventSet, options: CaptureOptions) {
+    this.set = set;
+    this.#options = options;
+    this.#streamNonce = crypto.getRandomValues(new BigUint64Array(1))[0]! | 1n;
+    this.#clock = new ClockSampler(set);
+  }
+
+  /** Sets the sink, which needs the capture to exist first. */
+  attachSink(sink: Sink): void {
+    this.#sink = sink;
+  }
+
+  get sink(): Sink {
+    if (this.#sink === undefined) throw new RangeError("Cannot use a capture before its sink");
+    return this.#sink;
+  }
+
+  get rings(): readonly CpuRing[] {
+    return this.set.rings;
+  }
+
+  status(text: string): void {
+    this.#options.onStatus(text);
+  }
+
+  register(poll: PollSet, readableEvents: number): void {
+    for (const ring of this.rings) poll.add(ring.fds[0]!.number, readableEvents);
+    this.sink.register(poll);
+  }
+
+  /** One round: serve the sink, forward what the rings hold, give back what has arrived. */
+  pump(poll: PollSet, nowMs: number): void {
+    const tsc = readTsc();
+    this.sink.service(poll);
+    if (this.sink.wantsEvents !== this.set.isEnabled) this.#toggle();
+    for (const ring of this.rings) ring.ring.refreshHead();
+    this.sink.send();
+    this.rings.forEach((ring, index) => {
+      const position = this.sink.releasable(index);
+      if (position > ring.ring.tail) ring.ring.setTail(position);
+    });
+    if (this.#sessions.length > 0) this.#accompany(nowMs);
+    // Stamps are taken just before a record is committed. One round later even a record that was
+    // being written when this round read the heads has been seen.
+    this.#previousTsc = tsc;
+  }
+
+  begin(outlet: Outlet, attach: Attach | undefined): void {
+    this.#sessions = this.#sessions.filter((session) => session.outlet !== outlet);
+    const resumed = attach !== undefined && attach.streamNonce === this.#streamNonce;
+    const isFresh = !resumed && this.#sessions.length === 0;
+    const ledger = isFresh ? this.#startFresh() : new Ledger(this.set, false);
+    const resume = new Map(attach?.resume.map((at) => [at.cpu, Number(at.position)]));
+    this.rings.forEach(({ cpu, ring }, index) => {
+      const wanted = resumed ? resume.get(cpu) : undefined;
+      const isHeld = wanted !== undefined && wanted >= ring.tail && wanted <= ring.head;
+      outlet.seek(index, isHeld ? wanted : resumed ? ring.tail : ring.head);
+    });
+    outlet.restart();
+    this.#sendHello(outlet, attach?.attachNonce ?? 0n);
+    this.#sessions.push({
+      outlet,
+      ledger,
+      tasks: snapshotTaskNames(),
+      sentBytes: 0,
+      progressMs: 0,
+    });
+    this.#sendTasks(this.#sessions[this.#sessions.length - 1]!);
+  }
+
+  end(outlet: Outlet): void {
+    const session = this.#sessions.find((candidate) => candidate.outlet === outlet);
+    if (session === undefined) return;
+    const isLast = this.#sessions.length === 1;
+    if (isLast && outlet.failure === undefined) this.#close(session);
+    this.#sessions = this.#sessions.filter((candidate) => candidate !== session);
+  }
+
+  missed(outlet: Outlet, ringIndex: number, from: number, to: number): void {
+    const { cpu, ring } = this.rings[ringIndex]!;
+    const events = countSamples(ring, from, to);
+    const session = this.#sessions.find((candidate) => candidate.outlet === outlet);
+    session?.ledger.drop(ringIndex, "slow client", events, to - from);
+    outlet.send(FrameType.LOST, {
+      cpu,
+      place: "slow client",
+      events: BigInt(events),
+      bytes: BigInt(to - from),
+      fromPosition: BigInt(from),
+      toPosition: BigInt(to),
+    });
+    this.status(`${outlet.name} is too slow: ${events} events of CPU ${cpu} not sent`);
+  }
+
+  /** Stops the events; after it only what the rings hold is left to send. */
+  stopEvents(): void {
+    this.set.disable();
+    for (const ring of this.rings) ring.ring.refreshHead();
+  }
+
+  /** Says the ledger and goodbye to everybody; gives each receiver's rows. */
+  finish(exitCode: number): { name: string; rows: CpuStats[] }[] {
+    const reason = exitCode === 0 ? ByeReason.DONE : ByeReason.ERROR;
+    return this.#sessions.map((session) => {
+      this.#countUnsent(session, "not taken before the end");
+      const rows = this.#sendStats(session, true);
+      session.outlet.send(FrameType.BYE, { reason, exitCode, message: "" });
+      return { name: session.outlet.name, rows };
+    });
+  }
+
+  close(): void {
+    this.#sink?.close();
+    this.set.close();
+  }
+
+  #toggle(): void {
+    if (this.sink.wantsEvents) this.set.enable();
+    else this.set.disable();
+  }
+
+  /** Events stand still, rings are empty: from here on every count can be compared. */
+  #startFresh(): Ledger {
+    this.set.disable();
+    for (const { ring } of this.rings) ring.setTail(ring.refreshHead());
+    return new Ledger(this.set, true);
+  }
+
+  #sendHello(outlet: Outlet, attachNonce: bigint): void {
+    const { machine, isTscDisplay, isTwoWay, agentVersion } = this.#options;
+    const [first, ...rest] = splitEvents(this.set);
+    const hello = buildHello(this.set, machine, {
+      streamNonce: this.#streamNonce,
+      attachNonce,
+      agentVersion,
+      isTscDisplay,
+      isTwoWay,
+      events: first ?? [],
+      start: outlet.positions,
+    });
+    outlet.send(FrameType.HELLO, hello);
+    for (const events of rest) outlet.send(FrameType.EVENTS, { events });
+    for (const sample of this.#clock.history) outlet.send(FrameType.CLOCK_SAMPLE, sample);
+  }
+
+  /** Clock, task names, progress, statistics: what goes beside the samples. */
+  #accompany(nowMs: number): void {
+    const sample = this.#clock.poll(nowMs);
+    const withStats = nowMs >= this.#nextStatsMs;
+    if (withStats) this.#nextStatsMs = nowMs + STATS_MS;
+    for (const session of this.#sessions) {
+      const { outlet } = session;
+      if (sample !== undefined) outlet.send(FrameType.CLOCK_SAMPLE, sample);
+      if (outlet.isBlocked) continue;
+      this.#sendTasks(session);
+      this.#sendProgress(session, nowMs);
+      if (withStats) this.#sendStats(session, false);
+    }
+  }
+
+  #sendTasks(session: Session): void {
+    const deadlineMs = performance.now() + TASK_SLICE_MS;
+    while (session.tasks !== undefined && performance.now() < deadlineMs) {
+      const next = session.tasks.next();
+      if (next.done) session.tasks = undefined;
+      else session.outlet.send(FrameType.TASK, { tasks: next.value });
+    }
+  }
+
+  #sendProgress(session: Session, nowMs: number): void {
+    const { outlet } = session;
+    const isComplete = this.rings.every(({ ring }, i) => outlet.positions[i] === ring.head);
+    if (!isComplete || this.#previousTsc === 0n) return;
+    const isIdle = outlet.bytesSent === session.sentBytes;
+    if (isIdle && nowMs < session.progressMs) return;
+    outlet.send(FrameType.PROGRESS, { tsc: this.#previousTsc });
+    session.sentBytes = outlet.bytesSent;
+    session.progressMs = nowMs + IDLE_PROGRESS_MS;
+  }
+
+  #sendStats(session: Session, final: boolean): CpuStats[] {
+    const { outlet, ledger } = session;
+    const cpus = this.rings
+      .map((ring, i) => ledger.row(ring, i, outlet.positions[i]!, this.sink.releasable(i)))
+      .filter((row) => row !== undefined);
+    const usage = process.cpuUsage();
+    outlet.send(FrameType.STATS, {
+      cpus,
+      final,
+      agentCpuNs: BigInt(usage.user + usage.system) * 1000n,
+      rssBytes: BigInt(process.memoryUsage.rss()),
+    });
+    return cpus;
+  }
+
+  /** The last receiver leaves politely: its ledger is closed while nothing moves. */
+  #close(session: Session): void {
+    this.stopEvents();
+    this.sink.send();
+    this.#countUnsent(session, "host left");
+    this.#sendStats(session, true);
+    session.outlet.send(FrameType.BYE, { reason: ByeReason.DETACHED, exitCode: 0, message: "" });
+  }
+
+  #countUnsent({ outlet, ledger }: Session, place: string): void {
+    this.rings.forEach(({ ring }, index) => {
+      const from = outlet.positions[index]!;
+      if (from === ring.head) return;
+      ledger.drop(index, place, countSamples(ring, from, ring.head), ring.head - from);
+    });
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * Hello: all that a host needs to decode the stream, from the guest's own tracefs. Formats of many
+ * events do not fit into one frame; the rest follows in Events frames.
+ */
+import type { EventSet } from "../shared/event/event_set.ts";
+import type { MachineInfo } from "../shared/event/machine.ts";
+import { PERF_SAMPLE_IDENTIFIER } from "../shared/perf/attr.ts";
+import { PAGE_BYTES } from "../shared/sys/abi.ts";
+import { FRAME_PAYLOAD_BYTES_MAX } from "../shared/wire/frame.ts";
+import {
+  ClockSource,
+  type Event,
+  EventKind,
+  type Hello,
+} from "../shared/wire/gen/vmspan/v1/channel.ts";
+
+/** Formats of one frame; the rest of the limit is for everything else in Hello. */
+const EVENT_BYTES_PER_FRAME_MAX = FRAME_PAYLOAD_BYTES_MAX / 2;
+
+export interface HelloOptions {
+  readonly streamNonce: bigint;
+  readonly attachNonce: bigint;
+  readonly agentVersion: string;
+  readonly isTscDisplay: boolean;
+  readonly isTwoWay: boolean;
+  readonly events: readonly Event[];
+  /** By ring index: where this receiver's stream begins. */
+  readonly start: Float64Array;
+}
+
+const encoder = new TextEncoder();
+
+const KINDS = {
+  kprobe: EventKind.KPROBE,
+  kretprobe: EventKind.KRETPROBE,
+  uprobe: EventKind.UPROBE,
+  uretprobe: EventKind.URETPROBE,
+} as const;
+
+/** The set's events, in groups that each fit into a frame. */
+export function splitEvents(set: EventSet): Event[][] {
+  const hasIds = (set.sampleType & PERF_SAMPLE_IDENTIFIER) !== 0;
+  const groups: Event[][] = [];
+  let group: Event[] = [];
+  let groupBytes = 0;
+  set.events.forEach((event, index) => {
+    const format = encoder.encode(event.formatText);
+    const bytes = format.length + event.spec.text.length + 8 * set.rings.length + 256;
+    if (groupBytes + bytes > EVENT_BYTES_PER_FRAME_MAX && group.length > 0) {
+      groups.push(group);
+      group = [];
+      groupBytes = 0;
+    }
+    groupBytes += bytes;
+    group.push({
+      index,
+      system: event.system,
+      name: event.name,
+      alias: event.spec.attributes.alias ?? "",
+      commonType: event.id,
+      format,
+      filter: event.spec.filter,
+      ids: hasIds ? set.identifiers(index) : [],
+      sampleType: BigInt(set.sampleType),
+      sampleIdAll: true,
+      kind: event.spec.probe ? KINDS[event.spec.probe.kind] : EventKind.TRACEPOINT,
+      definition: event.probe?.definition ?? "",
+    });
+  });
+  groups.push(group);
+  return groups;
+}
+
+export function buildHello(set: EventSet, machine: MachineInfo, options: HelloOptions): Hello {
+  const { clock } = set;
+  const isExact = clock.source === "exact";
+  return {
+    streamNonce: options.streamNonce,
+    attachNonce: options.attachNonce,
+    bootId: machine.bootId,
+    hostname: machine.hostname,
+    kernelRelease: machine.kernelRelease,
+    machine: machine.architecture,
+    agentVersion: options.agentVersion,
+    cpus: set.rings.map(({ cpu }) => {
+      const apicId = machine.apicIds.get(cpu);
+      return apicId === undefined ? { cpu } : { cpu, apicId };
+    }),
+    clock: {
+      source: isExact ? ClockSource.EXACT : ClockSource.FITTED,
+      clockId: clock.clockId ?? 0,
+      clocksource: machine.clocksource,
+      tscHz: 0n,
+    },
+    events: options.events,
+    eventCount: set.events.length,
+    tscDisplay: options.isTscDisplay,
+    twoWay: options.isTwoWay,
+    pageBytes: PAGE_BYTES,
+    ringBytes: set.options.ringBytes,
+    watermarkBytes: set.options.watermarkBytes,
+    start: set.rings.map(({ cpu }, i) => ({ cpu, position: BigInt(options.start[i]!) })),
+  };
+}

@@ -1,0 +1,82 @@
+/**
+ * The guest's side of the ledger: for each CPU, produced = delivered + lost by the kernel + dropped
+ * at a named place. Produced and lost come from the kernel's counters, so the guest counts nothing
+ * per event; what is dropped is counted where it is dropped.
+ */
+import type { CpuRing, EventSet } from "../shared/event/event_set.ts";
+import type { CpuStats, Drop } from "../shared/wire/gen/vmspan/v1/channel.ts";
+
+interface Counts {
+  events: number;
+  bytes: number;
+}
+
+/** Drop places are named in the source, so their number is small; this says so. */
+const PLACES_MAX = 64;
+
+export class DropCounts {
+  readonly #places = new Map<string, Counts>();
+
+  add(place: string, events: number, bytes: number): void {
+    const counts = this.#places.get(place);
+    if (counts !== undefined) {
+      counts.events += events;
+      counts.bytes += bytes;
+    } else if (this.#places.size < PLACES_MAX) this.#places.set(place, { events, bytes });
+    else throw new RangeError(`Cannot count drops at "${place}": over ${PLACES_MAX} places`);
+  }
+
+  get events(): number {
+    let events = 0;
+    for (const counts of this.#places.values()) events += counts.events;
+    return events;
+  }
+
+  toDrops(): Drop[] {
+    return [...this.#places].map(([place, { events, bytes }]) => ({
+      place,
+      events: BigInt(events),
+      bytes: BigInt(bytes),
+    }));
+  }
+}
+
+/** Counters of one CPU at the moment when a receiver's stream began. */
+interface Baseline {
+  readonly produced: bigint;
+  readonly lost: bigint;
+}
+
+/** The ledger of one receiver, since its stream began. */
+export class Ledger {
+  readonly #set: EventSet;
+  readonly #baselines: readonly Baseline[] | undefined;
+  readonly #drops: readonly DropCounts[];
+
+  /** `isExact`: events stood still when the stream began, so the counters can be compared. */
+  constructor(set: EventSet, isExact: boolean) {
+    this.#set = set;
+    this.#baselines = isExact ? set.rings.map((ring) => set.count(ring)) : undefined;
+    this.#drops = set.rings.map(() => new DropCounts());
+  }
+
+  drop(ringIndex: number, place: string, events: number, bytes: number): void {
+    this.#drops[ringIndex]!.add(place, events, bytes);
+  }
+
+  /** One CPU's row, or undefined when the stream began while events ran: counts cannot be compared. */
+  row(ring: CpuRing, index: number, sent: number, acked: number): CpuStats | undefined {
+    const baseline = this.#baselines?.[index];
+    if (baseline === undefined) return undefined;
+    const { produced, lost } = this.#set.count(ring);
+    return {
+      cpu: ring.cpu,
+      produced: produced - baseline.produced,
+      lostKernel: lost - baseline.lost,
+      drops: this.#drops[index]!.toDrops(),
+      headPosition: BigInt(ring.ring.head),
+      sentPosition: BigInt(sent),
+      ackedPosition: BigInt(acked),
+    };
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * agent-guest: samples kernel events in a virtual machine and pushes them to the host.
+ * This file is the command line: options, signals, exit codes. The work is done by the sampler in a
+ * Worker (sampler.ts).
+ */
+import process from "node:process";
+import { Command, CommanderError } from "commander";
+import { EXIT, failureOf, formatFailure, UsageError } from "../shared/cli/failure.ts";
+import { collect, parseRingPages, parseTaskId, RING_PAGES_DEFAULT } from "../shared/cli/option.ts";
+import { VERSION, versionLine } from "../shared/cli/version.ts";
+import { parseEventSpecs } from "../shared/event/spec.ts";
+import { openEventFd, wakeEventFd } from "../shared/sys/fd.ts";
+import type { LedgerReport, SamplerNews, SamplerOrder } from "./protocol.ts";
+import { parsePushTarget } from "./sink/push_target.ts";
+
+const PROGRAM = "agent-guest";
+
+interface TraceOptions {
+  readonly event: readonly string[];
+  readonly tsc?: true;
+  readonly cpus?: string;
+  readonly pid?: string;
+  readonly tid?: string;
+  readonly mmapPages: string;
+  readonly quiet?: true;
+}
+
+function fail(error: unknown): never {
+  const failure = failureOf(error);
+  process.stderr.write(formatFailure(PROGRAM, failure));
+  process.exit(failure.exitCode);
+}
+
+/** Finds mistakes in the command line before anything is opened. */
+function checkEvents(texts: readonly string[]): void {
+  for (const spec of texts.flatMap((text) => parseEventSpecs(text))) {
+    const { push, pull } = spec.attributes;
+    if (pull !== undefined) {
+      throw new UsageError(
+        `Cannot use "${spec.text}": a guest pushes, and pull= is agent-host's`,
+        "push=/dev/virtio-ports/NAME, push=[IP:]PORT, push=unix:PATH or push=FILE",
+      );
+    }
+    if (push === undefined) {
+      throw new UsageError(
+        `Cannot use "${spec.text}": it says not where to push its events`,
+        `add push=, as in ${spec.system}:${spec.name}//push="/dev/virtio-ports/org.qemu.perf0"/; ` +
+          "agent-host trace prints local events",
+      );
+    }
+    parsePushTarget(push);
+  }
+}
+
+function printLedger({ name, rows }: LedgerReport): void {
+  const sum = (of: (row: (typeof rows)[number]) => number): number =>
+    rows.reduce((total, row) => total + of(row), 0);
+  if (rows.length === 0) return;
+  const produced = sum((row) => row.produced);
+  const lost = sum((row) => row.lostKernel);
+  const dropped = sum((row) => row.dropped);
+  const delivered = produced - lost - dropped;
+  process.stderr.write(
+    `${name}: produced ${produced} = delivered ${delivered} + lost by the kernel ${lost} ` +
+      `+ dropped ${dropped}\n`,
+  );
+  for (const row of rows) {
+    if (row.lostKernel + row.dropped === 0) continue;
+    const places = row.places === "" ? "" : `, ${row.places}`;
+    process.stderr.write(`  CPU ${row.cpu}: lost by the kernel ${row.lostKernel}${places}\n`);
+  }
+}
+
+function trace(options: TraceOptions): void {
+  checkEvents(options.event);
+  if (options.event.length === 0) {
+    throw new UsageError("Cannot trace: no event given", "-e SYSTEM:NAME/FILTER/push=SINK/");
+  }
+  const eventFd = openEventFd();
+  const stopFlag = new SharedArrayBuffer(4);
+  const order: SamplerOrder = {
+    events: options.event,
+    cpus: options.cpus,
+    pid: Math.max(parseTaskId("-p", options.pid), parseTaskId("-t", options.tid)),
+    ringBytes: parseRingPages(options.mmapPages),
+    isTscDisplay: options.tsc === true,
+    agentVersion: VERSION,
+    stopFlag,
+    eventFdNumber: eventFd.number,
+  };
+  const worker = new Worker(new URL("./sampler_worker.ts", import.meta.url), { type: "module" });
+  let signals = 0;
+  const stop = (): void => {
+    if (++signals > 1) process.exit(EXIT.FAILED);
+    Atomics.store(new Int32Array(stopFlag), 0, 1);
+    wakeEventFd(order.eventFdNumber);
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
+  worker.onerror = (event) => fail((event as ErrorEvent).error ?? new Error(String(event)));
+  worker.onmessage = ({ data }: { data: SamplerNews }) => {
+    if (data.kind === "status") {
+      if (!options.quiet) process.stderr.write(`${data.text}\n`);
+      return;
+    }
+    if (data.kind === "done") {
+      data.ledgers.forEach(printLedger);
+      process.exit(EXIT.DONE);
+    }
+    process.stderr.write(formatFailure(PROGRAM, data.failure));
+    process.exit(data.failure.exitCode);
+  };
+  worker.postMessage(order);
+}
+
+function buildProgram(): Command {
+  const program = new Command(PROGRAM)
+    .description("Samples kernel events in a virtual machine and pushes them to agent-host.")
+    .version(versionLine(PROGRAM), "-V, --version")
+    .helpOption("-h, --help")
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({ outputError: () => {} });
+  program
+    .command("trace")
+    .description(
+      "Push events until stopped. Prints the ledger (produced, delivered, lost) at the end.",
+    )
+    .option("-e, --event <EVENT>", "SYSTEM:NAME[/FILTER/ATTR/...], repeatable", collect, [])
+    .option("--tsc", "let the host show these events at guest TSC time")
+    .option("-C, --cpus <LIST>", "sample these CPUs only, as 0-3,8")
+    .option("-p, --pid <PID>", "sample this process only")
+    .option("-t, --tid <TID>", "sample this thread only")
+    .option("-m, --mmap-pages <PAGES>", "ring of each CPU in 4 KiB pages", `${RING_PAGES_DEFAULT}`)
+    .option("-q, --quiet", "print errors and the ledger only")
+    .addHelpText(
+      "after",
+      `
+Sinks (attribute push=):
+  push="/dev/virtio-ports/NAME"   virtio-serial port; waits for the host, resumes when it returns
+  push=[IP:]PORT                  tcp, broadcast to every client; loopback unless IP is given
+  push=unix:PATH                  unix socket, one host at a time, acknowledged
+  push=FILE                       file, with checksums
+
+Example:
+  agent-guest trace -e 'irq:irq_handler_entry/name~"virtio0-input*"/push="/dev/virtio-ports/org.qemu.perf0"/' --tsc`,
+    )
+    .action(trace);
+  return program;
+}
+
+try {
+  await buildProgram().parseAsync(process.argv);
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Help and version have been printed; anything else is a wrong command line.
+    if (error.exitCode === 0) process.exit(EXIT.DONE);
+    const message = error.message.replace(/^error: /, "");
+    fail(new UsageError(`Cannot understand the command line: ${message}`, `${PROGRAM} --help`));
+  }
+  fail(error);
+}

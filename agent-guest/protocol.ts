@@ -1,0 +1,39 @@
+/**
+ * What the main thread and the sampler worker say to each other. No event data: only the order to
+ * begin, and what the user is to be told.
+ */
+import type { Failure } from "../shared/cli/failure.ts";
+
+/** The order to begin, the only message to the worker; to stop it, set stopFlag and wake eventFd. */
+export interface SamplerOrder {
+  /** The -e arguments as typed. */
+  readonly events: readonly string[];
+  readonly cpus: string | undefined;
+  readonly pid: number;
+  readonly ringBytes: number;
+  readonly isTscDisplay: boolean;
+  readonly agentVersion: string;
+  /** Int32Array of one element: not zero means stop. */
+  readonly stopFlag: SharedArrayBuffer;
+  readonly eventFdNumber: number;
+}
+
+/** One CPU's row of a ledger, in numbers that print. */
+export interface LedgerRow {
+  readonly cpu: number;
+  readonly produced: number;
+  readonly lostKernel: number;
+  readonly dropped: number;
+  readonly places: string;
+}
+
+export interface LedgerReport {
+  readonly name: string;
+  /** Empty when the stream began while events ran for others: its counts cannot be compared. */
+  readonly rows: readonly LedgerRow[];
+}
+
+export type SamplerNews =
+  | { readonly kind: "status"; readonly text: string }
+  | { readonly kind: "done"; readonly ledgers: readonly LedgerReport[] }
+  | { readonly kind: "failed"; readonly failure: Failure };

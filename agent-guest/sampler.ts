@@ -1,0 +1,176 @@
+/**
+ * The sampler: one loop that blocks in poll() over rings, sinks and the wake-up descriptor, and
+ * forwards what came. It runs in a Worker and returns when it is told to stop.
+ */
+import { EventSet } from "../shared/event/event_set.ts";
+import { readMachineInfo, selectCpus } from "../shared/event/machine.ts";
+import { type ResolvedEvent, resolveEvents } from "../shared/event/resolve.ts";
+import { type EventSpec, parseEventSpecs } from "../shared/event/spec.ts";
+import { POLLIN } from "../shared/sys/abi.ts";
+import { PollSet } from "../shared/sys/poll.ts";
+import { Tracefs } from "../shared/tracefs/tracefs.ts";
+import type { CpuStats } from "../shared/wire/gen/vmspan/v1/channel.ts";
+import { Capture } from "./capture.ts";
+import type { LedgerReport, LedgerRow, SamplerOrder } from "./protocol.ts";
+import { BroadcastSink } from "./sink/broadcast_sink.ts";
+import { FileSink } from "./sink/file_sink.ts";
+import { PortSink } from "./sink/port_sink.ts";
+import { type PushTarget, parsePushTarget } from "./sink/push_target.ts";
+import type { Sink } from "./sink/sink.ts";
+import { UnixSink } from "./sink/unix_sink.ts";
+
+/**
+ * Longest wait of the loop: what lies below a ring's watermark is collected this often. It bounds how
+ * late an event reaches the host; 50 wake-ups a second cost under 0.1 % of a core.
+ */
+export const POLL_MS_MAX = 20;
+/** How long the end waits for receivers to take what the rings hold. */
+export const FINISH_MS_MAX = 2000;
+/** Of a ring: fill at which the kernel wakes the sampler. */
+const WATERMARK_SHARE = 1 / 4;
+
+function openSink(target: PushTarget, capture: Capture): Sink {
+  switch (target.kind) {
+    case "tcp":
+      return new BroadcastSink(target, capture);
+    case "unix":
+      return new UnixSink(target.path, capture);
+    case "device":
+      return new PortSink(target.path, capture);
+    case "file":
+      return new FileSink(target.path, capture);
+  }
+}
+
+/** Specs by the sink that they push to, in the order given. */
+function groupByPush(specs: readonly EventSpec[]): Map<string, EventSpec[]> {
+  const groups = new Map<string, EventSpec[]>();
+  for (const spec of specs) {
+    const push = spec.attributes.push!;
+    const group = groups.get(push);
+    if (group === undefined) groups.set(push, [spec]);
+    else group.push(spec);
+  }
+  return groups;
+}
+
+function openCapture(
+  push: string,
+  events: readonly ResolvedEvent[],
+  order: SamplerOrder,
+  onStatus: (text: string) => void,
+): Capture {
+  const target = parsePushTarget(push);
+  const set = new EventSet(events, {
+    cpus: selectCpus(order.cpus),
+    ringBytes: order.ringBytes,
+    watermarkBytes: order.ringBytes * WATERMARK_SHARE,
+    threadIds: false,
+    taskNames: true,
+    pid: order.pid,
+  });
+  const capture = new Capture(set, {
+    machine: readMachineInfo(),
+    isTscDisplay: order.isTscDisplay,
+    isTwoWay: target.kind === "unix" || target.kind === "device",
+    agentVersion: order.agentVersion,
+    onStatus,
+  });
+  try {
+    capture.attachSink(openSink(target, capture));
+  } catch (error) {
+    capture.close();
+    throw error;
+  }
+  return capture;
+}
+
+function ledgerRow({ cpu, produced, lostKernel, drops }: CpuStats): LedgerRow {
+  const dropped = drops.reduce((sum, { events }) => sum + Number(events), 0);
+  const places = drops.map(({ place, events }) => `${place}: ${events}`).join(", ");
+  return { cpu, produced: Number(produced), lostKernel: Number(lostKernel), dropped, places };
+}
+
+export class Sampler {
+  readonly #order: SamplerOrder;
+  readonly #stop: Int32Array;
+  readonly #poll = new PollSet();
+  readonly #captures: Capture[] = [];
+
+  /** Opens everything. Throws typed errors; what was opened is closed then. */
+  constructor(order: SamplerOrder, onStatus: (text: string) => void) {
+    this.#order = order;
+    this.#stop = new Int32Array(order.stopFlag);
+    const specs = order.events.flatMap((text) => parseEventSpecs(text));
+    const tracefs = Tracefs.open();
+    try {
+      for (const [push, group] of groupByPush(specs)) {
+        parsePushTarget(push);
+        const events = resolveEvents(group, tracefs);
+        this.#captures.push(openCapture(push, events, order, onStatus));
+      }
+    } catch (error) {
+      this.#close();
+      throw error;
+    }
+    for (const { set, sink } of this.#captures) {
+      const names = set.events.map((event) => `${event.system}:${event.name}`);
+      const shown = names.length > 3 ? `${names.length} events` : names.join(", ");
+      onStatus(`Pushing ${shown} to ${sink.name}`);
+    }
+  }
+
+  /** Runs until told to stop; gives the ledgers. Throws when a sink fails. */
+  run(): LedgerReport[] {
+    try {
+      while (Atomics.load(this.#stop, 0) === 0) {
+        this.#round(POLL_MS_MAX);
+        for (const { sink } of this.#captures) if (sink.failure !== undefined) throw sink.failure;
+      }
+      return this.#finish();
+    } finally {
+      this.#close();
+    }
+  }
+
+  #round(timeoutMs: number): void {
+    this.#poll.clear();
+    this.#poll.add(this.#order.eventFdNumber, POLLIN);
+    for (const capture of this.#captures) capture.register(this.#poll, POLLIN);
+    this.#poll.wait(timeoutMs);
+    const nowMs = performance.now();
+    for (const capture of this.#captures) capture.pump(this.#poll, nowMs);
+  }
+
+  /** Stops the events, then gives receivers a moment to take what is left. */
+  #finish(): LedgerReport[] {
+    for (const capture of this.#captures) capture.stopEvents();
+    const deadlineMs = performance.now() + FINISH_MS_MAX;
+    // The wake-up descriptor stays readable now, so rounds do not block: they are few and short.
+    while (performance.now() < deadlineMs && !this.#captures.every(({ sink }) => sink.isDrained)) {
+      this.#finishRound();
+    }
+    const reports = this.#captures.flatMap((capture) => capture.finish(0));
+    for (let i = 0; i < 10 && this.#hasWaiting(); i++) this.#finishRound();
+    return reports.map(({ name, rows }) => ({ name, rows: rows.map(ledgerRow) }));
+  }
+
+  #finishRound(): void {
+    this.#poll.clear();
+    for (const capture of this.#captures) capture.register(this.#poll, 0);
+    this.#poll.wait(POLL_MS_MAX);
+    for (const { sink } of this.#captures) {
+      sink.service(this.#poll);
+      sink.send();
+    }
+  }
+
+  #hasWaiting(): boolean {
+    return this.#captures.some(({ sink }) => sink.outlets.some((outlet) => outlet.isBlocked));
+  }
+
+  #close(): void {
+    for (const capture of this.#captures) capture.close();
+    this.#poll.close();
+  }
+}

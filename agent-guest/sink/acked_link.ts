@@ -1,0 +1,84 @@
+/**
+ * The receiving half of a two-way link, common to ports and unix sockets: who is attached, and what
+ * he has acknowledged. Only acknowledged bytes leave the ring, so that a host that was killed, or a
+ * QEMU that discarded what we wrote, costs nothing that the ring still holds.
+ */
+import type { CpuPosition } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import type { Outlet } from "./outlet.ts";
+import { PeerReader } from "./peer_reader.ts";
+import type { SinkHost } from "./sink.ts";
+
+export class AckedLink {
+  /** The attached host's outlet, or undefined while none is attached. */
+  outlet: Outlet | undefined;
+  /** A host has been attached, and did not say goodbye: it may come back for the rest. */
+  isExpected = false;
+  /** The peer closed its end since this was last reset. */
+  hasEnded = false;
+  refusedAcks = 0;
+  readonly #host: SinkHost;
+  readonly #acked: Float64Array;
+  readonly #indexOfCpu: ReadonlyMap<number, number>;
+
+  constructor(host: SinkHost) {
+    this.#host = host;
+    this.#acked = new Float64Array(host.rings.length);
+    this.#indexOfCpu = new Map(host.rings.map((ring, index) => [ring.cpu, index]));
+  }
+
+  /** A reader for `outlet`, whose stream begins when the peer sends Attach. */
+  readerFor(outlet: Outlet): PeerReader {
+    return new PeerReader({
+      onAttach: (attach) => {
+        this.outlet = outlet;
+        this.isExpected = true;
+        this.#host.begin(outlet, attach);
+        this.#acked.set(outlet.positions);
+      },
+      onAck: (ack) => {
+        if (this.outlet === outlet) for (const position of ack.positions) this.#onAck(position);
+      },
+      onPing: (ping, received) => outlet.sendPong(ping, received),
+      onBye: () => {
+        if (this.outlet !== outlet) return;
+        this.#host.end(outlet);
+        this.outlet = undefined;
+        this.isExpected = false;
+      },
+      onEnd: () => {
+        if (this.outlet === outlet) this.outlet = undefined;
+        this.hasEnded = true;
+      },
+    });
+  }
+
+  send(): void {
+    const { outlet } = this;
+    if (outlet === undefined) return;
+    this.#host.rings.forEach((ring, index) => {
+      outlet.sendRing(index, ring, ring.ring.head);
+    });
+  }
+
+  releasable(index: number): number {
+    const { head } = this.#host.rings[index]!.ring;
+    return this.isExpected ? this.#acked[index]! : head;
+  }
+
+  get isDrained(): boolean {
+    if (!this.isExpected) return true;
+    return this.#host.rings.every((ring, index) => this.#acked[index] === ring.ring.head);
+  }
+
+  /** An Ack may only move forward, and not past what was sent: anything else is not obeyed. */
+  #onAck({ cpu, position }: CpuPosition): void {
+    const index = this.#indexOfCpu.get(cpu);
+    const to = Number(position);
+    const outlet = this.outlet!;
+    if (index === undefined || to < this.#acked[index]! || to > outlet.positions[index]!) {
+      this.refusedAcks++;
+      return;
+    }
+    this.#acked[index] = to;
+  }
+}

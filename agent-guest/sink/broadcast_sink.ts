@@ -1,0 +1,157 @@
+/**
+ * push=[IP:]PORT: listens on tcp and broadcasts to every client. One-way: clients do not acknowledge.
+ * The ring is everybody's buffer; a client that falls further behind than the ring allows misses
+ * what lies between, which is counted for it, and never holds the others back.
+ */
+import { POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
+import type { Fd } from "../../shared/sys/fd.ts";
+import type { PollSet } from "../../shared/sys/poll.ts";
+import {
+  acceptFrom,
+  formatAddress,
+  listenOn,
+  type SocketAddress,
+  setNoDelay,
+} from "../../shared/sys/socket.ts";
+import { Outlet } from "./outlet.ts";
+import { PeerReader } from "./peer_reader.ts";
+import type { Sink, SinkHost } from "./sink.ts";
+
+/** More clients than this are refused: each may cost a buffer of WAITING_BYTES_MAX. */
+export const CLIENTS_MAX = 64;
+/** Of the ring: a client further behind than this is moved on, so that the kernel keeps room. */
+const LAG_SHARE_MAX = 0.75;
+
+class Client {
+  readonly outlet: Outlet;
+  readonly reader: PeerReader;
+  slot = -1;
+  isGone = false;
+
+  constructor(fd: Fd, name: string, rings: number) {
+    this.outlet = new Outlet(fd, name, rings, { isStaged: false, hasChecksums: false });
+    this.reader = new PeerReader({
+      // The stream has begun at accept, and nobody acknowledges a broadcast.
+      onAttach: () => {},
+      onAck: () => {},
+      onPing: (ping, received) => this.outlet.sendPong(ping, received),
+      onBye: () => {
+        this.isGone = true;
+      },
+      onEnd: () => {
+        this.isGone = true;
+      },
+    });
+  }
+}
+
+export class BroadcastSink implements Sink {
+  readonly name: string;
+  readonly failure = undefined;
+  readonly #host: SinkHost;
+  readonly #listener: Fd;
+  #clients: Client[] = [];
+  #outlets: Outlet[] = [];
+  #listenerSlot = -1;
+  #served = 0;
+
+  /** Throws SysError when the address is in use. */
+  constructor(address: SocketAddress, host: SinkHost) {
+    this.name = `tcp ${formatAddress(address)}`;
+    this.#host = host;
+    this.#listener = listenOn(address);
+  }
+
+  get outlets(): readonly Outlet[] {
+    return this.#outlets;
+  }
+
+  get wantsEvents(): boolean {
+    return this.#clients.length > 0;
+  }
+
+  register(poll: PollSet): void {
+    this.#listenerSlot = poll.add(this.#listener.number, POLLIN);
+    for (const client of this.#clients) {
+      const events = client.outlet.isBlocked ? POLLIN | POLLOUT : POLLIN;
+      client.slot = poll.add(client.outlet.fd.number, events);
+    }
+  }
+
+  service(poll: PollSet): void {
+    for (const client of this.#clients) {
+      const ready = poll.readyEvents(client.slot);
+      if ((ready & ~POLLOUT) !== 0) client.reader.read(client.outlet.fd);
+      if ((ready & POLLOUT) !== 0) client.outlet.flush();
+    }
+    this.#removeGone();
+    if (poll.readyEvents(this.#listenerSlot) !== 0) this.#accept();
+  }
+
+  send(): void {
+    const { rings } = this.#host;
+    for (const { outlet } of this.#clients) {
+      rings.forEach((ring, index) => {
+        const { head, bytes } = ring.ring;
+        outlet.sendRing(index, ring, head);
+        const position = outlet.positions[index]!;
+        if (head - position <= bytes * LAG_SHARE_MAX) return;
+        this.#host.missed(outlet, index, position, head);
+        outlet.seek(index, head);
+      });
+    }
+    this.#removeGone();
+  }
+
+  releasable(index: number): number {
+    let position = this.#host.rings[index]!.ring.head;
+    for (const { outlet } of this.#clients) {
+      position = Math.min(position, outlet.positions[index]!);
+    }
+    return position;
+  }
+
+  get isDrained(): boolean {
+    const { rings } = this.#host;
+    return this.#clients.every(
+      ({ outlet }) =>
+        !outlet.isBlocked &&
+        rings.every((ring, index) => outlet.positions[index] === ring.ring.head),
+    );
+  }
+
+  close(): void {
+    for (const { outlet } of this.#clients) outlet.close();
+    this.#clients = [];
+    this.#outlets = [];
+    this.#listener.close();
+  }
+
+  #accept(): void {
+    for (let fd = acceptFrom(this.#listener); fd !== undefined; fd = acceptFrom(this.#listener)) {
+      if (this.#clients.length === CLIENTS_MAX) {
+        this.#host.status(`Refused a client of ${this.name}: ${CLIENTS_MAX} are connected`);
+        fd.close();
+        continue;
+      }
+      setNoDelay(fd);
+      this.#served++;
+      const name = `client ${this.#served} of ${this.name}`;
+      const client = new Client(fd, name, this.#host.rings.length);
+      this.#clients.push(client);
+      this.#outlets = this.#clients.map(({ outlet }) => outlet);
+      this.#host.begin(client.outlet, undefined);
+    }
+  }
+
+  #removeGone(): void {
+    const gone = this.#clients.filter((c) => c.isGone || c.outlet.failure !== undefined);
+    if (gone.length === 0) return;
+    this.#clients = this.#clients.filter((client) => !gone.includes(client));
+    this.#outlets = this.#clients.map(({ outlet }) => outlet);
+    for (const { outlet } of gone) {
+      this.#host.end(outlet);
+      outlet.close();
+    }
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * Reads what a host says on a two-way link: Attach, Ack, Ping, Bye. Everything else is skipped and
+ * counted; the guest obeys this vocabulary only.
+ */
+
+import { rdtsc } from "../../shared/sys/clock.ts";
+import { EAGAIN } from "../../shared/sys/errno.ts";
+import { type Fd, readInto } from "../../shared/sys/fd.ts";
+import { type Address, addressOf } from "../../shared/sys/syscall.ts";
+import { FrameType } from "../../shared/wire/frame.ts";
+import { DECODER_BUFFER_BYTES_MIN, FrameDecoder } from "../../shared/wire/frame_decoder.ts";
+import type { Ack, Attach } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
+import { PingView, readPing } from "../../shared/wire/ping_frame.ts";
+
+/** Reads from one peer per wake-up: more waits for the next, so that no peer starves the rings. */
+const READS_PER_WAKE_MAX = 16;
+
+export interface PeerListener {
+  onAttach(attach: Attach): void;
+  onAck(ack: Ack): void;
+  /** `received` is this machine's TSC, read right after the bytes came: low, high. */
+  onPing(ping: PingView, received: Uint32Array): void;
+  onBye(): void;
+  /** The peer closed its end. */
+  onEnd(): void;
+}
+
+export class PeerReader {
+  /** Frames that a host has no business to send, or that could not be read. */
+  refusedFrames = 0;
+  readonly #buffer = new Uint8Array(DECODER_BUFFER_BYTES_MIN);
+  readonly #address = addressOf(this.#buffer);
+  readonly #decoder = new FrameDecoder({ buffer: this.#buffer });
+  readonly #listener: PeerListener;
+  readonly #received = new Uint32Array(2);
+  readonly #ping = new PingView();
+
+  constructor(listener: PeerListener) {
+    this.#listener = listener;
+  }
+
+  /** Reads all that is there. A virtio port without a host reads 0 like a closed socket. */
+  read(fd: Fd): void {
+    for (let i = 0; i < READS_PER_WAKE_MAX; i++) {
+      const at = this.#decoder.reserveAt();
+      const got = readInto(fd, (this.#address + at) as Address, this.#buffer.length - at);
+      if (got === -EAGAIN) return;
+      if (got <= 0) {
+        this.#decoder.reset();
+        this.#listener.onEnd();
+        return;
+      }
+      rdtsc(this.#received);
+      this.#decoder.commit(got);
+      this.#dispatchAll();
+    }
+  }
+
+  #dispatchAll(): void {
+    for (let frame = this.#decoder.next(); frame !== undefined; frame = this.#decoder.next()) {
+      const { type, bytes, payloadStart: from, payloadEnd: to } = frame;
+      try {
+        if (type === FrameType.PING) {
+          if (readPing(bytes, from, to, this.#ping)) {
+            this.#listener.onPing(this.#ping, this.#received);
+          } else this.refusedFrames++;
+        } else if (type === FrameType.ACK)
+          this.#listener.onAck(decodeMessage(type, bytes, from, to));
+        else if (type === FrameType.ATTACH) {
+          this.#listener.onAttach(decodeMessage(type, bytes, from, to));
+        } else if (type === FrameType.BYE) this.#listener.onBye();
+        else this.refusedFrames++;
+      } catch (error) {
+        if (!(error instanceof MessageError)) throw error;
+        this.refusedFrames++;
+      }
+    }
+  }
+}

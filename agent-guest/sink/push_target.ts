@@ -1,0 +1,89 @@
+/**
+ * What `push=` names, and which of the four kinds of sink that is:
+ *
+ *   push=9900  push=10.0.0.1:9900  push=[::1]:9900    tcp, listens (on loopback when no address)
+ *   push=unix:/run/vmspan.sock                        unix socket, listens
+ *   push="/dev/virtio-ports/org.qemu.perf0"           character device
+ *   push="/tmp/events.vms"  push=file:NAME            file
+ */
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { isIP } from "node:net";
+
+export type PushTarget =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string }
+  | { readonly kind: "device"; readonly path: string }
+  | { readonly kind: "file"; readonly path: string };
+
+/** The value of push= names no sink; the message says what would. */
+export class PushTargetError extends RangeError {
+  override readonly name = "PushTargetError";
+  readonly hint = "push=PORT, push=IP:PORT, push=unix:/PATH, push=/dev/NAME or push=/PATH/FILE";
+}
+
+const PORT_MAX = 65535;
+const VIRTIO_PORTS = "/dev/virtio-ports/";
+const VIRTIO_PORTS_CLASS = "/sys/class/virtio-ports";
+
+function parsePort(text: string, whole: string): number {
+  const port = Number(text);
+  if (port >= 1 && port <= PORT_MAX) return port;
+  throw new PushTargetError(`Cannot push to "${whole}": port ${text}, wants 1 to ${PORT_MAX}`);
+}
+
+/** Parses the value of push=; looks at the file system to tell devices from files. */
+export function parsePushTarget(text: string): PushTarget {
+  if (/^\d+$/.test(text)) return { kind: "tcp", host: "127.0.0.1", port: parsePort(text, text) };
+  if (text.startsWith("unix:")) return { kind: "unix", path: wantPath(text, text.slice(5)) };
+  if (text.startsWith("file:")) return { kind: "file", path: wantPath(text, text.slice(5)) };
+  if (text.includes("/")) return classifyPath(text);
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text);
+  const name = match?.[1] ?? match?.[2] ?? "";
+  const host = name === "localhost" ? "127.0.0.1" : name;
+  if (match === null || isIP(host) === 0) {
+    throw new PushTargetError(`Cannot push to "${text}": no port, address or path`);
+  }
+  return { kind: "tcp", host, port: parsePort(match[3]!, text) };
+}
+
+function wantPath(text: string, path: string): string {
+  if (path === "") throw new PushTargetError(`Cannot push to "${text}": the path is empty`);
+  return path;
+}
+
+function classifyPath(path: string): PushTarget {
+  const resolved = resolveVirtioPort(path);
+  const status = statSync(resolved, { throwIfNoEntry: false });
+  if (status?.isDirectory()) {
+    throw new PushTargetError(`Cannot push to "${path}": it is a directory`);
+  }
+  if (status?.isSocket()) return { kind: "unix", path };
+  if (status?.isCharacterDevice()) return { kind: "device", path: resolved };
+  if (status === undefined && path.startsWith("/dev/")) {
+    throw new PushTargetError(`Cannot push to "${path}": no such device${knownPorts()}`);
+  }
+  return { kind: "file", path };
+}
+
+function portNames(): Map<string, string> {
+  const names = new Map<string, string>();
+  if (!existsSync(VIRTIO_PORTS_CLASS)) return names;
+  for (const device of readdirSync(VIRTIO_PORTS_CLASS)) {
+    const file = `${VIRTIO_PORTS_CLASS}/${device}/name`;
+    if (existsSync(file)) names.set(readFileSync(file, "utf8").trim(), `/dev/${device}`);
+  }
+  return names;
+}
+
+/** The device behind /dev/virtio-ports/NAME, also where no udev has made that link. */
+function resolveVirtioPort(path: string): string {
+  if (!path.startsWith(VIRTIO_PORTS) || existsSync(path)) return path;
+  return portNames().get(path.slice(VIRTIO_PORTS.length)) ?? path;
+}
+
+function knownPorts(): string {
+  const names = [...portNames().keys()];
+  return names.length === 0
+    ? " (this machine has no virtio-serial port: is virtio_console loaded?)"
+    : `; ports here: ${names.join(" ")}`;
+}

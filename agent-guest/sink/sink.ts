@@ -1,0 +1,42 @@
+/**
+ * A sink takes the stream of one capture. The capture asks it, once per wake-up, to serve its
+ * descriptors, to send what the rings hold, and how far each ring may be given back.
+ */
+import type { CpuRing } from "../../shared/event/event_set.ts";
+import type { PollSet } from "../../shared/sys/poll.ts";
+import type { Attach } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import type { Outlet } from "./outlet.ts";
+
+/** What a sink needs of its capture. */
+export interface SinkHost {
+  readonly rings: readonly CpuRing[];
+  /** A receiver came: begin its stream. `attach` is what a two-way host said of itself. */
+  begin(outlet: Outlet, attach: Attach | undefined): void;
+  /** The host said goodbye: what it has not taken is no longer wanted. */
+  end(outlet: Outlet): void;
+  /** What a receiver missed because it was too slow. */
+  missed(outlet: Outlet, ringIndex: number, from: number, to: number): void;
+  status(text: string): void;
+}
+
+export interface Sink {
+  /** For messages: `tcp 127.0.0.1:9900`. */
+  readonly name: string;
+  /** Receivers whose stream has begun. */
+  readonly outlets: readonly Outlet[];
+  /** Whether events should run at all: somebody listens, or may come back for them. */
+  readonly wantsEvents: boolean;
+  /** Adds the descriptors to wait for; called before each poll. */
+  register(poll: PollSet): void;
+  /** Accepts, reads, writes what waited. */
+  service(poll: PollSet): void;
+  /** Sends all rings up to their heads, as far as receivers take it. */
+  send(): void;
+  /** How far ring `index` may be given back to the kernel. */
+  releasable(index: number): number;
+  /** Whether everything up to the heads has arrived, as far as this sink can know. */
+  readonly isDrained: boolean;
+  /** Why it cannot go on; undefined while it can. */
+  readonly failure: Error | undefined;
+  close(): void;
+}

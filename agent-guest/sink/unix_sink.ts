@@ -1,0 +1,127 @@
+/**
+ * push=unix:PATH: listens on a unix socket, mode 0660, for one host at a time. Two-way: see
+ * acked_link.ts. A second host is turned away while the first one is there.
+ */
+import { chmodSync, rmSync, statSync } from "node:fs";
+import { POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
+import { SysError } from "../../shared/sys/errno.ts";
+import type { Fd } from "../../shared/sys/fd.ts";
+import type { PollSet } from "../../shared/sys/poll.ts";
+import { acceptFrom, connectTo, listenOn } from "../../shared/sys/socket.ts";
+import { FrameType } from "../../shared/wire/frame.ts";
+import { ErrorCode } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import { AckedLink } from "./acked_link.ts";
+import { Outlet } from "./outlet.ts";
+import type { PeerReader } from "./peer_reader.ts";
+import type { Sink, SinkHost } from "./sink.ts";
+
+const SOCKET_MODE = 0o660;
+
+/** Removes a socket file that nobody listens on any more; leaves a live one for bind to refuse. */
+function removeDeadSocket(path: string): void {
+  if (!statSync(path, { throwIfNoEntry: false })?.isSocket()) return;
+  try {
+    connectTo({ kind: "unix", path }).close();
+  } catch (error) {
+    if (!(error instanceof SysError) || error.code !== "ECONNREFUSED") throw error;
+    rmSync(path);
+  }
+}
+
+export class UnixSink implements Sink {
+  readonly name: string;
+  readonly failure = undefined;
+  readonly #path: string;
+  readonly #host: SinkHost;
+  readonly #link: AckedLink;
+  readonly #listener: Fd;
+  #outlet: Outlet | undefined;
+  #reader: PeerReader | undefined;
+  #listenerSlot = -1;
+  #slot = -1;
+
+  /** Throws SysError when somebody listens there already. */
+  constructor(path: string, host: SinkHost) {
+    this.name = `unix:${path}`;
+    this.#path = path;
+    this.#host = host;
+    this.#link = new AckedLink(host);
+    removeDeadSocket(path);
+    this.#listener = listenOn({ kind: "unix", path });
+    chmodSync(path, SOCKET_MODE);
+  }
+
+  get outlets(): readonly Outlet[] {
+    return this.#link.outlet === undefined ? [] : [this.#link.outlet];
+  }
+
+  get wantsEvents(): boolean {
+    return this.#link.isExpected;
+  }
+
+  register(poll: PollSet): void {
+    this.#listenerSlot = poll.add(this.#listener.number, POLLIN);
+    const outlet = this.#outlet;
+    if (outlet === undefined) return;
+    this.#slot = poll.add(outlet.fd.number, outlet.isBlocked ? POLLIN | POLLOUT : POLLIN);
+  }
+
+  service(poll: PollSet): void {
+    const outlet = this.#outlet;
+    if (outlet !== undefined) {
+      const ready = poll.readyEvents(this.#slot);
+      if ((ready & ~POLLOUT) !== 0) this.#reader!.read(outlet.fd);
+      if ((ready & POLLOUT) !== 0) outlet.flush();
+      this.#dropIfEnded();
+    }
+    if (poll.readyEvents(this.#listenerSlot) !== 0) this.#accept();
+  }
+
+  send(): void {
+    this.#link.send();
+    this.#dropIfEnded();
+  }
+
+  releasable(index: number): number {
+    return this.#link.releasable(index);
+  }
+
+  get isDrained(): boolean {
+    return this.#link.isDrained;
+  }
+
+  close(): void {
+    this.#outlet?.close();
+    this.#outlet = undefined;
+    this.#listener.close();
+    rmSync(this.#path, { force: true });
+  }
+
+  #dropIfEnded(): void {
+    const outlet = this.#outlet;
+    if (outlet === undefined || (!this.#link.hasEnded && outlet.failure === undefined)) return;
+    this.#link.outlet = undefined;
+    this.#link.hasEnded = false;
+    this.#host.status(`Disconnected from ${this.name}`);
+    outlet.close();
+    this.#outlet = undefined;
+  }
+
+  #accept(): void {
+    for (let fd = acceptFrom(this.#listener); fd !== undefined; fd = acceptFrom(this.#listener)) {
+      const options = { isStaged: false, hasChecksums: false };
+      const outlet = new Outlet(fd, this.name, this.#host.rings.length, options);
+      if (this.#outlet !== undefined) {
+        const message = `Cannot attach to ${this.name}: another host is attached`;
+        const hint = "stop the other agent-host, or push to a tcp port, which takes many";
+        outlet.send(FrameType.ERROR, { code: ErrorCode.LIMIT, message, hint });
+        outlet.close();
+        continue;
+      }
+      this.#outlet = outlet;
+      this.#reader = this.#link.readerFor(outlet);
+      this.#link.hasEnded = false;
+      this.#host.status(`Connected to ${this.name}`);
+    }
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * How a failure reaches the user: one line that says what could not be done, perhaps a caret under
+ * the place in what was typed, perhaps a HINT, and the exit code.
+ *
+ *   agent-host: ERROR: Cannot parse event: "/" is missing after the filter
+ *     irq:irq_handler_entry/irq==3
+ *                                 ^
+ *   HINT: ...
+ */
+
+/** Exit codes of both agents; documented in README. */
+export const EXIT = {
+  DONE: 0,
+  FAILED: 1,
+  USAGE: 2,
+  THRESHOLD: 3,
+  SOURCE: 4,
+  BUG: 70,
+} as const;
+
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+/** A failure as plain data: it crosses from the worker to the main thread. */
+export interface Failure {
+  readonly message: string;
+  readonly hint: string | undefined;
+  /** What was typed, and where in it the fault is. */
+  readonly text: string | undefined;
+  readonly position: number;
+  readonly exitCode: ExitCode;
+  /** Only for our own bugs. */
+  readonly stack: string | undefined;
+}
+
+/** A wrong command line. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+  readonly hint: string | undefined;
+  constructor(message: string, hint?: string) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+/** Error classes that are the user's or the machine's, not ours, and their exit code. */
+const EXIT_BY_NAME: ReadonlyMap<string, ExitCode> = new Map([
+  ["UsageError", EXIT.USAGE],
+  ["EventSyntaxError", EXIT.USAGE],
+  ["ExprError", EXIT.USAGE],
+  ["PushTargetError", EXIT.USAGE],
+  ["PullSourceError", EXIT.USAGE],
+  ["SourceError", EXIT.SOURCE],
+  ["FilterError", EXIT.FAILED],
+  ["ElfError", EXIT.FAILED],
+  ["FfiError", EXIT.FAILED],
+  ["FormatError", EXIT.FAILED],
+  ["SysError", EXIT.FAILED],
+  ["TracefsError", EXIT.FAILED],
+  ["UnknownEventError", EXIT.FAILED],
+]);
+
+/** Longest text of the user's that is shown with a caret: longer ones are cut around the place. */
+const CARET_TEXT_MAX = 160;
+
+/** Turns whatever was thrown into a Failure: what we did not foresee is a bug, with its stack. */
+export function failureOf(error: unknown): Failure {
+  const { name, message, hint, text, position, code, stack } = error as {
+    name?: string;
+    message?: string;
+    hint?: string;
+    text?: string;
+    position?: number;
+    code?: string;
+    stack?: string;
+  };
+  const known = EXIT_BY_NAME.get(name ?? "");
+  // Errors of node:fs carry a code; RangeErrors of ours begin with what could not be done.
+  const isExpected = known !== undefined || isFileError(code) || /^Cannot /.test(message ?? "");
+  return {
+    message: message ?? String(error),
+    hint: hint === "" ? undefined : hint,
+    text,
+    position: position ?? 0,
+    exitCode: known ?? (isExpected ? EXIT.FAILED : EXIT.BUG),
+    stack: isExpected ? undefined : stack,
+  };
+}
+
+function isFileError(code: string | undefined): boolean {
+  return code !== undefined && /^E[A-Z]+$/.test(code);
+}
+
+/** The lines to print. */
+export function formatFailure(program: string, failure: Failure): string {
+  const label = failure.exitCode === EXIT.BUG ? "BUG" : "ERROR";
+  let out = `${program}: ${label}: ${failure.message}\n`;
+  if (failure.text !== undefined && failure.text !== "") {
+    const from = Math.max(0, failure.position - CARET_TEXT_MAX / 2);
+    const shown = failure.text.slice(from, from + CARET_TEXT_MAX).replace(/[^ -~]/g, "?");
+    out += `  ${shown}\n  ${" ".repeat(Math.min(failure.position - from, shown.length))}^\n`;
+  }
+  if (failure.hint !== undefined) out += `HINT: ${failure.hint}\n`;
+  if (failure.stack !== undefined) out += `${failure.stack}\n`;
+  return out;
+}

@@ -1,0 +1,33 @@
+/** Values of command-line options that both agents have: text in, checked values out. */
+import { RING_BYTES_MAX } from "../perf/ring.ts";
+import { PAGE_BYTES } from "../sys/abi.ts";
+import { UsageError } from "./failure.ts";
+
+/** 1 MiB for each CPU. */
+export const RING_PAGES_DEFAULT = 256;
+
+/** `-m PAGES`: a power of two, as perf wants it. Gives bytes. */
+export function parseRingPages(text: string): number {
+  const pages = Number(text);
+  const pagesMax = RING_BYTES_MAX / PAGE_BYTES;
+  if (Number.isInteger(pages) && pages >= 1 && pages <= pagesMax && (pages & (pages - 1)) === 0) {
+    return pages * PAGE_BYTES;
+  }
+  throw new UsageError(
+    `Cannot use -m ${text}: wants a power of two of pages (4 KiB) from 1 to ${pagesMax}`,
+    "-m 1024 makes 4 MiB for each CPU",
+  );
+}
+
+/** `-p PID`, `-t TID`: a number of an existing task, or -1 when not given. */
+export function parseTaskId(option: string, text: string | undefined): number {
+  if (text === undefined) return -1;
+  const id = Number(text);
+  if (Number.isInteger(id) && id > 0) return id;
+  throw new UsageError(`Cannot use ${option} ${text}: wants a process or thread id`);
+}
+
+/** Collects a repeated option in the order given. */
+export function collect(value: string, previous: readonly string[]): readonly string[] {
+  return [...previous, value];
+}
