@@ -12,18 +12,11 @@
 //
 // Times of one ring rise, but not strictly: an interrupt between the kernel's reading of the clock
 // and its reservation of ring space puts a later time first. Such records keep their true time and
-// are counted; the merger copes.
+// are counted; the merger copes. Where two fits of the clock meet, a later perf time may convert to
+// an earlier cycle; that one is raised to its predecessor's, which stays within the bound.
 
-import {
-  PERF_RECORD_COMM,
-  PERF_RECORD_EXIT,
-  PERF_RECORD_FORK,
-  PERF_RECORD_LOST,
-  PERF_RECORD_LOST_SAMPLES,
-  PERF_RECORD_SAMPLE,
-  PERF_RECORD_THROTTLE,
-  PERF_RECORD_UNTHROTTLE,
-} from "../../shared/perf/record_abi.ts";
+import { PERF_RECORD_SAMPLE, RECORD_HEADER_BYTES } from "../../shared/perf/record.ts";
+import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
 import {
   CHUNK_RECORDS_MAX,
   type Chunk,
@@ -32,88 +25,37 @@ import {
   RAW_BYTES_MIN,
   SAMPLE_BYTES_MIN,
 } from "./chunk.ts";
+import { type DecodeCounters, noCounters } from "./decode_counters.ts";
 import type { EventLookup } from "./event_lookup.ts";
 import type { SampleLayout } from "./sample_layout.ts";
-
-/** TASK_COMM_LEN of the kernel, with its NUL. */
-export const TASK_COMM_BYTES = 16;
+import { SideRecords, type TaskListener } from "./side_records.ts";
 
 const TWO_32 = 4294967296;
 /** Plain sample: header 8, time 8, raw size 4, raw data. */
 const PLAIN_RAW_OFFSET = 20;
 
-/** perf time to canonical time: origin + slope * (time - base), with the base as a u32 pair. */
-export interface AffineTime {
-  readonly baseLo: number;
-  readonly baseHi: number;
-  readonly originCycles: number;
-  /** Host TSC cycles per unit of perf time. */
-  readonly slope: number;
-}
-
-/** Told of task names and lives, rarely. The bytes are only valid during the call. */
-export interface TaskListener {
-  comm(
-    machine: number,
-    pid: number,
-    tid: number,
-    memory: Uint8Array,
-    from: number,
-    to: number,
-  ): void;
-  fork(machine: number, pid: number, tid: number, parentPid: number, parentTid: number): void;
-  exit(machine: number, pid: number, tid: number): void;
-}
-
-/** What a ring held, to the record. */
-export interface DecodeCounters {
-  /** PERF_RECORD_SAMPLE records, whatever became of them. */
-  samples: number;
-  /** Of these: no event of the session has this type or identifier. */
-  unknownEvents: number;
-  /** Of these: fields that contradict the record's size. */
-  malformedSamples: number;
-  /** Of these: stamped before the one in front of them. */
-  backwards: number;
-  /** Of these: stamped after latestCycles, and set back to it. */
-  fromFuture: number;
-  /** Sum of PERF_RECORD_LOST and PERF_RECORD_LOST_SAMPLES. */
-  lostEvents: number;
-  taskRecords: number;
-  throttled: number;
-  /** Records of other types, and those whose size does not fit their type. */
-  skippedRecords: number;
-  /** Spans given up because of an impossible record size, and the bytes behind that place. */
-  malformedSpans: number;
-  malformedBytes: number;
+/** perf time to canonical time: the segment in force at a time, see TimeMap. */
+export interface TimeSegments {
+  at(lo: number, hi: number): TimeSegment | undefined;
 }
 
 /** Decodes one ring. Holds what must survive from span to span; no descriptor, no clock. */
 export class RingDecoder {
-  readonly counters: DecodeCounters = {
-    samples: 0,
-    unknownEvents: 0,
-    malformedSamples: 0,
-    backwards: 0,
-    fromFuture: 0,
-    lostEvents: 0,
-    taskRecords: 0,
-    throttled: 0,
-    skippedRecords: 0,
-    malformedSpans: 0,
-    malformedBytes: 0,
-  };
+  readonly counters: DecodeCounters = noCounters();
   /** The newest time decoded; -Infinity before the first. */
   lastCycles = Number.NEGATIVE_INFINITY;
+  /** The perf time that it was converted from. */
+  #lastLo = 0;
+  #lastHi = 0;
   /**
-   * The present plus the clock's bound: a record that was read cannot be newer. A stamp beyond it is
-   * false (a hostile guest, a broken clock model) and would hold up the merger for good, so it is
-   * set back to this.
+   * The present plus the clock's bound: a record that was read cannot be newer. A stamp beyond it
+   * is false (a hostile guest, a broken clock model) and would hold up the merger for good, so it
+   * is set back to this.
    */
   latestCycles = Number.POSITIVE_INFINITY;
   readonly #lookup: EventLookup;
   readonly #layout: SampleLayout;
-  readonly #tasks: TaskListener | undefined;
+  readonly #sideRecords: SideRecords;
   /** Loss reported by the end of a span: it lies before the first record of the next one. */
   #lostBeforeNext = 0;
   #lostSinceCycles = 0;
@@ -121,38 +63,26 @@ export class RingDecoder {
   constructor(lookup: EventLookup, layout: SampleLayout, tasks?: TaskListener) {
     this.#lookup = lookup;
     this.#layout = layout;
-    this.#tasks = tasks;
+    this.#sideRecords = new SideRecords(this.counters, layout.trailerBytes, tasks);
   }
 
   /**
    * Decodes the records in bytes `fromByte` to `toByte` of the chunk, appending to its columns, and
    * returns how many bytes it walked: all of them unless a record's size was impossible. Throws
-   * RangeError when the range is not 8-aligned or does not fit the chunk.
+   * RangeError when the range is not 8-aligned or does not fit the chunk, or `time` has no segment.
    */
-  decodeSpan(chunk: Chunk, fromByte: number, toByte: number, time: AffineTime): number {
-    const spanBytes = toByte - fromByte;
-    const isAligned = ((fromByte | toByte) & 7) === 0;
-    const room = (CHUNK_RECORDS_MAX - chunk.count) * SAMPLE_BYTES_MIN;
-    if (!isAligned || fromByte < 0 || spanBytes < 0 || toByte > chunk.bytes.length) {
-      throw new RangeError(
-        `Cannot decode bytes ${fromByte} to ${toByte}: wanted a range of multiples of 8 within ` +
-          `${chunk.bytes.length} bytes`,
-      );
-    }
-    if (spanBytes > room) {
-      throw new RangeError(
-        `Cannot decode ${spanBytes} bytes: the columns have room for ${room}, wanted each byte once`,
-      );
-    }
+  decodeSpan(chunk: Chunk, fromByte: number, toByte: number, time: TimeSegments): number {
+    checkRange(chunk, fromByte, toByte);
+    const layout = this.#layout;
     if (this.#lostBeforeNext > 0) {
       chunk.addLost(this.#lostBeforeNext, this.#lostSinceCycles);
       this.#lostBeforeNext = 0;
     }
-    chunk.hasChains = this.#layout.hasChain;
-    chunk.context[CONTEXT_TASKS] = this.#layout.tasksOffset < 0 ? 0 : chunk.tasksColumnOffset;
+    chunk.hasChains = layout.hasChain;
+    chunk.context[CONTEXT_TASKS] = layout.tasksOffset < 0 ? 0 : chunk.tasksColumnOffset;
     const from = (chunk.bytesOffset + fromByte) >>> 2;
-    const to = from + (spanBytes >>> 2);
-    const stop = this.#layout.isPlain
+    const to = (chunk.bytesOffset + toByte) >>> 2;
+    const stop = layout.isPlain
       ? this.#walkPlain(chunk, from, to, time)
       : this.#walk(chunk, from, to, time);
     if (stop < to) {
@@ -164,80 +94,118 @@ export class RingDecoder {
   }
 
   /** TIME and RAW only. Positions are words; returns where it stopped. */
-  #walkPlain(chunk: Chunk, from: number, to: number, time: AffineTime): number {
+  #walkPlain(chunk: Chunk, from: number, to: number, time: TimeSegments): number {
     const { words, timeCycles, event, rawOffset, rawBytes } = chunk;
     const byType = this.#lookup.byType;
-    const { baseLo, baseHi, originCycles, slope } = time;
     const counters = this.counters;
     const latest = this.latestCycles;
-    let last = this.lastCycles;
+    // No segment yet: the empty range makes the first record ask for one.
+    let { baseLo, baseHi, originCycles, slope, deltaFrom, deltaTo } = NO_SEGMENT;
+    let { lastCycles } = this;
+    let lastLo = this.#lastLo;
+    let lastHi = this.#lastHi;
     let count = chunk.count;
     let at = from;
     while (at < to) {
       const size = words[at + 1]! >>> 16;
       const next = at + (size >>> 2);
       // Below 8 it would not advance; other sizes than multiples of 8 the kernel never writes.
-      if (size < 8 || (size & 7) !== 0 || next > to) break;
+      if (size < RECORD_HEADER_BYTES || (size & 7) !== 0 || next > to) break;
       if (words[at] !== PERF_RECORD_SAMPLE) {
         chunk.count = count;
-        this.lastCycles = last;
-        this.#other(chunk, at, size);
+        this.#advance(lastCycles, lastLo, lastHi);
+        this.#side(chunk, at, size);
         at = next;
         continue;
       }
       counters.samples++;
       const raw = words[at + 4]!;
+      const index = byType[words[at + 5]! & 0xffff]!;
+      // The words behind a record too short for them are the chunk's own: read, not believed.
       if (size < SAMPLE_BYTES_MIN || raw < RAW_BYTES_MIN || raw > size - PLAIN_RAW_OFFSET) {
         counters.malformedSamples++;
-        at = next;
-        continue;
-      }
-      const index = byType[words[at + 5]! & 0xffff]!;
-      if (index === NO_EVENT) {
+      } else if (index === NO_EVENT) {
         counters.unknownEvents++;
-        at = next;
-        continue;
+      } else {
+        const lo = words[at + 2]!;
+        const hi = words[at + 3]!;
+        let delta = ((hi - baseHi) | 0) * TWO_32 + (lo - baseLo);
+        if (!(delta >= deltaFrom && delta < deltaTo)) {
+          ({ baseLo, baseHi, originCycles, slope, deltaFrom, deltaTo } = segmentAt(time, lo, hi));
+          delta = ((hi - baseHi) | 0) * TWO_32 + (lo - baseLo);
+        }
+        let cycles = originCycles + slope * delta;
+        if (cycles < lastCycles || cycles > latest) {
+          this.#advance(lastCycles, lastLo, lastHi);
+          cycles = this.#mend(cycles, lo, hi);
+          lastCycles = this.lastCycles;
+          lastLo = this.#lastLo;
+          lastHi = this.#lastHi;
+        } else {
+          lastCycles = cycles;
+          lastLo = lo;
+          lastHi = hi;
+        }
+        timeCycles[count] = cycles;
+        event[count] = index;
+        rawOffset[count] = at * 4 + PLAIN_RAW_OFFSET;
+        rawBytes[count] = raw;
+        count++;
       }
-      const delta = (words[at + 3]! - baseHi) * TWO_32 + (words[at + 2]! - baseLo);
-      let cycles = originCycles + slope * delta;
-      if (cycles > latest) {
-        counters.fromFuture++;
-        cycles = latest;
-      }
-      if (cycles < last) counters.backwards++;
-      else last = cycles;
-      timeCycles[count] = cycles;
-      event[count] = index;
-      rawOffset[count] = at * 4 + PLAIN_RAW_OFFSET;
-      rawBytes[count] = raw;
-      count++;
       at = next;
     }
     chunk.count = count;
-    this.lastCycles = last;
+    this.#advance(lastCycles, lastLo, lastHi);
     return at;
   }
 
+  #advance(cycles: number, lo: number, hi: number): void {
+    this.lastCycles = cycles;
+    this.#lastLo = lo;
+    this.#lastHi = hi;
+  }
+
+  /** A time that is older than the one before, or later than the present. */
+  #mend(cycles: number, lo: number, hi: number): number {
+    const { counters, latestCycles } = this;
+    let mended = cycles;
+    if (mended > latestCycles) {
+      counters.fromFuture++;
+      mended = latestCycles;
+    }
+    if (mended < this.lastCycles) {
+      const step = ((hi - this.#lastHi) | 0) * TWO_32 + (lo - this.#lastLo);
+      if (step < 0 || this.lastCycles > latestCycles) {
+        counters.backwards++;
+        return mended;
+      }
+      counters.raised++;
+      mended = this.lastCycles;
+    }
+    this.#advance(mended, lo, hi);
+    return mended;
+  }
+
   /** Any layout. Positions are words; returns where it stopped. */
-  #walk(chunk: Chunk, from: number, to: number, time: AffineTime): number {
+  #walk(chunk: Chunk, from: number, to: number, time: TimeSegments): number {
     const words = chunk.words;
     let at = from;
     while (at < to) {
       const size = words[at + 1]! >>> 16;
       const next = at + (size >>> 2);
-      if (size < 8 || (size & 7) !== 0 || next > to) break;
+      if (size < RECORD_HEADER_BYTES || (size & 7) !== 0 || next > to) break;
       if (words[at] === PERF_RECORD_SAMPLE) {
         this.counters.samples++;
         this.#sample(chunk, at, size, time);
       } else {
-        this.#other(chunk, at, size);
+        this.#side(chunk, at, size);
       }
       at = next;
     }
     return at;
   }
 
-  #sample(chunk: Chunk, at: number, size: number, time: AffineTime): void {
+  #sample(chunk: Chunk, at: number, size: number, time: TimeSegments): void {
     const { words } = chunk;
     const { timeOffset, tasksOffset, idOffset, fixedBytes, hasChain } = this.#layout;
     let rawAt = fixedBytes;
@@ -269,14 +237,7 @@ export class RingDecoder {
       return;
     }
     const timeAt = at + (timeOffset >>> 2);
-    const delta = (words[timeAt + 1]! - time.baseHi) * TWO_32 + (words[timeAt]! - time.baseLo);
-    let cycles = time.originCycles + time.slope * delta;
-    if (cycles > this.latestCycles) {
-      this.counters.fromFuture++;
-      cycles = this.latestCycles;
-    }
-    if (cycles < this.lastCycles) this.counters.backwards++;
-    else this.lastCycles = cycles;
+    const cycles = this.#convert(words[timeAt]!, words[timeAt + 1]!, time);
     const count = chunk.count++;
     chunk.timeCycles[count] = cycles;
     chunk.event[count] = index;
@@ -290,66 +251,18 @@ export class RingDecoder {
     }
   }
 
-  /** Everything but samples; rare. */
-  #other(chunk: Chunk, at: number, size: number): void {
-    const { words } = chunk;
-    const body = size - this.#layout.trailerBytes;
-    switch (words[at]) {
-      case PERF_RECORD_LOST:
-        // u64 id, u64 lost
-        if (body < 24) break;
-        this.#lost(chunk, words[at + 4]!, words[at + 5]!);
-        return;
-      case PERF_RECORD_LOST_SAMPLES:
-        // u64 lost
-        if (body < 16) break;
-        this.#lost(chunk, words[at + 2]!, words[at + 3]!);
-        return;
-      case PERF_RECORD_COMM:
-        // u32 pid, tid; char comm[], NUL-terminated and padded
-        if (body < 24) break;
-        this.#comm(chunk, at, Math.min(body - 16, TASK_COMM_BYTES));
-        return;
-      case PERF_RECORD_FORK:
-      case PERF_RECORD_EXIT:
-        // u32 pid, ppid, tid, ptid; u64 time
-        if (body < 32) break;
-        this.counters.taskRecords++;
-        if (words[at] === PERF_RECORD_EXIT) {
-          this.#tasks?.exit(chunk.machine, words[at + 2]!, words[at + 4]!);
-        } else {
-          this.#tasks?.fork(
-            chunk.machine,
-            words[at + 2]!,
-            words[at + 4]!,
-            words[at + 3]!,
-            words[at + 5]!,
-          );
-        }
-        return;
-      case PERF_RECORD_THROTTLE:
-        this.counters.throttled++;
-        return;
-      case PERF_RECORD_UNTHROTTLE:
-        return;
-    }
-    this.counters.skippedRecords++;
+  #convert(lo: number, hi: number, time: TimeSegments): number {
+    const segment = segmentAt(time, lo, hi);
+    const delta = ((hi - segment.baseHi) | 0) * TWO_32 + (lo - segment.baseLo);
+    const cycles = segment.originCycles + segment.slope * delta;
+    if (cycles < this.lastCycles || cycles > this.latestCycles) return this.#mend(cycles, lo, hi);
+    this.#advance(cycles, lo, hi);
+    return cycles;
   }
 
-  #lost(chunk: Chunk, lo: number, hi: number): void {
-    // A count above 2^53 is no count: taken as it is, sums only become inexact, never negative.
-    const events = hi * TWO_32 + lo;
-    this.counters.lostEvents += events;
-    if (events > 0) chunk.addLost(events, this.lastCycles);
-  }
-
-  #comm(chunk: Chunk, at: number, bytesMax: number): void {
-    this.counters.taskRecords++;
-    const { words, memory } = chunk;
-    const from = at * 4 + 16;
-    let to = from;
-    while (to < from + bytesMax && memory[to] !== 0) to++;
-    this.#tasks?.comm(chunk.machine, words[at + 2]!, words[at + 3]!, memory, from, to);
+  #side(chunk: Chunk, at: number, size: number): void {
+    const lost = this.#sideRecords.read(chunk, at, size);
+    if (lost > 0) chunk.addLost(lost, this.lastCycles);
   }
 
   /** Loss that no record of this chunk follows belongs in front of the next chunk's first one. */
@@ -359,5 +272,40 @@ export class RingDecoder {
     this.#lostBeforeNext = chunk.lostEvents[marker]!;
     this.#lostSinceCycles = chunk.lostSinceCycles[marker]!;
     chunk.lostCount = marker;
+  }
+}
+
+const NO_SEGMENT = {
+  baseLo: 0,
+  baseHi: 0,
+  originCycles: 0,
+  slope: 0,
+  deltaFrom: Number.POSITIVE_INFINITY,
+  deltaTo: Number.NEGATIVE_INFINITY,
+};
+
+function segmentAt(time: TimeSegments, lo: number, hi: number): TimeSegment {
+  const segment = time.at(lo, hi);
+  if (segment === undefined) {
+    throw new RangeError("Cannot decode samples: the clock has no segment yet, wanted one before");
+  }
+  return segment;
+}
+
+/** The caller's mistakes; what is in the bytes is checked record by record. */
+function checkRange(chunk: Chunk, fromByte: number, toByte: number): void {
+  const isAligned = ((fromByte | toByte) & 7) === 0;
+  if (!isAligned || fromByte < 0 || toByte < fromByte || toByte > chunk.bytes.length) {
+    throw new RangeError(
+      `Cannot decode bytes ${fromByte} to ${toByte}: wanted a range of multiples of 8 within ` +
+        `${chunk.bytes.length} bytes`,
+    );
+  }
+  const roomBytes = (CHUNK_RECORDS_MAX - chunk.count) * SAMPLE_BYTES_MIN;
+  if (toByte - fromByte > roomBytes) {
+    throw new RangeError(
+      `Cannot decode ${toByte - fromByte} bytes: the columns have room for ${roomBytes}, ` +
+        "wanted each byte once",
+    );
   }
 }

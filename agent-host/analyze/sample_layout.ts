@@ -20,8 +20,8 @@
 // Other records end with the sample id fields when sample_id_all is set:
 //   TID, TIME, ID, STREAM_ID, CPU, IDENTIFIER       8 bytes each
 
+import { RECORD_HEADER_BYTES } from "../../shared/perf/record.ts";
 import {
-  PERF_HEADER_BYTES,
   PERF_SAMPLE_ADDR,
   PERF_SAMPLE_CALLCHAIN,
   PERF_SAMPLE_CPU,
@@ -34,7 +34,7 @@ import {
   PERF_SAMPLE_STREAM_ID,
   PERF_SAMPLE_TID,
   PERF_SAMPLE_TIME,
-} from "../../shared/perf/record_abi.ts";
+} from "../../shared/perf/sample_type.ts";
 
 /** Fields of eight bytes each that stand before the call chain, in their order. */
 const FIXED_FIELDS = [
@@ -92,7 +92,7 @@ export function sampleLayout(sampleType: number, sampleIdAll: boolean): SampleLa
     );
   }
   const offsets = new Map<number, number>();
-  let offset = PERF_HEADER_BYTES;
+  let offset: number = RECORD_HEADER_BYTES;
   for (const bit of FIXED_FIELDS) {
     if ((sampleType & bit) === 0) continue;
     offsets.set(bit, offset);

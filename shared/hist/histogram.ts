@@ -159,7 +159,7 @@ export class Histogram {
   }
 }
 
-/** As in record(), for values from INT32_SAFE on, where 32-bit shifts would cut the upper half off. */
+/** As in record(), for values from INT32_SAFE on: 32-bit shifts would cut their upper half off. */
 function bucketOfLarge(value: number): number {
   const upper = Math.floor(value / TWO_32);
   const bits = upper === 0 ? 32 : 64 - Math.clz32(upper);

@@ -1,3 +1,4 @@
+// Chunk and ChunkPool: layout in the memory, limits, loss markers.
 import { describe, expect, test } from "bun:test";
 import {
   CHUNK_BYTES,

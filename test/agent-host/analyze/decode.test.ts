@@ -1,18 +1,18 @@
+// RingDecoder on hand-written records.
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import {
   CHUNK_BYTES,
   type Chunk,
   ChunkPool,
   CONTEXT_TASKS,
 } from "../../../agent-host/analyze/chunk.ts";
-import {
-  type AffineTime,
-  RingDecoder,
-  type TaskListener,
-} from "../../../agent-host/analyze/decode.ts";
+import { RingDecoder } from "../../../agent-host/analyze/decode.ts";
 import { EventLookup } from "../../../agent-host/analyze/event_lookup.ts";
 import { type SampleLayout, sampleLayout } from "../../../agent-host/analyze/sample_layout.ts";
+import type { TaskListener } from "../../../agent-host/analyze/side_records.ts";
+import { TimeMap } from "../../../shared/tsc/time_map.ts";
+import { timeSegment } from "../../../shared/tsc/time_segment.ts";
+import { lookupOf, mapOf, SAME_TIME } from "./fixtures.ts";
 import {
   ascii,
   common,
@@ -32,15 +32,6 @@ const CALLCHAIN = 1 << 5;
 const CPU = 1 << 7;
 const IDENTIFIER = 1 << 16;
 const PLAIN = sampleLayout(TIME | RAW, false);
-const SAME_TIME: AffineTime = { baseLo: 0, baseHi: 0, originCycles: 0, slope: 1 };
-
-function lookupOf(...types: number[]): EventLookup {
-  const lookup = new EventLookup();
-  types.forEach((type, index) => {
-    lookup.addType(type, index);
-  });
-  return lookup;
-}
 
 function fill(chunk: Chunk, bytes: readonly number[]): number {
   chunk.bytes.set(bytes, chunk.usedBytes);
@@ -75,7 +66,8 @@ describe("RingDecoder.decodeSpan() on TIME|RAW", () => {
   });
 
   test("converts time by the affine map from a base of two words", () => {
-    const map = { baseLo: 0xfffffff0, baseHi: 1, originCycles: 1000, slope: 2.5 };
+    const base = 0x1fffffff0n;
+    const map = mapOf(timeSegment({ base, slope: 2.5, originCycles: 1000, boundCycles: 0 }));
     const chunk = new ChunkPool(1).acquire(0, 0, 0)!;
     const decoder = new RingDecoder(lookupOf(1), PLAIN);
     const time = 2 * 2 ** 32 + 0x10;
@@ -112,6 +104,37 @@ describe("RingDecoder.decodeSpan() on TIME|RAW", () => {
     expect([...chunk.timeCycles.subarray(0, 3)]).toEqual([20, 15, 30]);
     expect(decoder.counters.backwards).toBe(1);
     expect(decoder.lastCycles).toBe(30);
+  });
+
+  test("changes segments within a span, and raises what would go back where they meet", () => {
+    const map = new TimeMap(0n);
+    map.push(timeSegment({ base: 0n, slope: 2, originCycles: 0, boundCycles: 5 }), 0n);
+    map.push(timeSegment({ base: 0n, slope: 2, originCycles: -3, boundCycles: 5 }), 100n);
+    const chunk = new ChunkPool(1).acquire(0, 0, 0)!;
+    const decoder = new RingDecoder(lookupOf(1), PLAIN);
+    const times = [98, 99, 100, 102, 99, 103];
+    const bytes = times.flatMap((time) => plainSample(time, common(1, 5)));
+    decoder.decodeSpan(chunk, 0, fill(chunk, bytes), map);
+    expect([...chunk.timeCycles.subarray(0, 6)]).toEqual([196, 198, 198, 201, 198, 203]);
+    expect(decoder.counters).toMatchObject({ raised: 1, backwards: 1 });
+  });
+
+  test("raises across spans when the clock was fitted anew between them", () => {
+    const chunk = new ChunkPool(1).acquire(0, 0, 0)!;
+    const decoder = new RingDecoder(lookupOf(1), PLAIN);
+    const first = fill(chunk, plainSample(100, common(1, 5)));
+    decoder.decodeSpan(chunk, 0, first, SAME_TIME);
+    const later = timeSegment({ base: 0n, slope: 1, originCycles: -5, boundCycles: 5 });
+    const second = fill(chunk, plainSample(101, common(1, 5)));
+    decoder.decodeSpan(chunk, first, second, mapOf(later));
+    expect([...chunk.timeCycles.subarray(0, 2)]).toEqual([100, 100]);
+  });
+
+  test("throws when the clock has no segment", () => {
+    const chunk = new ChunkPool(1).acquire(0, 0, 0)!;
+    const decoder = new RingDecoder(lookupOf(1), PLAIN);
+    const end = fill(chunk, plainSample(100, common(1, 5)));
+    expect(() => decoder.decodeSpan(chunk, 0, end, new TimeMap(0n))).toThrow("has no segment yet");
   });
 
   test("sets a stamp from the future back to the latest possible time, and counts it", () => {
@@ -285,106 +308,4 @@ describe("RingDecoder.decodeSpan() on other layouts", () => {
     expect(chunk.count).toBe(0);
     expect(decoder.counters.malformedSamples).toBe(1);
   });
-});
-
-describe("sampleLayout()", () => {
-  test.each([0, TIME, RAW, TIME | RAW | (1 << 4), TIME | RAW | (1 << 11), -1, 2 ** 40, 1.5])(
-    "throws on sample_type %p",
-    (sampleType) => {
-      expect(() => sampleLayout(sampleType, true)).toThrow(RangeError);
-    },
-  );
-
-  test("places the sample id fields behind other records", () => {
-    const layout = sampleLayout(IDENTIFIER | TID | TIME | RAW, true);
-    expect([layout.trailerBytes, layout.trailerTimeBack]).toEqual([24, 16]);
-  });
-});
-
-describe("EventLookup", () => {
-  test("refuses a second event of the same type or identifier, and indexes out of range", () => {
-    const lookup = lookupOf(5);
-    lookup.addType(5, 0);
-    expect(() => lookup.addType(5, 1)).toThrow(RangeError);
-    expect(() => lookup.addType(65536, 1)).toThrow(RangeError);
-    expect(() => lookup.addType(6, 0xffff)).toThrow(RangeError);
-    lookup.addIdentifier(1, 1, 3);
-    expect(() => lookup.addIdentifier(1, 1, 4)).toThrow(RangeError);
-    expect(() => lookup.addIdentifier(1, 0x200000, 4)).toThrow(RangeError);
-    expect(lookup.identifier(1, 1)).toBe(3);
-    lookup.remove(3);
-    expect(lookup.identifier(1, 1)).toBe(0xffff);
-  });
-});
-
-const recordArbitrary = fc.oneof(
-  {
-    weight: 4,
-    arbitrary: fc
-      .tuple(fc.nat(1000), fc.nat(3), fc.nat(9))
-      .map(([time, type, words]) =>
-        plainSample(time, [...common(type, 1), ...new Array(words * 4).fill(7)]),
-      ),
-  },
-  fc
-    .tuple(fc.nat(20), fc.uint8Array({ maxLength: 64 }))
-    .map(([type, body]) => record(type, [...body])),
-  fc
-    .tuple(fc.nat(20), fc.nat(0xffff), fc.uint8Array({ maxLength: 64 }))
-    .map(([type, size, body]) => {
-      const bytes = record(type, [...body]);
-      bytes[6] = size & 0xff;
-      bytes[7] = size >> 8;
-      return bytes;
-    }),
-  fc
-    .uint8Array({ minLength: 8, maxLength: 64 })
-    .map((bytes) => [...bytes.slice(0, bytes.length & ~7)]),
-);
-
-test("decodeSpan() of any bytes stays within the span and accounts for every sample", () => {
-  const pool = new ChunkPool(1);
-  const layouts = [
-    PLAIN,
-    sampleLayout(TIME | RAW, true),
-    sampleLayout(IDENTIFIER | TID | TIME | CALLCHAIN | RAW, true),
-    sampleLayout(TIME | CALLCHAIN | RAW, false),
-  ];
-  const lookup = lookupOf(0, 1, 2);
-  lookup.addIdentifier(0x07070707, 0x070707, 1);
-  const listener: TaskListener = {
-    comm: (_machine, _pid, _tid, _memory, from, to) => expect(to - from).toBeLessThanOrEqual(16),
-    fork: () => {},
-    exit: () => {},
-  };
-  fc.assert(
-    fc.property(
-      fc.array(recordArbitrary, { maxLength: 12 }),
-      fc.constantFrom(...layouts),
-      fc.nat(64),
-      (records, layout, cut) => {
-        const bytes = records.flat();
-        bytes.length = Math.max(0, bytes.length - cut) & ~7;
-        const chunk = pool.acquire(0, 0, 0)!;
-        // What lies behind the span must not be taken for records.
-        chunk.bytes.fill(0x09);
-        chunk.bytes.set(bytes, 64);
-        const decoder = new RingDecoder(lookup, layout, listener);
-        const walked = decoder.decodeSpan(chunk, 64, 64 + bytes.length, SAME_TIME);
-        const { samples, unknownEvents, malformedSamples, malformedBytes } = decoder.counters;
-        expect(walked + malformedBytes).toBe(bytes.length);
-        expect(chunk.count).toBe(samples - unknownEvents - malformedSamples);
-        const begin = chunk.bytesOffset + 64;
-        for (let i = 0; i < chunk.count; i++) {
-          expect(chunk.rawOffset[i]!).toBeGreaterThanOrEqual(begin + 20);
-          expect(chunk.rawOffset[i]! + chunk.rawBytes[i]!).toBeLessThanOrEqual(begin + walked);
-          expect(chunk.rawBytes[i]!).toBeGreaterThanOrEqual(8);
-          expect(Number.isFinite(chunk.timeCycles[i]!)).toBe(true);
-          expect(chunk.event[i]!).toBeLessThan(3);
-        }
-        pool.release(chunk);
-      },
-    ),
-    { numRuns: 1000 },
-  );
 });

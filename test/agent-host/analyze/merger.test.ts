@@ -1,3 +1,4 @@
+// Merger: order, watermark, late events and limits, and sorting as its oracle.
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { type Chunk, ChunkPool } from "../../../agent-host/analyze/chunk.ts";

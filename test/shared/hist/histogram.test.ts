@@ -1,3 +1,4 @@
+// Histogram against sorted values, exact sums and hdr-histogram-js.
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import * as hdr from "hdr-histogram-js";
