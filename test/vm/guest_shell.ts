@@ -33,12 +33,12 @@ export class GuestShell {
     this.#socket = socket;
     socket.setEncoding("latin1");
     socket.on("data", (text) => this.#receive(String(text)));
-    const fail = (error?: Error): void => {
-      this.#closed ??= error ?? new GuestCommandError("Lost the guest: its serial port closed");
+    const fail = (reason: string): void => {
+      this.#closed ??= new GuestCommandError(`Lost the guest: ${reason}`);
       this.#onClosed?.(this.#closed);
     };
-    socket.on("error", fail);
-    socket.on("close", () => fail());
+    socket.on("error", (error) => fail(error.message));
+    socket.on("close", () => fail("its serial port closed"));
   }
 
   /** Connects to the socket behind the guest's ttyS1, before the guest is up. */

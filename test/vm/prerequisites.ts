@@ -169,13 +169,13 @@ function aptWithFreshLists(action: () => void, progress: (line: string) => void)
 
 function refusal(missing: readonly string[]): string | undefined {
   if (process.env.VMSPAN_NO_INSTALL === "1") {
-    return "VMSPAN_NO_INSTALL=1 forbids fetching it";
+    return "VMSPAN_NO_INSTALL=1 forbids fetching them";
   }
   if (findProgram("apt-get") === undefined) {
     return "this machine has no apt-get";
   }
   if (missing.includes(QEMU_PACKAGE) && process.getuid?.() !== 0) {
-    return "installing it needs root";
+    return "installing needs root";
   }
   return undefined;
 }
@@ -295,7 +295,7 @@ export function ensurePrerequisites(options: PrerequisiteOptions = {}): Prerequi
   const refused = missing.length === 0 ? undefined : refusal(missing);
   if (refused !== undefined) {
     throw new PrerequisiteError(
-      `Cannot boot a guest: ${missing.join(", ")} is missing and ${refused}, ` +
+      `Cannot boot a guest: no ${missing.join(", no ")} here, and ${refused}, ` +
         `wanted: apt-get install --no-install-recommends ${missing.join(" ")}`,
     );
   }

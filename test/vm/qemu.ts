@@ -27,6 +27,7 @@ import { connectUnix, QmpClient } from "./qmp.ts";
 import { ended, Workspace } from "./workspace.ts";
 
 const QEMU_START_DEADLINE_MS = 15_000;
+const QEMU_LAST_WORDS_MS = 500;
 const QUIT_DEADLINE_MS = 5_000;
 const PORT_DEADLINE_MS = 10_000;
 const CONSOLE_TAIL_LINES = 25;
@@ -231,5 +232,13 @@ async function bootInto(
     const channel = await channelOf(qmp, config, paths);
     return new QemuGuest({ config, console, qmp, shell, poke, channel }, child, workspace);
   };
-  return (await Promise.race([build(), qemuEnd])) as QemuGuest;
+  try {
+    return (await Promise.race([build(), qemuEnd])) as QemuGuest;
+  } catch (error) {
+    // When QEMU ends, its sockets break first; its own last words say more.
+    await withDeadline(qemuEnd, QEMU_LAST_WORDS_MS, "QEMU's end").catch((reason: unknown) => {
+      throw reason instanceof DeadlineError ? error : reason;
+    });
+    throw error;
+  }
 }
