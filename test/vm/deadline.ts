@@ -1,5 +1,5 @@
 /**
- * Waiting for conditions with a deadline, instead of sleeping for a time that is hoped to be enough.
+ * Waiting for conditions with a deadline, instead of sleeping for a time that may be enough.
  */
 
 /** How often `waitUntil` looks at a condition that announces itself to nobody. */
@@ -11,8 +11,8 @@ export class DeadlineError extends Error {
 }
 
 /**
- * The value of `promise`, or a DeadlineError after `deadlineMs`. The promise itself goes on; whoever
- * started it has to end it.
+ * The value of `promise`, or a DeadlineError after `deadlineMs`. The promise itself goes on;
+ * whoever started it has to end it.
  */
 export async function withDeadline<T>(
   promise: Promise<T>,

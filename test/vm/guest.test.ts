@@ -117,7 +117,7 @@ describe("QemuGuest", () => {
     expect(error.message).toContain("a line on the console");
   });
 
-  test("a guest that powers off fails what waits for it, and shutdown() removes its files", async () => {
+  test("a guest that powers off fails what waits for it; shutdown() removes files", async () => {
     const outcomes = await Promise.allSettled([
       guest.console.waitForLine(/never printed/, STEP_DEADLINE_MS),
       guest.shell.output("poweroff -f"),

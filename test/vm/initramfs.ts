@@ -1,6 +1,6 @@
 /**
- * The initramfs of a test guest: busybox, the modules for virtio-serial, a program under test with
- * the libraries it needs, and the /init of agent-guest/packaging/initramfs, which thereby is tested.
+ * The initramfs of a test guest: busybox, the modules for virtio-serial, programs under test with
+ * the libraries they need, and the /init of agent-guest/packaging/initramfs, thereby tested too.
  *
  * Not compressed: the kernel unpacks it with a copy, and under emulation that is what counts. Kept
  * in build/ under a hash of its content, so that the same input is written once.
@@ -64,7 +64,8 @@ function sharedLibraries(program: string): string[] {
   try {
     return parseLdd(execFileSync("ldd", [program], { encoding: "utf8", stdio: "pipe" }));
   } catch (error) {
-    const output = `${(error as { stdout?: string }).stdout}${(error as { stderr?: string }).stderr}`;
+    const { stdout, stderr } = error as { stdout?: string; stderr?: string };
+    const output = `${stdout}${stderr}`;
     if (output.includes("not a dynamic executable") || output.includes("statically linked")) {
       return [];
     }

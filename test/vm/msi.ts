@@ -7,7 +7,7 @@
  * kvm:kvm_msi_set_irq both get. The guest's kernel chose it and wrote it into the device's MSI-X
  * table, where QEMU's monitor reads it:
  *
- *   /proc/interrupts   30: 194 0 PCI-MSI 49156-edge virtio1-input      gives device 00:03.0, entry 4
+ *   /proc/interrupts   30: 194 0 PCI-MSI 49156-edge virtio1-input   gives device 00:03.0, entry 4
  *   xp /4xw 0xfebff040 00000000febff040: 0xfee01004 0x00000000 0x00000026 0x00000000
  */
 
@@ -17,6 +17,11 @@ import type { QmpClient } from "./qmp.ts";
 /** QEMU's virtio devices keep the MSI-X table at the start of this BAR. */
 const MSIX_BAR = 1;
 const MSIX_ENTRY_BYTES = 16;
+/** IRQ number, counts per CPU, PCI address (new kernels), entry or a number for both, name. */
+const MSI_LINE = new RegExp(
+  String.raw`^\s*(\d+):((?:\s+\d+)+)\s+` +
+    String.raw`PCI-MSIX?(?:-[0-9a-f]{4}:([0-9a-f]{2}:[0-9a-f]{2}\.\d))?\s+(\d+)-edge\s+(\S.*)$`,
+);
 /** Bit 2 of the address: the destination is a mask of logical CPUs, not an APIC id. */
 const DESTINATION_LOGICAL = 0x4;
 
@@ -49,10 +54,7 @@ function pciAddress(requester: number): string {
 export function parseMsiLines(text: string): InterruptLine[] {
   const lines: InterruptLine[] = [];
   for (const line of text.split("\n")) {
-    const match =
-      /^\s*(\d+):((?:\s+\d+)+)\s+PCI-MSIX?(?:-[0-9a-f]{4}:([0-9a-f]{2}:[0-9a-f]{2}\.\d))?\s+(\d+)-edge\s+(\S.*)$/.exec(
-        line,
-      );
+    const match = MSI_LINE.exec(line);
     if (match === null) {
       continue;
     }

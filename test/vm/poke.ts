@@ -1,6 +1,6 @@
 /**
- * Provokes interrupts in the guest: each byte written to the port org.vmspan.poke0 makes QEMU inject
- * one, and the guest sends the byte back, so that one is outstanding at a time.
+ * Provokes interrupts in the guest: each byte written to the port org.vmspan.poke0 makes QEMU
+ * inject one, and the guest sends the byte back, so that one is outstanding at a time.
  *
  * The echo alone does not make injections and handler runs equal in number: a reader in the guest
  * looks into the queue itself and can answer before the other CPU has taken the interrupt, and the
@@ -40,7 +40,7 @@ export class Poker {
     });
   }
 
-  /** Starts the echo in the guest; a port takes one opener, so cat reads and writes one descriptor. */
+  /** Starts the echo in the guest. A port takes one opener: cat reads and writes one descriptor. */
   async start(): Promise<void> {
     const device = await this.#guest.waitForPort(POKE_PORT_NAME);
     await this.#guest.shell.output(`(cat <>${device} >&0) >/dev/null 2>&1 &`);

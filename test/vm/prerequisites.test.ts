@@ -40,8 +40,8 @@ test("ensurePrerequisites() names what is missing and the command, when it may n
     const attempt = (): unknown => ensurePrerequisites({ cachePath, ignoreInstalled: true });
     expect(attempt).toThrow(PrerequisiteError);
     expect(attempt).toThrow(
-      "no linux-image-amd64, no busybox-static here, and VMSPAN_NO_INSTALL=1 forbids fetching them," +
-        " wanted: apt-get install --no-install-recommends linux-image-amd64 busybox-static",
+      "no linux-image-amd64, no busybox-static here, and VMSPAN_NO_INSTALL=1 forbids fetching" +
+        " them, wanted: apt-get install --no-install-recommends linux-image-amd64 busybox-static",
     );
   } finally {
     if (before === undefined) {

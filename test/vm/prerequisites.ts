@@ -2,9 +2,9 @@
  * What a real guest needs from Debian, found on this machine or fetched.
  *
  *   qemu-system-x86   installed with apt-get, when missing: it runs from where it lies
- *   linux-image-amd64 only vmlinuz and a few modules, so the package is downloaded and unpacked into
- *                     build/cache/: no initramfs is generated, no boot loader is touched. 70 MB to
- *                     fetch and 10 MB kept, against 480 MB and a minute for installing it
+ *   linux-image-amd64 only vmlinuz and a few modules, so the package is downloaded and unpacked
+ *                     into build/cache/: no initramfs is generated, no boot loader touched. 70 MB
+ *                     to fetch and 10 MB kept, against 400 MB installed
  *   busybox-static    likewise: installing it would remove the busybox that initramfs-tools uses
  *
  * What is installed already is used as it is. VMSPAN_NO_INSTALL=1 forbids both ways.
@@ -35,7 +35,7 @@ const QEMU_PROGRAM = "qemu-system-x86_64";
 const APT_TIMEOUT_MS = 300_000;
 const ELF_PT_INTERP = 3;
 
-/** Paths inside linux-image packages that are kept; "*" first because Debian 13 moved /lib to /usr/lib. */
+/** What is kept of linux-image packages; "*" first, as Debian 13 moved /lib to /usr/lib. */
 const KERNEL_PATTERNS = [
   "*/boot/vmlinuz-*",
   "*/lib/modules/*/modules.builtin",
@@ -180,7 +180,7 @@ function refusal(missing: readonly string[]): string | undefined {
   return undefined;
 }
 
-/** The package that a metapackage stands for: linux-image-amd64 depends on linux-image-6.1.0-56-amd64. */
+/** What the metapackage stands for: linux-image-6.1.0-56-amd64, say. */
 function resolveKernelPackage(): string {
   const name = /^\s*Depends:\s*(linux-image-\S+)/m.exec(
     apt("apt-cache", ["depends", KERNEL_METAPACKAGE]),
@@ -193,7 +193,7 @@ function resolveKernelPackage(): string {
   return name;
 }
 
-/** Downloads one package and unpacks `patterns` of it into `targetPath`, which appears only when complete. */
+/** Downloads a package, unpacks `patterns` of it; `targetPath` appears only when complete. */
 function unpackPackage(name: string, patterns: readonly string[], targetPath: string): void {
   mkdirSync(join(targetPath, ".."), { recursive: true });
   const scratchPath = mkdtempSync(`${targetPath}.`);

@@ -94,7 +94,7 @@ export class QemuGuest {
     return withConsole(error, this.console);
   }
 
-  /** Starts a command in the guest, its output goes to the console; returns its process id there. */
+  /** Starts a command in the guest, its output goes to the console. @returns its pid there */
   async startInGuest(command: string): Promise<number> {
     const output = await this.shell.output(`${command} >/dev/console 2>&1 </dev/null & echo $!`);
     return Number(output.trim());
@@ -226,7 +226,7 @@ async function bootInto(
     const shell = await GuestShell.connect(paths.shellSocket);
     const poke = await connectUnix(paths.pokeSocket);
     poke.on("error", () => undefined); // it ends with QEMU, whose end is reported elsewhere
-    await shell.waitReady(options.bootDeadlineMs ?? 60_000);
+    await shell.waitReady(options.bootDeadlineMs ?? 90_000);
     await findPort(shell, config, PERF_PORT_NAME, PORT_DEADLINE_MS);
     await findPort(shell, config, POKE_PORT_NAME, PORT_DEADLINE_MS);
     const channel = await channelOf(qmp, config, paths);

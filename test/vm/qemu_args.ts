@@ -17,7 +17,7 @@ export const POKE_CONTROLLER_ID = "poke";
 
 export type Transport = "tcp" | "unix";
 /**
- * reliable: the guest keeps the TSC and its sched clock, so perf's mmap page has cap_user_time_zero.
+ * reliable: the guest keeps the TSC and its sched clock; perf's mmap page has cap_user_time_zero.
  * stock: what Debian does by itself; emulated with several CPUs it drops the TSC as unstable.
  */
 export type TscMode = "reliable" | "stock";
