@@ -16,7 +16,7 @@
  * noise: all constraints of the generation are widened by what was seen, and so is every bound,
  * until that generation is forgotten. Beyond, it is a step: a new epoch.
  */
-import { type BoundedLine, LineBounds } from "./line_bounds.ts";
+import { LineBounds } from "./line_bounds.ts";
 import { type TimeSegment, timeSegment } from "./time_segment.ts";
 import { EXACT_DELTA_MAX, exactDelta, wrappedDelta } from "./tsc.ts";
 
@@ -48,6 +48,7 @@ export class LineTracker {
   #used: Generation | undefined;
   #filling: Generation | undefined;
   #epoch = 0;
+  #epochAnchor: bigint | undefined;
   /** Grows whenever segments made earlier should be made again: new generation, noise or epoch. */
   revision = 0;
   /** Constraints of the current epoch. */
@@ -86,6 +87,7 @@ export class LineTracker {
       return "step";
     }
     this.constraintCount++;
+    this.#epochAnchor ??= anchorY;
     this.#turnGeneration(x, anchorY);
     if (this.#filling !== undefined) addTo(this.#filling, x, yLo, yHi);
     if (!addTo(this.#used!, x, yLo, yHi)) return "agreed";
@@ -99,7 +101,13 @@ export class LineTracker {
     this.revision++;
     this.#filling = undefined;
     this.#used = undefined;
+    this.#epochAnchor = undefined;
     this.constraintCount = 0;
+  }
+
+  /** y of the first constraint of this epoch: an anchor near everything that the epoch holds. */
+  get epochAnchor(): bigint | undefined {
+    return this.#epochAnchor;
   }
 
   /** The best line for x from `from` to `to`, y counting from `targetAnchor`. */
@@ -109,16 +117,13 @@ export class LineTracker {
     const first = exactDelta(from, used.anchorX);
     const line = used.bounds.line(first, exactDelta(to, used.anchorX));
     if (line === undefined || !(line.slope > 0)) return undefined;
-    return this.#segmentOf(line, from, exactDelta(used.anchorY, targetAnchor));
-  }
-
-  #segmentOf(line: BoundedLine, base: bigint, originOfY: number): TimeSegment {
     return timeSegment({
-      base,
+      base: from,
       slope: line.slope,
-      originCycles: originOfY + line.y,
+      originCycles: exactDelta(used.anchorY, targetAnchor) + line.y,
+      targetAnchor,
       // The tube is where the clock's line runs; the clock itself wanders off it by the noise.
-      boundCycles: line.bound + this.noise,
+      boundCycles: line.bound + used.noise,
       boundFrom: line.boundFrom - line.x,
       boundTo: line.boundTo - line.x,
       boundGrowth: line.boundGrowth,

@@ -61,8 +61,8 @@ export class FittedPerfClock implements PerfClock {
   refusedCount = 0;
   readingCount = 0;
 
-  /** Cycles count from the absolute TSC `targetAnchor`. */
-  constructor(targetAnchor: bigint) {
+  /** Cycles count from the absolute TSC `targetAnchor`, or from an anchor of each epoch. */
+  constructor(targetAnchor?: bigint) {
     this.#tracked = new TrackedMap({
       slopeMin: CYCLES_PER_NS_MIN,
       slopeMax: CYCLES_PER_NS_MAX,

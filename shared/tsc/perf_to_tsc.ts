@@ -32,7 +32,7 @@ export interface PerfConversion {
   readonly shift: number;
 }
 
-/** Converts perf time (ns) to TSC cycles since the map's anchor, per event and with a bound. */
+/** Converts perf time (ns) to TSC cycles since an anchor, per event and with a bound. */
 export interface PerfClock {
   readonly map: TimeMap;
 }
@@ -72,11 +72,14 @@ export function tscOfPerfNs(conversion: PerfConversion, ns: bigint): bigint {
   return BigInt.asUintN(64, tsc);
 }
 
-/** The conversion as a segment anchored at perf time `base`. */
+/**
+ * The conversion as a segment anchored at perf time `base`; cycles count from the absolute TSC
+ * `targetAnchor`, or from the TSC at `base`.
+ */
 export function conversionSegment(
   conversion: PerfConversion,
   base: bigint,
-  targetAnchor: bigint,
+  targetAnchor?: bigint,
   epoch = 0,
 ): TimeSegment {
   const mult = BigInt(conversion.mult);
@@ -85,10 +88,12 @@ export function conversionSegment(
   const fraction = Number(scaled % mult) / conversion.mult;
   const first = BigInt.asUintN(64, scaled / mult);
   const slope = 2 ** conversion.shift / conversion.mult;
+  const anchor = targetAnchor ?? first;
   return timeSegment({
     base,
     slope,
-    originCycles: exactDelta(first, targetAnchor) + fraction + slope / 2,
+    originCycles: exactDelta(first, anchor) + fraction + slope / 2,
+    targetAnchor: anchor,
     boundCycles: slope / 2,
     epoch,
   });
@@ -96,14 +101,15 @@ export function conversionSegment(
 
 /** The perf clock of a ring whose mmap page has cap_user_time_zero. */
 export class ExactPerfClock implements PerfClock {
-  readonly map: TimeMap;
+  readonly map = new TimeMap();
+  readonly #targetAnchor: bigint | undefined;
   #conversion: PerfConversion | undefined;
   #confirmedNs = 0n;
   #epoch = 0;
 
-  /** Cycles count from the absolute TSC `targetAnchor`. */
-  constructor(targetAnchor: bigint) {
-    this.map = new TimeMap(targetAnchor);
+  /** Cycles count from the absolute TSC `targetAnchor`, or from an anchor of each segment. */
+  constructor(targetAnchor?: bigint) {
+    this.#targetAnchor = targetAnchor;
   }
 
   /** The conversion in force. */
@@ -125,7 +131,7 @@ export class ExactPerfClock implements PerfClock {
     }
     this.#conversion = conversion;
     if (old !== undefined) this.#epoch++;
-    const segment = conversionSegment(conversion, atNs, this.map.targetAnchor, this.#epoch);
+    const segment = conversionSegment(conversion, atNs, this.#targetAnchor, this.#epoch);
     this.map.pushStep(segment, confirmed, atNs);
     return old !== undefined;
   }
@@ -133,7 +139,7 @@ export class ExactPerfClock implements PerfClock {
   #renewAnchor(conversion: PerfConversion, atNs: bigint): void {
     const newest = this.map.newest;
     if (newest === undefined || exactDelta(atNs, baseOf(newest)) < ANCHOR_AGE_NS_MAX) return;
-    const anchor = this.map.targetAnchor;
+    const anchor = this.#targetAnchor;
     this.map.push(conversionSegment(conversion, atNs, anchor, this.#epoch), atNs);
   }
 }

@@ -23,23 +23,24 @@ import {
   segmentDelta,
   type TimeSegment,
 } from "./time_segment.ts";
-import { exactDelta, highHalf, lowHalf, wrappedDelta } from "./tsc.ts";
+import { EXACT_DELTA_MAX, exactDelta, highHalf, lowHalf, wrappedDelta } from "./tsc.ts";
 
 /** Segments kept; the oldest goes first, long after its events have been decoded. */
 export const TIME_SEGMENTS_MAX = 256;
 
-/** An ordered list of segments from one source clock to cycles since `targetAnchor`. */
-export class TimeMap {
-  /** Absolute target clock value at which results count 0. */
+/** A conversion found: `cycles` since targetAnchor, within boundCycles of the truth. */
+export interface Converted {
+  readonly cycles: number;
   readonly targetAnchor: bigint;
+  readonly boundCycles: number;
+}
+
+/** An ordered list of segments of one source clock. */
+export class TimeMap {
   /** Oldest first; their [deltaFrom, deltaTo) cover the source clock without gaps. */
   readonly #segments: TimeSegment[] = [];
   /** Segments dropped at TIME_SEGMENTS_MAX; what they covered converts with the oldest kept one. */
   forgotten = 0;
-
-  constructor(targetAnchor: bigint) {
-    this.targetAnchor = targetAnchor;
-  }
 
   get segments(): readonly TimeSegment[] {
     return this.#segments;
@@ -62,9 +63,9 @@ export class TimeMap {
       last = this.newest;
     }
     if (last !== undefined) {
-      segments[segments.length - 1] = { ...last, deltaTo: exactDelta(from, baseOf(last)) };
+      segments[segments.length - 1] = { ...last, deltaTo: distance(from, baseOf(last)) };
     }
-    const deltaFrom = last === undefined ? -Infinity : exactDelta(from, baseOf(segment));
+    const deltaFrom = last === undefined ? -Infinity : distance(from, baseOf(segment));
     segments.push({ ...segment, deltaFrom, deltaTo: Infinity });
     if (segments.length > TIME_SEGMENTS_MAX) {
       segments.shift();
@@ -84,7 +85,7 @@ export class TimeMap {
    */
   pushStep(segment: TimeSegment, confirmed: bigint, from: bigint): void {
     const old = this.newest;
-    const width = Number(wrappedDelta(from, confirmed));
+    const width = distance(from, confirmed);
     if (old !== undefined && width > 0)
       this.push(seamSegment(old, segment, from, width), confirmed);
     this.push(segment, from);
@@ -101,13 +102,14 @@ export class TimeMap {
     return undefined;
   }
 
-  /** Target cycles since targetAnchor at set-up rates. Throws RangeError before the first push(). */
-  convert(source: bigint): { readonly cycles: number; readonly boundCycles: number } {
+  /** One conversion at set-up rates. Throws RangeError before the first push(). */
+  convert(source: bigint): Converted {
     const segment = this.at(lowHalf(source), highHalf(source));
     if (segment === undefined) throw new RangeError("Cannot convert a time: map has no segment");
     const delta = exactDelta(source, baseOf(segment));
     return {
       cycles: segment.originCycles + segment.slope * delta,
+      targetAnchor: segment.targetAnchor,
       boundCycles: boundOver(segment, delta, delta),
     };
   }
@@ -117,8 +119,8 @@ export class TimeMap {
     let worst = this.#segments.length === 0 ? Infinity : 0;
     for (const segment of this.#segments) {
       const base = baseOf(segment);
-      const first = Math.max(Number(wrappedDelta(from, base)), segment.deltaFrom);
-      const last = Math.min(Number(wrappedDelta(to, base)), segment.deltaTo);
+      const first = Math.max(distance(from, base), segment.deltaFrom);
+      const last = Math.min(distance(to, base), segment.deltaTo);
       if (first <= last) worst = Math.max(worst, boundOver(segment, first, last));
     }
     return worst;
@@ -129,13 +131,12 @@ export class TimeMap {
    * epochs for one middle time (its relation stepped back), its own order decides, see invert().
    */
   compose(outer: TimeMap): TimeMap {
-    const composed = new TimeMap(outer.targetAnchor);
+    const composed = new TimeMap();
     for (const inner of this.#segments) {
       for (const piece of outer.#segments) {
-        const both = composeSegments(inner, this.targetAnchor, piece);
-        if (both.deltaFrom >= both.deltaTo) continue;
-        const start = Number.isFinite(both.deltaFrom) ? BigInt(Math.ceil(both.deltaFrom)) : 0n;
-        composed.push(both, BigInt.asUintN(64, baseOf(both) + start));
+        if (Math.abs(distance(inner.targetAnchor, baseOf(piece))) > EXACT_DELTA_MAX) continue;
+        const both = composeSegments(inner, piece);
+        if (both.deltaFrom < both.deltaTo) composed.push(both, startTime(both));
       }
     }
     return composed;
@@ -146,14 +147,24 @@ export class TimeMap {
    * back gives some target times twice; they then belong to the later epoch.
    */
   invert(sourceAnchor: bigint): TimeMap {
-    const inverted = new TimeMap(sourceAnchor);
+    const inverted = new TimeMap();
     for (const segment of this.#segments) {
-      const back = invertSegment(segment, this.targetAnchor, sourceAnchor);
-      const start = Number.isFinite(back.deltaFrom) ? BigInt(Math.ceil(back.deltaFrom)) : 0n;
-      inverted.push(back, BigInt.asUintN(64, baseOf(back) + start));
+      const back = invertSegment(segment, sourceAnchor);
+      inverted.push(back, startTime(back));
     }
     return inverted;
   }
+}
+
+/** Distance on a wrapping clock; rounded beyond 2^53, where only its sign and size matter. */
+function distance(value: bigint, anchor: bigint): number {
+  return Number(wrappedDelta(value, anchor));
+}
+
+/** The first source time at which a segment is in force; anything for a first one. */
+function startTime(segment: TimeSegment): bigint {
+  const start = Number.isFinite(segment.deltaFrom) ? Math.ceil(segment.deltaFrom) : 0;
+  return BigInt.asUintN(64, baseOf(segment) + BigInt(start));
 }
 
 /** `segment` over the `width` source units before `from`, where `old` may still have been true. */
@@ -164,21 +175,21 @@ function seamSegment(
   width: number,
 ): TimeSegment {
   const end = exactDelta(from, baseOf(segment));
-  const endOld = Number(wrappedDelta(from, baseOf(old)));
-  const distanceAt = (back: number): number =>
-    Math.abs(
-      segment.originCycles +
-        segment.slope * (end - back) -
-        (old.originCycles + old.slope * (endOld - back)),
-    );
-  const distance = Math.max(distanceAt(0), distanceAt(width));
+  const endOld = distance(from, baseOf(old));
+  const between = distance(segment.targetAnchor, old.targetAnchor);
+  const apartAt = (back: number): number => {
+    const now = segment.originCycles + segment.slope * (end - back);
+    const then = old.originCycles + old.slope * (endOld - back);
+    return Math.abs(between + now - then);
+  };
+  const apart = Math.max(apartAt(0), apartAt(width));
   const bound = Math.max(
     boundOver(segment, end - width, end),
     boundOver(old, endOld - width, endOld),
   );
   return {
     ...segment,
-    boundCycles: distance + bound,
+    boundCycles: apart + bound,
     boundFrom: Math.min(segment.boundFrom, end - width),
     boundTo: Math.max(segment.boundTo, end),
   };
@@ -186,5 +197,5 @@ function seamSegment(
 
 /** Where `segment` begins, relative to `from`: positive when it begins later. */
 function startOf(segment: TimeSegment, from: bigint): number {
-  return segment.deltaFrom + Number(wrappedDelta(baseOf(segment), from));
+  return segment.deltaFrom + distance(baseOf(segment), from);
 }

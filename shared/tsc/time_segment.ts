@@ -45,8 +45,10 @@ export interface TimeSegment {
   readonly baseHi: number;
   /** Target units per source unit, > 0. */
   readonly slope: number;
-  /** Target at the anchor, as the distance from the target's own anchor. */
+  /** Target at the anchor, as the distance from targetAnchor. */
   readonly originCycles: number;
+  /** Absolute target clock value from which results count. */
+  readonly targetAnchor: bigint;
   /** |error| of the result, in target units, for deltas from boundFrom to boundTo. */
   readonly boundCycles: number;
   readonly boundFrom: number;
@@ -66,6 +68,7 @@ export interface SegmentParts {
   readonly base: bigint;
   readonly slope: number;
   readonly originCycles: number;
+  readonly targetAnchor: bigint;
   readonly boundCycles: number;
   /** Finite; -FLAT_DELTA_MAX by default. */
   readonly boundFrom?: number;
@@ -105,6 +108,7 @@ export function timeSegment(parts: SegmentParts): TimeSegment {
     baseHi: highHalf(parts.base),
     slope,
     originCycles,
+    targetAnchor: parts.targetAnchor,
     boundCycles: boundCycles + AFFINE_ROUNDING * (Math.abs(originCycles) + reach),
     boundFrom,
     boundTo,
@@ -147,20 +151,16 @@ export function boundOver(segment: TimeSegment, from: number, to: number): numbe
 }
 
 /**
- * outer after inner, as one segment from inner's source to outer's target. `innerAnchor` is the
- * absolute value at which inner's target counts 0, on the clock that is outer's source.
+ * outer after inner, as one segment from inner's source to outer's target. Throws RangeError when
+ * the two are further apart on the middle clock than a double counts.
  *
  * With y the middle clock: |outer(inner(x)) - truth| <= slopeOuter * boundInner(x) + boundOuter(y),
  * and since the true y is only known to boundInner, boundOuter may be off by its growth times that.
  * Both bounds are flat somewhere and grow elsewhere; their sum is made one such bound again.
  */
-export function composeSegments(
-  inner: TimeSegment,
-  innerAnchor: bigint,
-  outer: TimeSegment,
-): TimeSegment {
+export function composeSegments(inner: TimeSegment, outer: TimeSegment): TimeSegment {
   // Middle clock at inner's anchor, as outer's delta.
-  const offset = exactDelta(innerAnchor, baseOf(outer)) + inner.originCycles;
+  const offset = exactDelta(inner.targetAnchor, baseOf(outer)) + inner.originCycles;
   const toInner = (outerDelta: number): number => (outerDelta - offset) / inner.slope;
   const span = sumOfBounds(
     { from: inner.boundFrom, to: inner.boundTo, growth: outer.slope * inner.boundGrowth },
@@ -175,6 +175,7 @@ export function composeSegments(
     base: baseOf(inner),
     slope: inner.slope * outer.slope,
     originCycles: outer.originCycles + moved,
+    targetAnchor: outer.targetAnchor,
     boundCycles:
       (outer.slope + outer.boundGrowth) * inner.boundCycles +
       outer.boundCycles +
@@ -213,17 +214,12 @@ function sumOfBounds(a: GrowingBound, b: GrowingBound): GrowingBound & { readonl
 }
 
 /**
- * The segment from target back to source; results count from `sourceAnchor`. `targetAnchor` is the
- * absolute value at which the segment's target counts 0.
+ * The segment from target back to source; results count from `sourceAnchor`.
  *
  * If |line(x) - y| <= B + g*|x - x'| for the true x of y, and line(x') = y, then
  * slope*|x - x'| <= B + g*|x - x'|, so |x - x'| <= B / (slope - g).
  */
-export function invertSegment(
-  segment: TimeSegment,
-  targetAnchor: bigint,
-  sourceAnchor: bigint,
-): TimeSegment {
+export function invertSegment(segment: TimeSegment, sourceAnchor: bigint): TimeSegment {
   const { slope, boundGrowth } = segment;
   if (boundGrowth >= slope) {
     throw new RangeError(
@@ -233,13 +229,14 @@ export function invertSegment(
   const whole = Math.round(segment.originCycles);
   const fraction = segment.originCycles - whole;
   const toTarget = (delta: number): number => fraction + slope * delta;
-  const base = BigInt.asUintN(64, targetAnchor + BigInt(whole));
+  const base = BigInt.asUintN(64, segment.targetAnchor + BigInt(whole));
   const originCycles = exactDelta(baseOf(segment), sourceAnchor) - fraction / slope;
   const certain = slope - boundGrowth;
   return timeSegment({
     base,
     slope: 1 / slope,
     originCycles,
+    targetAnchor: sourceAnchor,
     boundCycles: segment.boundCycles / certain,
     boundFrom: toTarget(segment.boundFrom),
     boundTo: toTarget(segment.boundTo),
@@ -250,11 +247,12 @@ export function invertSegment(
   });
 }
 
-/** The same segment, counting its results from another anchor of the target clock. */
-export function reanchorSegment(segment: TimeSegment, from: bigint, to: bigint): TimeSegment {
+/** The same segment, counting its results from another value of the target clock. */
+export function reanchorSegment(segment: TimeSegment, targetAnchor: bigint): TimeSegment {
   return timeSegment({
     ...segment,
     base: baseOf(segment),
-    originCycles: segment.originCycles + exactDelta(from, to),
+    originCycles: segment.originCycles + exactDelta(segment.targetAnchor, targetAnchor),
+    targetAnchor,
   });
 }

@@ -16,8 +16,11 @@ import { wrappedDelta } from "./tsc.ts";
 const BETTER_RATIO = 1.25;
 
 export interface TrackedMapOptions extends LineTrackerOptions {
-  /** Absolute target clock value at which results count 0. */
-  readonly targetAnchor: bigint;
+  /**
+   * Absolute target clock value from which results count; undefined for an anchor per epoch, for a
+   * clock that is not the last of a chain (its steps may be too far for one anchor).
+   */
+  readonly targetAnchor: bigint | undefined;
   /** Source units until the next reading is expected: the span a segment is made for. */
   readonly horizonX: number;
   /**
@@ -40,7 +43,7 @@ export class TrackedMap {
 
   constructor(options: TrackedMapOptions) {
     this.#options = options;
-    this.map = new TimeMap(options.targetAnchor);
+    this.map = new TimeMap();
     this.tracker = new LineTracker(options);
   }
 
@@ -65,20 +68,18 @@ export class TrackedMap {
 
   /** Puts a new segment in force if that is worth it; x is the source time of the last reading. */
   refresh(x: bigint): boolean {
-    const { targetAnchor, horizonX } = this.#options;
-    const segment = this.tracker.segment(x, x + BigInt(horizonX), targetAnchor);
+    const segment = this.#bestSegment(x);
     const stepped = this.#stepped;
     const confirmed = this.#confirmed ?? x;
     if (stepped === undefined) this.#confirmed = x;
     if (segment === undefined) return false;
-    const best = this.#centred(segment);
     if (stepped !== undefined) {
       this.#stepped = undefined;
       this.#confirmed = x;
-      this.map.pushStep(best, confirmed, stepped);
+      this.map.pushStep(segment, confirmed, stepped);
     } else {
-      if (!this.#isWorth(best, x)) return false;
-      this.map.push(best, confirmed);
+      if (!this.#isWorth(segment, x)) return false;
+      this.map.push(segment, confirmed);
     }
     this.#revision = this.tracker.revision;
     return true;
@@ -87,6 +88,13 @@ export class TrackedMap {
   /** Largest |error| of conversions from source time x to the expected next reading. */
   boundFrom(x: bigint): number {
     return this.map.boundOver(x, x + BigInt(this.#options.horizonX));
+  }
+
+  #bestSegment(x: bigint): TimeSegment | undefined {
+    const anchor = this.#options.targetAnchor ?? this.tracker.epochAnchor;
+    if (anchor === undefined) return undefined;
+    const segment = this.tracker.segment(x, x + BigInt(this.#options.horizonX), anchor);
+    return segment === undefined ? undefined : this.#centred(segment);
   }
 
   #isWorth(best: TimeSegment, x: bigint): boolean {

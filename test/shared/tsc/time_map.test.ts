@@ -48,6 +48,7 @@ const known = (baseMax: bigint): fc.Arbitrary<Known> =>
       const fromError = (r.bound / 2) * r.errorAtFrom;
       const segment = timeSegment({
         base: r.base,
+        targetAnchor: r.anchor,
         slope: r.slope + slopeError,
         originCycles: r.origin + fromError - slopeError * r.from,
         boundCycles: r.bound,
@@ -85,6 +86,7 @@ describe("timeSegment()", () => {
   test("boundOver() is the greatest boundAt() of the interval", () => {
     const segment = timeSegment({
       base: 0n,
+      targetAnchor: 0n,
       slope: 1,
       originCycles: 0,
       boundCycles: 10,
@@ -98,7 +100,7 @@ describe("timeSegment()", () => {
   });
 
   test("refuses what is no conversion", () => {
-    const good = { base: 0n, slope: 1, originCycles: 0, boundCycles: 0 };
+    const good = { base: 0n, targetAnchor: 0n, slope: 1, originCycles: 0, boundCycles: 0 };
     expect(() => timeSegment({ ...good, slope: 0 })).toThrow("wants > 0");
     expect(() => timeSegment({ ...good, slope: Infinity })).toThrow(RangeError);
     expect(() => timeSegment({ ...good, boundCycles: -1 })).toThrow("wants >= 0");
@@ -119,7 +121,8 @@ describe("composition and inverse", () => {
           // The middle clock must count from somewhere near outer's base, or 2^40 * slope errors
           // of the oracle would drown what is tested.
           const innerAnchor = outerLine.base + (inner.anchor % 1000n);
-          const both = composeSegments(inner.segment, innerAnchor, outerLine.segment);
+          const segment = { ...inner.segment, targetAnchor: innerAnchor };
+          const both = composeSegments(segment, outerLine.segment);
           const middle = Number(innerAnchor - outerLine.base) + truthAt(inner, delta);
           const truth = truthAt(outerLine, middle);
           const error = Math.abs(both.originCycles + both.slope * delta - truth);
@@ -136,7 +139,7 @@ describe("composition and inverse", () => {
         known(1n << 62n),
         fc.integer({ min: -(2 ** 26), max: 2 ** 26 }),
         (line, delta) => {
-          const back = invertSegment(line.segment, line.anchor, line.base);
+          const back = invertSegment(line.segment, line.base);
           const target = truthAt(line, delta);
           const fromBase = target - exactDelta(baseOf(back), line.anchor);
           const error = Math.abs(back.originCycles + back.slope * fromBase - delta);
@@ -150,23 +153,31 @@ describe("composition and inverse", () => {
   test("invertSegment() refuses a bound that grows as fast as the clock", () => {
     const vague = timeSegment({
       base: 0n,
+      targetAnchor: 0n,
       slope: 1,
       originCycles: 0,
       boundCycles: 0,
       boundGrowth: 1,
     });
-    expect(() => invertSegment(vague, 0n, 0n)).toThrow("wants below its slope");
+    expect(() => invertSegment(vague, 0n)).toThrow("wants below its slope");
   });
 
   test("reanchorSegment() moves results by the distance of the anchors, across the wrap", () => {
-    const segment = timeSegment({ base: 5n, slope: 2, originCycles: 7, boundCycles: 0 });
-    const moved = reanchorSegment(segment, (1n << 64n) - 10n, 20n);
+    const targetAnchor = (1n << 64n) - 10n;
+    const parts = { base: 5n, slope: 2, originCycles: 7, targetAnchor, boundCycles: 0 };
+    const moved = reanchorSegment(timeSegment(parts), 20n);
     expect(convert(moved, 8, 0)).toBe(7 + 6 - 30);
   });
 });
 
-function straight(base: bigint, slope: number, originCycles: number, epoch = 0): TimeSegment {
-  return timeSegment({ base, slope, originCycles, boundCycles: 1, epoch });
+function straight(
+  base: bigint,
+  slope: number,
+  originCycles: number,
+  epoch = 0,
+  targetAnchor = 0n,
+): TimeSegment {
+  return timeSegment({ base, slope, originCycles, targetAnchor, boundCycles: 1, epoch });
 }
 
 interface Piece {
@@ -176,18 +187,18 @@ interface Piece {
 }
 
 function mapOf(anchor: bigint, pieces: readonly Piece[]): TimeMap {
-  const map = new TimeMap(anchor);
+  const map = new TimeMap();
   let at = 0n;
   for (const { gap, slope, origin } of pieces) {
     at += gap;
-    map.push(straight(at, slope, origin), at);
+    map.push(straight(at, slope, origin, 0, anchor), at);
   }
   return map;
 }
 
 describe("TimeMap", () => {
   test("at() gives the segment in force, push() replaces what began later", () => {
-    const map = new TimeMap(0n);
+    const map = new TimeMap();
     expect(map.at(0, 0)).toBeUndefined();
     expect(() => map.convert(1n)).toThrow("map has no segment");
     map.push(straight(1000n, 1, 0), 1000n);
@@ -206,7 +217,7 @@ describe("TimeMap", () => {
       fc.property(
         fc.array(fc.bigInt({ min: 0n, max: 1000n }), { minLength: 1, maxLength: 20 }),
         (froms) => {
-          const map = new TimeMap(0n);
+          const map = new TimeMap();
           for (const from of froms) map.push(straight(from + 7n, 1, 0), from);
           const edges = map.segments.map((s) => [
             Number(baseOf(s)) + s.deltaFrom,
@@ -223,10 +234,10 @@ describe("TimeMap", () => {
   });
 
   test("compose() cuts at the changes of both maps", () => {
-    const nsToGuest = new TimeMap(1_000_000n);
-    nsToGuest.push(straight(0n, 2, 0), 0n);
-    nsToGuest.push(straight(100n, 2, 300, 1), 100n);
-    const guestToHost = new TimeMap(0n);
+    const nsToGuest = new TimeMap();
+    nsToGuest.push(straight(0n, 2, 0, 0, 1_000_000n), 0n);
+    nsToGuest.push(straight(100n, 2, 300, 1, 1_000_000n), 100n);
+    const guestToHost = new TimeMap();
     guestToHost.push(straight(1_000_000n, 1, 10), 0n);
     guestToHost.push(straight(1_000_400n, 1, 5000, 1), 1_000_400n);
     const both = nsToGuest.compose(guestToHost);
@@ -264,7 +275,7 @@ describe("TimeMap", () => {
   });
 
   test("invert() goes back; a relation that stepped back belongs to its later epoch", () => {
-    const map = new TimeMap(0n);
+    const map = new TimeMap();
     map.push(straight(0n, 1, 1000), 0n);
     map.push(straight(500n, 1, 700, 1), 500n);
     const back = map.invert(0n);
@@ -275,7 +286,7 @@ describe("TimeMap", () => {
   });
 
   test("keeps a bounded number of segments and counts what it forgot", () => {
-    const map = new TimeMap(0n);
+    const map = new TimeMap();
     for (let i = 0n; i < 300n; i++) map.push(straight(i * 10n, 1, Number(i) * 10), i * 10n);
     expect(map.segments.length).toBe(TIME_SEGMENTS_MAX);
     expect(map.forgotten).toBe(300 - TIME_SEGMENTS_MAX);
