@@ -325,7 +325,10 @@ export class FrameDecoder {
     }
     const chunk = this.#chunk;
     if (chunk === undefined) return false;
-    if (this.#start === this.#end) {
+    const rest = this.#end - this.#start;
+    if (rest <= this.#chunkAt) {
+      // Nothing from before the chunk is left: go back to where the rest lies in the chunk.
+      this.#chunkAt -= rest;
       this.#bytes = chunk;
       this.#start = this.#chunkAt;
       this.#end = chunk.length;

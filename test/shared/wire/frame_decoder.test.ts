@@ -128,6 +128,16 @@ describe("FrameDecoder in garbage", () => {
     }
   });
 
+  test("copies nothing more once garbage from an earlier chunk is gone", () => {
+    const decoder = pushed(ascii("ends like VMS"));
+    expect(decoder.next()).toBeUndefined();
+    const chunk = concat(ascii("but is not V"), A, B);
+    decoder.push(chunk);
+    expect(decoder.next()!.bytes).toBe(chunk);
+    expect(decoder.next()!.bytes).toBe(chunk);
+    expect(decoder.counters.garbageBytes).toBe(13 + 12);
+  });
+
   test("drops a frame whose header is damaged and goes on with the next", () => {
     for (let bit = 0; bit < FRAME_HEADER_BYTES * 8; bit++) {
       const stream = concat(A, B, C);
