@@ -4,8 +4,8 @@
 //           | magic  | type | flags | check | payloadBytes | sequence | payload ... | xxh64 |
 //           | "VMSP" | u8   | u8    | u16   | u32          | u32      |             | 8     |
 //
-// All numbers are little endian. `check` is the CRC-16 of the 14 other header bytes, in order. The
-// payload is one protobuf message of proto/vmspan/v1/channel.proto. With FRAME_FLAG_CHECKSUM (files)
+// All numbers are little endian. `check` is the CRC-16 of the 14 other header bytes, in order.
+// The payload is one protobuf message of proto/vmspan/v1/channel.proto. With FRAME_FLAG_CHECKSUM (files)
 // the XXH64 of the payload follows it, not counted in payloadBytes. `sequence` grows by one with
 // each frame of a stream and wraps.
 //
@@ -26,8 +26,8 @@ export const FRAME_CHECKSUM_BYTES = 8;
 /** The largest frame as a whole. */
 export const FRAME_BYTES_MAX = FRAME_HEADER_BYTES + FRAME_PAYLOAD_BYTES_MAX + FRAME_CHECKSUM_BYTES;
 /**
- * The largest write that a virtio-serial port takes at once (drivers/char/virtio_console.c). A frame
- * within it, sent by one write, is never torn when the guest agent dies.
+ * The largest write that a virtio-serial port takes at once (drivers/char/virtio_console.c). A
+ * frame within it, sent by one write, is never torn when the guest agent dies.
  */
 export const PORT_WRITE_BYTES_MAX = 32 * 1024;
 
@@ -158,6 +158,7 @@ export function writeU32(out: Uint8Array, at: number, value: number): void {
 
 export function payloadTooLarge(payloadBytes: number): RangeError {
   return new RangeError(
-    `Cannot write a frame: payload is ${payloadBytes} bytes, wanted at most ${FRAME_PAYLOAD_BYTES_MAX}`,
+    `Cannot write a frame: payload is ${payloadBytes} bytes, ` +
+      `wanted at most ${FRAME_PAYLOAD_BYTES_MAX}`,
   );
 }

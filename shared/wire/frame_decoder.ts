@@ -47,7 +47,7 @@ const MAGIC_BYTES = 4;
 /** XXH64 of `bytes`: low word, high word, in an array that may be reused by the next call. */
 export type PayloadHash = (bytes: Uint8Array) => Uint32Array;
 
-/** One frame. The decoder reuses the object, and its bytes are valid until the decoder's next call. */
+/** One frame. The decoder reuses the object; its bytes are valid until the decoder's next call. */
 export interface Frame {
   readonly type: number;
   readonly flags: number;

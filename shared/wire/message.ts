@@ -3,7 +3,8 @@
 //
 //   const frame = decoder.next();
 //   if (frame?.type === FrameType.HELLO) {
-//     const hello = decodeMessage(FrameType.HELLO, frame.bytes, frame.payloadStart, frame.payloadEnd);
+//     const { bytes, payloadStart, payloadEnd } = frame;
+//     const hello = decodeMessage(FrameType.HELLO, bytes, payloadStart, payloadEnd);
 //   }
 //
 // Not for the hot path: Samples have readSamples(), pings have readPing() and readPong().
@@ -94,7 +95,7 @@ export function frameTypeName(type: number): string {
 
 /**
  * Reads the message bytes[from, to) of a peer that is not trusted. Its size and structure are
- * checked before anything is built (see message_check.ts), and the result holds no views of `bytes`.
+ * checked before anything is built (see message_check.ts); the result holds no views of `bytes`.
  * Text that is not UTF-8 gets replacement characters; enum values may be unknown numbers.
  * Throws MessageError.
  */
