@@ -5,9 +5,9 @@
 //           | "VMSP" | u8   | u8    | u16   | u32          | u32      |             | 8     |
 //
 // All numbers are little endian. `check` is the CRC-16 of the 14 other header bytes, in order.
-// The payload is one protobuf message of proto/vmspan/v1/channel.proto. With FRAME_FLAG_CHECKSUM (files)
-// the XXH64 of the payload follows it, not counted in payloadBytes. `sequence` grows by one with
-// each frame of a stream and wraps.
+// The payload is one protobuf message of proto/vmspan/v1/channel.proto. With FRAME_FLAG_CHECKSUM
+// (files) the XXH64 of the payload follows it, not counted in payloadBytes. `sequence` grows by
+// one with each frame of a stream and wraps.
 //
 // A Samples frame for CPU 1, position 0x12345, 8 bytes of ring, as it lies on the wire:
 //
