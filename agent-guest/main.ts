@@ -4,13 +4,13 @@
  * Worker (sampler.ts).
  */
 import process from "node:process";
-import { Command, CommanderError } from "commander";
-import { EXIT, failureOf, formatFailure, UsageError } from "../shared/cli/failure.ts";
+import { Command } from "commander";
+import { runCommandLine, type StopMeans, superviseWorker } from "../shared/cli/agent.ts";
+import { EXIT, UsageError } from "../shared/cli/failure.ts";
 import { collect, parseRingPages, parseTaskId, RING_PAGES_DEFAULT } from "../shared/cli/option.ts";
 import { VERSION, versionLine } from "../shared/cli/version.ts";
 import { parseEventSpecs } from "../shared/event/spec.ts";
-import { openEventFd, wakeEventFd } from "../shared/sys/fd.ts";
-import type { LedgerReport, SamplerNews, SamplerOrder } from "./protocol.ts";
+import type { LedgerReport, SamplerOrder } from "./protocol.ts";
 import { parsePushTarget } from "./sink/push_target.ts";
 
 const PROGRAM = "agent-guest";
@@ -23,12 +23,6 @@ interface TraceOptions {
   readonly tid?: string;
   readonly mmapPages: string;
   readonly quiet?: true;
-}
-
-function fail(error: unknown): never {
-  const failure = failureOf(error);
-  process.stderr.write(formatFailure(PROGRAM, failure));
-  process.exit(failure.exitCode);
 }
 
 /** Finds mistakes in the command line before anything is opened. */
@@ -76,40 +70,23 @@ function trace(options: TraceOptions): void {
   if (options.event.length === 0) {
     throw new UsageError("Cannot trace: no event given", "-e SYSTEM:NAME/FILTER/push=SINK/");
   }
-  const eventFd = openEventFd();
-  const stopFlag = new SharedArrayBuffer(4);
-  const order: SamplerOrder = {
+  const pid = Math.max(parseTaskId("-p", options.pid), parseTaskId("-t", options.tid));
+  const ringBytes = parseRingPages(options.mmapPages);
+  const worker = new Worker(new URL("./sampler_worker.ts", import.meta.url), { type: "module" });
+  const orderOf = (stop: StopMeans): SamplerOrder => ({
+    ...stop,
     events: options.event,
     cpus: options.cpus,
-    pid: Math.max(parseTaskId("-p", options.pid), parseTaskId("-t", options.tid)),
-    ringBytes: parseRingPages(options.mmapPages),
+    pid,
+    ringBytes,
     isTscDisplay: options.tsc === true,
     agentVersion: VERSION,
-    stopFlag,
-    eventFdNumber: eventFd.number,
+  });
+  const onDone = ({ ledgers }: { ledgers: readonly LedgerReport[] }) => {
+    ledgers.forEach(printLedger);
+    return EXIT.DONE;
   };
-  const worker = new Worker(new URL("./sampler_worker.ts", import.meta.url), { type: "module" });
-  let signals = 0;
-  const stop = (): void => {
-    if (++signals > 1) process.exit(EXIT.FAILED);
-    Atomics.store(new Int32Array(stopFlag), 0, 1);
-    wakeEventFd(order.eventFdNumber);
-  };
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
-  worker.onerror = (event) => fail((event as ErrorEvent).error ?? new Error(String(event)));
-  worker.onmessage = ({ data }: { data: SamplerNews }) => {
-    if (data.kind === "status") {
-      if (!options.quiet) process.stderr.write(`${data.text}\n`);
-      return;
-    }
-    if (data.kind === "done") {
-      data.ledgers.forEach(printLedger);
-      process.exit(EXIT.DONE);
-    }
-    process.stderr.write(formatFailure(PROGRAM, data.failure));
-    process.exit(data.failure.exitCode);
-  };
-  worker.postMessage(order);
+  superviseWorker(PROGRAM, worker, orderOf, options.quiet === true, onDone);
 }
 
 function buildProgram(): Command {
@@ -148,14 +125,4 @@ Example:
   return program;
 }
 
-try {
-  await buildProgram().parseAsync(process.argv);
-} catch (error) {
-  if (error instanceof CommanderError) {
-    // Help and version have been printed; anything else is a wrong command line.
-    if (error.exitCode === 0) process.exit(EXIT.DONE);
-    const message = error.message.replace(/^error: /, "");
-    fail(new UsageError(`Cannot understand the command line: ${message}`, `${PROGRAM} --help`));
-  }
-  fail(error);
-}
+await runCommandLine(PROGRAM, buildProgram());

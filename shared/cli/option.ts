@@ -31,3 +31,26 @@ export function parseTaskId(option: string, text: string | undefined): number {
 export function collect(value: string, previous: readonly string[]): readonly string[] {
   return [...previous, value];
 }
+
+/** A count of at least 1: -N, -i. */
+export function parseCount(option: string, text: string): number {
+  const count = Number(text);
+  if (Number.isSafeInteger(count) && count >= 1) return count;
+  throw new UsageError(`Cannot use ${option} ${text}: wants a whole number from 1`);
+}
+
+const NS_PER_UNIT: Readonly<Record<string, number>> = {
+  "": 1,
+  ns: 1,
+  us: 1e3,
+  ms: 1e6,
+  s: 1e9,
+};
+
+/** A duration with its unit: 1ms, 50us, 800ns, 2s; a bare number is nanoseconds, as in perf-prof. */
+export function parseDurationNs(option: string, text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ns|us|ms|s|)$/.exec(text);
+  const ns = Number(match?.[1]) * (NS_PER_UNIT[match?.[2] ?? ""] ?? Number.NaN);
+  if (ns > 0 && Number.isFinite(ns)) return ns;
+  throw new UsageError(`Cannot use ${option} ${text}: wants a duration as 1ms, 50us or 800ns`);
+}

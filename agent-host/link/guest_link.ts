@@ -1,0 +1,234 @@
+/**
+ * The protocol with one guest, over a Source: attach and re-attach, acknowledge, ping, say goodbye.
+ * What the frames carry goes to a listener; nothing of it is believed here beyond its framing.
+ *
+ *   host                                   guest
+ *     Attach{nonce, resume}  ------------>             repeated until answered
+ *              <------------  Hello{nonce}, Events, ClockSample...
+ *              <------------  Samples, Progress, Lost, Task, Stats
+ *     Ack{positions}, Ping   ------------>
+ *     Bye                    ------------>
+ *              <------------  the rest, Stats{final}, Bye
+ */
+import { readTsc } from "../../shared/sys/clock.ts";
+import { FrameType } from "../../shared/wire/frame.ts";
+import type { Frame } from "../../shared/wire/frame_decoder.ts";
+import {
+  type Bye,
+  type ClockSample,
+  type CpuPosition,
+  ErrorCode,
+  type Event,
+  type Hello,
+  type Lost,
+  type Stats,
+  type Task,
+} from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
+import { PongView, readPong } from "../../shared/wire/ping_frame.ts";
+import { readSamples, SamplesView } from "../../shared/wire/samples_reader.ts";
+import { type Source, SourceError } from "./source.ts";
+
+/** A guest that sends nothing for this long is asked again: its agent may have been restarted. */
+const SILENCE_MS_MAX = 3000;
+/** Pause between two attempts to attach. */
+const ATTACH_RETRY_MS = 1000;
+/** How often received positions are acknowledged. */
+const ACK_MS = 20;
+/** Reads of one wake-up, so that other sources have their turn. */
+const READS_PER_WAKE_MAX = 4;
+/** Events that one guest may describe. */
+const EVENTS_MAX = 4096;
+
+export interface GuestListener {
+  /** A stream begins, or goes on when `resumed`; all its events are known. */
+  onStream(hello: Hello, events: readonly Event[], resumed: boolean): void;
+  onClockSample(sample: ClockSample): void;
+  onSamples(view: SamplesView, bytes: Uint8Array): void;
+  onProgress(tsc: bigint): void;
+  onPong(pong: PongView, receivedTsc: bigint): void;
+  onTask(task: Task): void;
+  onLost(lost: Lost): void;
+  onStats(stats: Stats): void;
+  /** Positions to acknowledge, and to resume from. */
+  positions(): CpuPosition[];
+}
+
+export class GuestLink {
+  readonly source: Source;
+  /** The guest said goodbye. */
+  bye: Bye | undefined;
+  /** Frames that were not what their type says. */
+  malformedFrames = 0;
+  readonly #listener: GuestListener;
+  readonly #agentVersion: string;
+  readonly #samples = new SamplesView();
+  readonly #pong = new PongView();
+  #attachNonce = 0n;
+  #streamNonce = 0n;
+  #hello: Hello | undefined;
+  #events: Event[] = [];
+  #isStreaming = false;
+  #nextAttachMs = 0;
+  #lastFrameMs = 0;
+  #nextAckMs = 0;
+
+  constructor(source: Source, listener: GuestListener, agentVersion: string) {
+    this.source = source;
+    this.#listener = listener;
+    this.#agentVersion = agentVersion;
+  }
+
+  get isStreaming(): boolean {
+    return this.#isStreaming;
+  }
+
+  get hello(): Hello | undefined {
+    return this.#hello;
+  }
+
+  /** Reads and dispatches what is there. Throws SourceError. */
+  receive(nowMs: number): void {
+    for (let i = 0; i < READS_PER_WAKE_MAX; i++) {
+      if (!this.source.read()) break;
+      const receivedTsc = readTsc();
+      for (;;) {
+        const frame = this.source.decoder.next();
+        if (frame === undefined) break;
+        this.#lastFrameMs = nowMs;
+        this.#dispatch(frame, receivedTsc);
+      }
+    }
+    if (this.source.hasEnded && this.bye === undefined) this.#checkEnd();
+  }
+
+  /** What is due by the clock: attaching, acknowledging. */
+  tick(nowMs: number): void {
+    if (this.source.isFile || this.source.hasEnded || this.bye !== undefined) return;
+    this.source.flush();
+    const isSilent = this.#isStreaming && nowMs - this.#lastFrameMs > SILENCE_MS_MAX;
+    if ((!this.#isStreaming || isSilent) && nowMs >= this.#nextAttachMs) this.#attach(nowMs);
+    if (this.#isStreaming && this.#hello?.twoWay === true && nowMs >= this.#nextAckMs) {
+      this.#nextAckMs = nowMs + ACK_MS;
+      const positions = this.#listener.positions();
+      if (positions.length > 0) this.source.send(FrameType.ACK, { positions });
+    }
+  }
+
+  ping(seq: number): void {
+    this.source.send(FrameType.PING, { seq, senderTsc: readTsc() });
+  }
+
+  /** Tells the guest that we leave; it answers with the rest and its last Stats. */
+  leave(): void {
+    this.source.send(FrameType.BYE, { reason: 1, exitCode: 0, message: "" });
+  }
+
+  #attach(nowMs: number): void {
+    this.#nextAttachMs = nowMs + ATTACH_RETRY_MS;
+    this.#attachNonce = crypto.getRandomValues(new BigUint64Array(1))[0]! | 1n;
+    this.source.send(FrameType.ATTACH, {
+      attachNonce: this.#attachNonce,
+      streamNonce: this.#streamNonce,
+      resume: this.#streamNonce === 0n ? [] : this.#listener.positions(),
+      agentVersion: this.#agentVersion,
+    });
+  }
+
+  #dispatch(frame: Frame, receivedTsc: bigint): void {
+    const { type, bytes, payloadStart: from, payloadEnd: to } = frame;
+    try {
+      if (type === FrameType.HELLO) this.#onHello(decodeMessage(type, bytes, from, to));
+      else if (type === FrameType.EVENTS) {
+        this.#onEvents(decodeMessage(type, bytes, from, to).events);
+      } else if (type === FrameType.PONG) {
+        if (readPong(bytes, from, to, this.#pong)) this.#listener.onPong(this.#pong, receivedTsc);
+      } else if (type === FrameType.ERROR) this.#onError(decodeMessage(type, bytes, from, to));
+      else if (this.#isStreaming) this.#dispatchStream(type, bytes, from, to);
+    } catch (error) {
+      if (!(error instanceof MessageError)) throw error;
+      this.malformedFrames++;
+    }
+  }
+
+  /** Frames that mean something only within a stream: before Hello they are an older stream's. */
+  #dispatchStream(type: number, bytes: Uint8Array, from: number, to: number): void {
+    const listener = this.#listener;
+    switch (type) {
+      case FrameType.SAMPLES:
+        if (readSamples(bytes, from, to, this.#samples)) listener.onSamples(this.#samples, bytes);
+        else this.malformedFrames++;
+        return;
+      case FrameType.PROGRESS:
+        listener.onProgress(decodeMessage(type, bytes, from, to).tsc);
+        return;
+      case FrameType.CLOCK_SAMPLE:
+        listener.onClockSample(decodeMessage(type, bytes, from, to));
+        return;
+      case FrameType.TASK:
+        listener.onTask(decodeMessage(type, bytes, from, to));
+        return;
+      case FrameType.LOST:
+        listener.onLost(decodeMessage(type, bytes, from, to));
+        return;
+      case FrameType.STATS:
+        listener.onStats(decodeMessage(type, bytes, from, to));
+        return;
+      case FrameType.BYE:
+        this.bye = decodeMessage(type, bytes, from, to);
+    }
+  }
+
+  #onHello(hello: Hello): void {
+    // An answer to an earlier Attach was still under way; the one to the last comes after it.
+    if (hello.attachNonce !== 0n && hello.attachNonce !== this.#attachNonce) return;
+    this.#hello = hello;
+    this.#events = [];
+    this.#isStreaming = false;
+    this.#onEvents(hello.events);
+  }
+
+  #onEvents(events: readonly Event[]): void {
+    const hello = this.#hello;
+    if (hello === undefined || this.#isStreaming) return;
+    this.#events.push(...events);
+    if (this.#events.length > EVENTS_MAX || hello.eventCount > EVENTS_MAX) {
+      throw new SourceError(`Cannot use ${this.source.name}: it has over ${EVENTS_MAX} events`);
+    }
+    if (this.#events.length < hello.eventCount) return;
+    const resumed = this.#streamNonce === hello.streamNonce;
+    this.#streamNonce = hello.streamNonce;
+    this.#isStreaming = true;
+    this.#listener.onStream(hello, this.#events, resumed);
+  }
+
+  #onError({ code, message, hint }: { code: number; message: string; hint: string }): void {
+    const what = code === ErrorCode.UNSPECIFIED ? "" : ` (code ${code})`;
+    throw new SourceError(`${this.source.name} answers: ${message}${what}`, hint || undefined);
+  }
+
+  #checkEnd(): void {
+    const { source } = this;
+    const { counters } = source.decoder;
+    if (source.isFile) {
+      if (this.#hello === undefined) {
+        throw new SourceError(
+          `Cannot read "${source.name}": no stream of agent-guest in it ` +
+            `(${counters.garbageBytes + source.decoder.pendingBytes} bytes of something else)`,
+          "files are written by agent-guest trace -e EVENT//push=FILE/",
+        );
+      }
+      return;
+    }
+    if (this.#hello === undefined) {
+      throw new SourceError(
+        `Cannot pull from ${source.name}: it closed the connection without a word of ours`,
+        "is it agent-guest that listens there?",
+      );
+    }
+    throw new SourceError(
+      `Lost ${source.name}: it closed the connection in mid-stream`,
+      "the guest or its agent has ended; start agent-host again when it is back",
+    );
+  }
+}

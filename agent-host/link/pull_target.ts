@@ -1,0 +1,63 @@
+/**
+ * What `pull=` names:
+ *
+ *   pull=9900                       tcp, every loopback address in turn
+ *   pull=10.0.0.1:9900  [::1]:9900  tcp
+ *   pull=unix:/run/vmspan.sock      unix socket (a path that is a socket needs no prefix)
+ *   pull="/tmp/events.vms"          file written by push=FILE
+ */
+import { statSync } from "node:fs";
+import { isIP } from "node:net";
+import type { SocketAddress } from "../../shared/sys/socket.ts";
+
+export type PullTarget =
+  | {
+      readonly kind: "socket";
+      readonly name: string;
+      readonly candidates: readonly SocketAddress[];
+    }
+  | { readonly kind: "file"; readonly name: string; readonly path: string };
+
+/** The value of pull= names no source; the message says what would. */
+export class PullSourceError extends RangeError {
+  override readonly name = "PullSourceError";
+  readonly hint = "pull=PORT, pull=IP:PORT, pull=unix:/PATH or pull=/PATH/FILE";
+}
+
+const PORT_MAX = 65535;
+/** Where a program on this machine may listen: a port alone means whichever of these answers. */
+const LOOPBACK_HOSTS = ["127.0.0.1", "::1"];
+
+function tcp(text: string, hosts: readonly string[], portText: string): PullTarget {
+  const port = Number(portText);
+  if (!(port >= 1 && port <= PORT_MAX)) {
+    throw new PullSourceError(
+      `Cannot pull from "${text}": port ${portText}, wants 1 to ${PORT_MAX}`,
+    );
+  }
+  const candidates = hosts.map((host) => ({ kind: "tcp", host, port }) as const);
+  return { kind: "socket", name: text, candidates };
+}
+
+export function parsePullTarget(text: string): PullTarget {
+  if (/^\d+$/.test(text)) return tcp(text, LOOPBACK_HOSTS, text);
+  if (text.startsWith("unix:")) {
+    const path = text.slice(5);
+    if (path === "") throw new PullSourceError('Cannot pull from "unix:": the path is empty');
+    return { kind: "socket", name: text, candidates: [{ kind: "unix", path }] };
+  }
+  if (text.startsWith("file:")) return { kind: "file", name: text, path: text.slice(5) };
+  if (text.includes("/")) {
+    if (statSync(text, { throwIfNoEntry: false })?.isSocket()) {
+      return { kind: "socket", name: `unix:${text}`, candidates: [{ kind: "unix", path: text }] };
+    }
+    return { kind: "file", name: text, path: text };
+  }
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text);
+  const host = match?.[1] ?? match?.[2] ?? "";
+  if (match !== null && host === "localhost") return tcp(text, LOOPBACK_HOSTS, match[3]!);
+  if (match === null || isIP(host) === 0) {
+    throw new PullSourceError(`Cannot pull from "${text}": no port, address or path`);
+  }
+  return tcp(text, [host], match[3]!);
+}

@@ -1,0 +1,164 @@
+/**
+ * The byte stream of one guest: a socket or a file, its frame decoder, and the frames we send back.
+ * It knows nothing of what the frames mean.
+ */
+import { O_RDONLY, POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
+import { EAGAIN, SysError } from "../../shared/sys/errno.ts";
+import { type Fd, openFile, readInto, writeFrom } from "../../shared/sys/fd.ts";
+import { PollSet } from "../../shared/sys/poll.ts";
+import {
+  connectTo,
+  finishConnect,
+  formatAddress,
+  type SocketAddress,
+  setNoDelay,
+} from "../../shared/sys/socket.ts";
+import { type Address, addressOf } from "../../shared/sys/syscall.ts";
+import { Xxh64 } from "../../shared/sys/xxh64.ts";
+import type { FrameType } from "../../shared/wire/frame.ts";
+import { DECODER_BUFFER_BYTES_MIN, FrameDecoder } from "../../shared/wire/frame_decoder.ts";
+import { FrameWriter } from "../../shared/wire/frame_writer.ts";
+import type { MessageOf } from "../../shared/wire/message.ts";
+import type { PullTarget } from "./pull_target.ts";
+
+/** A source refused, ended or sent what it should not: exit code 4. */
+export class SourceError extends Error {
+  override readonly name = "SourceError";
+  readonly hint: string | undefined;
+  constructor(message: string, hint?: string) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+/** A peer that does not answer a connect within this is refused. */
+const CONNECT_MS_MAX = 5000;
+/** What we have to say may wait behind a peer that does not read; then the link is given up. */
+const UNSENT_BYTES_MAX = 1024 * 1024;
+
+function waitConnected(fd: Fd): void {
+  const poll = new PollSet();
+  try {
+    poll.add(fd.number, POLLOUT);
+    const ETIMEDOUT = 110;
+    if (poll.wait(CONNECT_MS_MAX) === 0) throw new SysError(`connect to ${fd.what}`, ETIMEDOUT);
+    finishConnect(fd);
+  } finally {
+    poll.close();
+  }
+}
+
+function connectAny(name: string, candidates: readonly SocketAddress[]): [Fd, string] {
+  const refusals: string[] = [];
+  for (const address of candidates) {
+    let fd: Fd | undefined;
+    try {
+      fd = connectTo(address);
+      waitConnected(fd);
+      if (address.kind === "tcp") setNoDelay(fd);
+      return [fd, formatAddress(address)];
+    } catch (error) {
+      fd?.close();
+      if (!(error instanceof SysError)) throw error;
+      refusals.push(error.message.replace(/^Cannot connect to /, ""));
+    }
+  }
+  throw new SourceError(
+    `Cannot pull from ${name}: ${refusals.join("; ")}`,
+    "is the guest running, with agent-guest trace -e EVENT//push=.../ on the other end?",
+  );
+}
+
+export class Source {
+  readonly fd: Fd;
+  /** The address it is connected to, or the file's path. */
+  readonly name: string;
+  readonly isFile: boolean;
+  readonly decoder: FrameDecoder;
+  hasEnded = false;
+  bytesRead = 0;
+  readonly #buffer = new Uint8Array(DECODER_BUFFER_BYTES_MIN * 2);
+  readonly #bufferAddress = addressOf(this.#buffer);
+  readonly #writer = new FrameWriter();
+  #sequence = 0;
+  #unsent: Uint8Array = new Uint8Array(0);
+
+  /** Connects or opens. Throws SourceError. */
+  constructor(target: PullTarget) {
+    this.isFile = target.kind === "file";
+    if (target.kind === "file") {
+      this.fd = Source.#open(target.path);
+      this.name = target.path;
+    } else [this.fd, this.name] = connectAny(target.name, target.candidates);
+    const hash = new Xxh64();
+    this.decoder = new FrameDecoder({
+      buffer: this.#buffer,
+      hash: (bytes) => hash.reset().update(bytes).finish(),
+    });
+  }
+
+  static #open(path: string): Fd {
+    try {
+      return openFile(path, O_RDONLY);
+    } catch (error) {
+      if (error instanceof SysError) throw new SourceError(error.message);
+      throw error;
+    }
+  }
+
+  /** What to wait for: reading always, writing only while something is unsent. */
+  get pollEvents(): number {
+    return this.#unsent.length > 0 ? POLLIN | POLLOUT : POLLIN;
+  }
+
+  /** Reads once. False when there was nothing, or the stream has ended (see hasEnded). */
+  read(): boolean {
+    const at = this.decoder.reserveAt();
+    const address = (this.#bufferAddress + at) as Address;
+    const got = readInto(this.fd, address, this.#buffer.length - at);
+    if (got > 0) {
+      this.decoder.commit(got);
+      this.bytesRead += got;
+      return true;
+    }
+    if (got === -EAGAIN) return false;
+    const ECONNRESET = 104;
+    if (got !== 0 && got !== -ECONNRESET) {
+      throw new SourceError(new SysError(`read ${this.name}`, -got).message);
+    }
+    this.hasEnded = true;
+    return false;
+  }
+
+  /** Sends a message; what the peer does not take now waits. Nothing is sent to a file. */
+  send<T extends FrameType>(type: T, message: MessageOf[T]): void {
+    if (this.isFile || this.hasEnded) return;
+    const frame = this.#writer.encode(type, message, this.#sequence);
+    this.#sequence = (this.#sequence + 1) >>> 0;
+    if (this.#unsent.length + frame.length > UNSENT_BYTES_MAX) {
+      throw new SourceError(`Cannot send to ${this.name}: it does not read what we say`);
+    }
+    const joined = new Uint8Array(this.#unsent.length + frame.length);
+    joined.set(this.#unsent);
+    joined.set(frame, this.#unsent.length);
+    this.#unsent = joined;
+    this.flush();
+  }
+
+  flush(): void {
+    while (this.#unsent.length > 0) {
+      const written = writeFrom(this.fd, addressOf(this.#unsent), this.#unsent.length);
+      if (written === -EAGAIN) return;
+      // The reader will find the end of the stream: it says why, we need not.
+      if (written <= 0) {
+        this.#unsent = new Uint8Array(0);
+        return;
+      }
+      this.#unsent = this.#unsent.slice(written);
+    }
+  }
+
+  close(): void {
+    this.fd.close();
+  }
+}

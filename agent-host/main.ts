@@ -1,0 +1,150 @@
+/**
+ * agent-host: pulls guest events, samples host events, puts both on one time line and measures
+ * between them. This file is the command line; the work is done by the engine in a Worker.
+ */
+import { Command } from "commander";
+import { runCommandLine, type StopMeans, superviseWorker } from "../shared/cli/agent.ts";
+import { type ExitCode, UsageError } from "../shared/cli/failure.ts";
+import {
+  collect,
+  parseCount,
+  parseDurationNs,
+  parseRingPages,
+  parseTaskId,
+  RING_PAGES_DEFAULT,
+} from "../shared/cli/option.ts";
+import { VERSION, versionLine } from "../shared/cli/version.ts";
+import { parseEventSpecs } from "../shared/event/spec.ts";
+import { parsePullTarget } from "./link/pull_target.ts";
+import type { EngineCommand, EngineOrder } from "./protocol.ts";
+
+const PROGRAM = "agent-host";
+
+interface Options {
+  readonly event: readonly string[];
+  readonly key?: string;
+  readonly cpus?: string;
+  readonly pid?: string;
+  readonly tid?: string;
+  readonly mmapPages: string;
+  readonly tsc?: true;
+  readonly tscOffset?: string;
+  readonly vm?: string;
+  readonly interval?: string;
+  readonly exitN?: string;
+  readonly than?: string;
+  readonly onlyThan?: true;
+  readonly detail?: string | true;
+  readonly perins?: true;
+  readonly cycle?: true;
+  readonly json?: true;
+  readonly quiet?: true;
+}
+
+/** Finds mistakes in the command line before anything is opened. */
+function checkEvents(command: EngineCommand, texts: readonly string[]): void {
+  if (texts.length === 0) {
+    throw new UsageError(`Cannot ${command}: no event given`, "-e SYSTEM:NAME[/FILTER/ATTR/...]");
+  }
+  for (const spec of texts.flatMap((text) => parseEventSpecs(text))) {
+    const { push, pull } = spec.attributes;
+    if (push !== undefined) {
+      throw new UsageError(
+        `Cannot use "${spec.text}": push= is agent-guest's, a host pulls`,
+        "pull=PORT, pull=IP:PORT, pull=unix:PATH or pull=FILE",
+      );
+    }
+    if (pull !== undefined) parsePullTarget(pull);
+  }
+}
+
+function checkStages(options: Options): void {
+  if (options.event.length >= 2 || options.cycle) return;
+  throw new UsageError(
+    "Cannot multi-trace: one -e is one stage, and a latency lies between two",
+    "give a second -e, or --cycle to measure from each event to the next",
+  );
+}
+
+function run(command: EngineCommand, options: Options): void {
+  checkEvents(command, options.event);
+  if (command === "multi-trace") checkStages(options);
+  const { pid, tid, interval, exitN, than, detail } = options;
+  const settings = {
+    command,
+    events: options.event,
+    key: options.key,
+    cpus: options.cpus,
+    pid: Math.max(parseTaskId("-p", pid), parseTaskId("-t", tid)),
+    ringBytes: parseRingPages(options.mmapPages),
+    isTscDisplay: options.tsc === true,
+    tscOffset: options.tscOffset,
+    vm: options.vm,
+    intervalMs: interval === undefined ? 0 : parseCount("-i", interval),
+    eventsMax: exitN === undefined ? 0 : parseCount("-N", exitN),
+    thanNs: than === undefined ? 0 : parseDurationNs("--than", than),
+    onlyThan: options.onlyThan === true,
+    detail: detail === true ? "" : detail,
+    isPerInstance: options.perins === true,
+    isCycle: options.cycle === true,
+    isJson: options.json === true,
+    agentVersion: VERSION,
+  };
+  const worker = new Worker(new URL("./engine_worker.ts", import.meta.url), { type: "module" });
+  const orderOf = (stop: StopMeans): EngineOrder => ({ ...settings, ...stop });
+  const onDone = ({ exitCode }: { exitCode: ExitCode }): ExitCode => exitCode;
+  superviseWorker(PROGRAM, worker, orderOf, options.quiet === true, onDone);
+}
+
+function addCommonOptions(command: Command): Command {
+  return command
+    .option("-e, --event <EVENT>", "SYSTEM:NAME[/FILTER/ATTR/...], repeatable", collect, [])
+    .option("-C, --cpus <LIST>", "sample these host CPUs only, as 0-3,8")
+    .option("-p, --pid <PID>", "sample this host process only")
+    .option("-t, --tid <TID>", "sample this host thread only")
+    .option("-m, --mmap-pages <PAGES>", "ring of each CPU in 4 KiB pages", `${RING_PAGES_DEFAULT}`)
+    .option("--tsc", "show guest TSC cycles instead of host time")
+    .option("--tsc-offset <N>", "guest TSC = host TSC + N, instead of finding it out")
+    .option("--vm <PID>", "the guest's QEMU, when the channel does not tell")
+    .option("-N, --exit-N <N>", "stop after N events")
+    .option("--order", "accepted for perf-prof's sake: events are always in time order")
+    .option("--json", "print JSON lines")
+    .option("-q, --quiet", "print results and errors only");
+}
+
+const EVENT_HELP = `
+Events:
+  -e kvm:kvm_exit                       host tracepoint; wildcards in either part
+  -e 'irq:*//pull=9900/'                guest events from QEMU's tcp chardev on port 9900
+  -e 'sched:sched_switch//pull=unix:/run/x.sock/'   ... from a unix socket
+  -e 'irq:irq_handler_entry//pull="/tmp/events.vms"/'   ... from a file
+  -e 'uprobe:FUNC@"/path" ARG=%di:u64/FILTER/key=ARG/'  probe, with tracefs fetch arguments
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 threshold crossed, 4 a source refused or ended.`;
+
+function buildProgram(): Command {
+  const program = new Command(PROGRAM)
+    .description("Measures latency across the boundary between KVM guests and their host.")
+    .version(versionLine(PROGRAM), "-V, --version")
+    .helpOption("-h, --help")
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({ outputError: () => {} });
+  addCommonOptions(program.command("trace"))
+    .description("Print events of the host and of guests in time order.")
+    .addHelpText("after", EVENT_HELP)
+    .action((options: Options) => run("trace", options));
+  addCommonOptions(program.command("multi-trace"))
+    .description("Measure from each -e to the next, pairing events with equal keys.")
+    .option("-k, --key <EXPR>", "key of events that have no key= of their own")
+    .option("-i, --interval <MS>", "print a table every MS milliseconds of event time")
+    .option("--than <TIME>", "print pairs that took longer: 1ms, 50us, 800ns")
+    .option("--only-than", "count only pairs that --than selects")
+    .option("--detail [WHAT]", "print the two events of a pair and what lies between")
+    .option("--perins", "one row for each key")
+    .option("--cycle", "the last stage is also the first of the next round")
+    .addHelpText("after", EVENT_HELP)
+    .action((options: Options) => run("multi-trace", options));
+  return program;
+}
+
+await runCommandLine(PROGRAM, buildProgram());

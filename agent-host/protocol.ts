@@ -1,0 +1,44 @@
+/**
+ * What the main thread and the engine's Worker say to each other. Results do not pass here: the
+ * engine writes them to stdout itself.
+ */
+import type { ExitCode, Failure } from "../shared/cli/failure.ts";
+
+export type EngineCommand = "trace" | "multi-trace";
+
+/** The order to begin; to stop the engine, set stopFlag and wake eventFd. */
+export interface EngineOrder {
+  readonly command: EngineCommand;
+  /** The -e arguments as typed, in their order: each is a stage of multi-trace. */
+  readonly events: readonly string[];
+  /** -k: the key of every event that has none of its own. */
+  readonly key: string | undefined;
+  readonly cpus: string | undefined;
+  readonly pid: number;
+  readonly ringBytes: number;
+  /** Show guest TSC cycles instead of host time. */
+  readonly isTscDisplay: boolean;
+  /** --tsc-offset as typed. */
+  readonly tscOffset: string | undefined;
+  /** --vm: process id, name or UUID. */
+  readonly vm: string | undefined;
+  /** -i: milliseconds, 0 for none. */
+  readonly intervalMs: number;
+  /** -N: stop after so many events, 0 for no limit. */
+  readonly eventsMax: number;
+  /** --than: nanoseconds, 0 for none. */
+  readonly thanNs: number;
+  readonly onlyThan: boolean;
+  readonly detail: string | undefined;
+  readonly isPerInstance: boolean;
+  readonly isCycle: boolean;
+  readonly isJson: boolean;
+  readonly agentVersion: string;
+  readonly stopFlag: SharedArrayBuffer;
+  readonly eventFdNumber: number;
+}
+
+export type EngineNews =
+  | { readonly kind: "status"; readonly text: string }
+  | { readonly kind: "done"; readonly exitCode: ExitCode }
+  | { readonly kind: "failed"; readonly failure: Failure };

@@ -1,0 +1,151 @@
+/**
+ * Where record bytes of one ring (machine, CPU) enter the host's pipeline:
+ *
+ *   span -> current chunk -> decoded columns -> programs (filters, keys) -> merger
+ *
+ * A chunk that waits in the merger is filled further until it is full or used up, so that a quiet
+ * ring costs one chunk and not one for each wake-up.
+ */
+import { CHUNK_BYTES, type Chunk, type ChunkPool } from "../analyze/chunk.ts";
+import type { RingDecoder, TimeSegments } from "../analyze/decode.ts";
+import type { Merger } from "../analyze/merger.ts";
+
+/** Something computed for records [from, to) of a chunk right after they were decoded. */
+export interface ChunkProgram {
+  run(chunk: Chunk, from: number, to: number): void;
+}
+
+export class RingIntake {
+  readonly machine: number;
+  readonly cpu: number;
+  readonly mergerRing: number;
+  readonly decoder: RingDecoder;
+  /** Bytes that found no chunk because their clock was not known yet. */
+  droppedBytes = 0;
+  readonly #pool: ChunkPool;
+  readonly #merger: Merger;
+  readonly #programs: readonly ChunkProgram[];
+  /** Full chunks that wait for a clock. */
+  #undecoded: Chunk[] = [];
+  #current: Chunk | undefined;
+  #decodedBytes = 0;
+  #isPushed = false;
+
+  constructor(
+    machine: number,
+    cpu: number,
+    mergerRing: number,
+    decoder: RingDecoder,
+    parts: {
+      readonly pool: ChunkPool;
+      readonly merger: Merger;
+      readonly programs: readonly ChunkProgram[];
+    },
+  ) {
+    this.machine = machine;
+    this.cpu = cpu;
+    this.mergerRing = mergerRing;
+    this.decoder = decoder;
+    this.#pool = parts.pool;
+    this.#merger = parts.merger;
+    this.#programs = parts.programs;
+  }
+
+  /** Bytes taken in and not decoded yet. */
+  get hasUndecoded(): boolean {
+    return (
+      this.#undecoded.length > 0 ||
+      (this.#current !== undefined && this.#decodedBytes < this.#current.usedBytes)
+    );
+  }
+
+  /** Takes whole records bytes[start, end). Without `time` they wait, as far as there is room. */
+  append(bytes: Uint8Array, start: number, end: number, time: TimeSegments | undefined): void {
+    let from = start;
+    while (from < end) {
+      const chunk = this.#roomFor(bytes, from, time);
+      if (chunk === undefined) {
+        this.droppedBytes += end - from;
+        return;
+      }
+      const to = wholeRecords(bytes, from, end, CHUNK_BYTES - chunk.usedBytes);
+      chunk.bytes.set(bytes.subarray(from, to), chunk.usedBytes);
+      chunk.usedBytes += to - from;
+      from = to;
+    }
+  }
+
+  /** Decodes what was taken in, and hands it to the merger. */
+  decode(time: TimeSegments): void {
+    for (const chunk of this.#undecoded) {
+      this.#decodeInto(chunk, 0, time);
+      this.#merger.push(chunk);
+    }
+    this.#undecoded = [];
+    const chunk = this.#current;
+    if (chunk === undefined || this.#decodedBytes === chunk.usedBytes) return;
+    this.#decodeInto(chunk, this.#decodedBytes, time);
+    this.#decodedBytes = chunk.usedBytes;
+    if (this.#isPushed || chunk.count === 0) return;
+    this.#isPushed = true;
+    this.#merger.push(chunk);
+  }
+
+  /** The merger has used the chunk up: it must not be filled further. */
+  onReleased(chunk: Chunk): void {
+    if (chunk === this.#current) this.#current = undefined;
+  }
+
+  /** Gives back what will not be used: at the end of a stream. */
+  close(): void {
+    for (const chunk of this.#undecoded) this.#pool.release(chunk);
+    this.#undecoded = [];
+    if (this.#current !== undefined && !this.#isPushed) this.#pool.release(this.#current);
+    this.#current = undefined;
+  }
+
+  #decodeInto(chunk: Chunk, fromByte: number, time: TimeSegments): void {
+    const from = chunk.count;
+    this.decoder.decodeSpan(chunk, fromByte, chunk.usedBytes, time);
+    if (chunk.count === from) return;
+    for (const program of this.#programs) program.run(chunk, from, chunk.count);
+  }
+
+  /** A chunk with room for the record at `at`, or undefined when there is none. */
+  #roomFor(bytes: Uint8Array, at: number, time: TimeSegments | undefined): Chunk | undefined {
+    const size = bytes[at + 6]! | (bytes[at + 7]! << 8);
+    const current = this.#current;
+    if (current !== undefined && current.usedBytes + size <= CHUNK_BYTES) return current;
+    if (current !== undefined) this.#retire(current, time);
+    this.#current = this.#pool.acquire(this.machine, this.cpu, this.mergerRing);
+    if (this.#current === undefined && time !== undefined) {
+      // Events of other rings wait for slower ones: release the oldest, which the merger counts.
+      this.#merger.forceRelease(this.#merger.queuedChunks() >>> 1);
+      this.#current = this.#pool.acquire(this.machine, this.cpu, this.mergerRing);
+    }
+    this.#decodedBytes = 0;
+    this.#isPushed = false;
+    return this.#current;
+  }
+
+  /** The current chunk is full. */
+  #retire(chunk: Chunk, time: TimeSegments | undefined): void {
+    if (time === undefined) {
+      this.#undecoded.push(chunk);
+      return;
+    }
+    this.decode(time);
+    if (!this.#isPushed && this.#current === chunk) this.#pool.release(chunk);
+  }
+}
+
+/** End of the last whole record of bytes[from, end) that fits into `room`. */
+function wholeRecords(bytes: Uint8Array, from: number, end: number, room: number): number {
+  if (end - from <= room) return end;
+  let at = from;
+  for (;;) {
+    const next = at + (bytes[at + 6]! | (bytes[at + 7]! << 8));
+    if (next - from > room) return at;
+    at = next;
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * What the main threads of both agents share: start the Worker with its order, pass signals on to
+ * it, print what it says, end with its exit code.
+ */
+import process from "node:process";
+import type { Command } from "commander";
+import { CommanderError } from "commander";
+import { openEventFd, wakeEventFd } from "../sys/fd.ts";
+import {
+  EXIT,
+  type ExitCode,
+  type Failure,
+  failureOf,
+  formatFailure,
+  UsageError,
+} from "./failure.ts";
+
+/** What a Worker may say to its main thread. */
+export type WorkerNews<Done> =
+  | { readonly kind: "status"; readonly text: string }
+  | ({ readonly kind: "done" } & Done)
+  | { readonly kind: "failed"; readonly failure: Failure };
+
+/** The means to stop a worker: a flag that it reads, and a descriptor that it polls. */
+export interface StopMeans {
+  readonly stopFlag: SharedArrayBuffer;
+  readonly eventFdNumber: number;
+}
+
+/** Prints a failure and exits with its code. */
+export function exitWith(program: string, failure: Failure): never {
+  process.stderr.write(formatFailure(program, failure));
+  process.exit(failure.exitCode);
+}
+
+/** Runs `worker` until it ends. The first signal asks it to stop, the second does not ask. */
+export function superviseWorker<Order extends StopMeans, Done>(
+  program: string,
+  worker: Worker,
+  orderOf: (stop: StopMeans) => Order,
+  isQuiet: boolean,
+  onDone: (done: Done) => ExitCode,
+): void {
+  const eventFd = openEventFd();
+  const stopFlag = new SharedArrayBuffer(4);
+  const order = orderOf({ stopFlag, eventFdNumber: eventFd.number });
+  let signals = 0;
+  const stop = (): void => {
+    if (++signals > 1) process.exit(EXIT.FAILED);
+    Atomics.store(new Int32Array(stopFlag), 0, 1);
+    wakeEventFd(eventFd.number);
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
+  worker.onerror = (event) => {
+    const { error, message } = event as ErrorEvent;
+    exitWith(program, failureOf(error ?? new Error(`Worker failed: ${message}`)));
+  };
+  worker.onmessage = ({ data }: { data: WorkerNews<Done> }) => {
+    if (data.kind === "failed") exitWith(program, data.failure);
+    else if (data.kind === "done") process.exit(onDone(data));
+    else if (!isQuiet) process.stderr.write(`${data.text}\n`);
+  };
+  worker.postMessage(order);
+}
+
+/** Parses the command line and runs what it says; every mistake in it exits with code 2. */
+export async function runCommandLine(program: string, command: Command): Promise<void> {
+  try {
+    await command.parseAsync(process.argv);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) exitWith(program, failureOf(error));
+    // Help and version have been printed; anything else is a wrong command line.
+    if (error.exitCode === 0) process.exit(EXIT.DONE);
+    const message = error.message.replace(/^error: /, "");
+    const usage = new UsageError(`Cannot understand the command line: ${message}`);
+    exitWith(program, { ...failureOf(usage), hint: `${program} --help` });
+  }
+}

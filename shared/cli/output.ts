@@ -1,0 +1,42 @@
+/**
+ * stdout by plain write(2): whole buffers, from whichever thread has the results. A reader that goes
+ * away (`| head`) is told apart from a full disk.
+ */
+import { POLLOUT } from "../sys/abi.ts";
+import { EAGAIN, SysError } from "../sys/errno.ts";
+import { Fd, writeFrom } from "../sys/fd.ts";
+import { PollSet } from "../sys/poll.ts";
+import { type Address, addressOf } from "../sys/syscall.ts";
+
+/** The reader of our output has gone: an ordinary end, as for any filter. */
+export class OutputClosedError extends Error {
+  override readonly name = "OutputClosedError";
+}
+
+export class Output {
+  readonly #fd: Fd;
+  readonly #poll = new PollSet();
+
+  constructor(fdNumber: number, what: string) {
+    this.#fd = new Fd(fdNumber, what);
+  }
+
+  /** Writes all of `bytes`, waiting where a pipe is full. Throws SysError or OutputClosedError. */
+  write(bytes: Uint8Array): void {
+    let written = 0;
+    const address = addressOf(bytes);
+    while (written < bytes.length) {
+      const result = writeFrom(this.#fd, (address + written) as Address, bytes.length - written);
+      if (result > 0) written += result;
+      else if (result === -EAGAIN) {
+        this.#poll.clear();
+        this.#poll.add(this.#fd.number, POLLOUT);
+        this.#poll.wait(1000);
+      } else {
+        const EPIPE = 32;
+        if (result === -EPIPE) throw new OutputClosedError("Cannot write: the reader has gone");
+        throw new SysError(`write ${this.#fd.what}`, -result);
+      }
+    }
+  }
+}
