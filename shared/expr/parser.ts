@@ -1,0 +1,409 @@
+// Pratt parser: the text of a C expression to its syntax tree.
+//
+//   parseExpr("(((address>>18)&1)?42:0) + ((address>>12)&0x3f)")
+//
+// C's own precedences; the glob match `~` between two operands binds like < and >. Every level of
+// nesting and every operand counts towards EXPR_DEPTH_MAX, so that all that walks the tree by
+// recursion is safe on any input.
+
+import type { AssignNode, BinaryOperator, ExprNode, StringNode, UnaryOperator } from "./ast.ts";
+import { type CType, isTypeWord, OPAQUE, typeFromWords } from "./c_type.ts";
+import { ExprError } from "./error.ts";
+import { EXPR_CHARS_MAX, Lexer, type Token } from "./lexer.ts";
+
+/** Levels of a syntax tree: a chain of n operators has n. */
+export const EXPR_DEPTH_MAX = 512;
+/** Arguments of one call or items of one list. */
+export const EXPR_ARGUMENTS_MAX = 2048;
+
+export interface ParseOptions {
+  /** Longest text, EXPR_CHARS_MAX unless told. */
+  readonly charsMax?: number;
+  /**
+   * The text is the print format of a kernel: `{ 1, "x" }` lists may stand among arguments, and a
+   * cast may name a type that is not known here.
+   */
+  readonly isPrintFormat?: boolean;
+}
+
+const COMMA_POWER = 1;
+const ASSIGN_POWER = 2;
+const CONDITIONAL_POWER = 3;
+const UNARY_POWER = 14;
+
+const BINARY_POWER: ReadonlyMap<string, number> = new Map([
+  ["||", 4],
+  ["&&", 5],
+  ["|", 6],
+  ["^", 7],
+  ["&", 8],
+  ["==", 9],
+  ["!=", 9],
+  ["<", 10],
+  ["<=", 10],
+  [">", 10],
+  [">=", 10],
+  ["~", 10],
+  ["<<", 11],
+  [">>", 11],
+  ["+", 12],
+  ["-", 12],
+  ["*", 13],
+  ["/", 13],
+  ["%", 13],
+]);
+
+const ASSIGNMENTS: ReadonlyMap<string, BinaryOperator | undefined> = new Map<
+  string,
+  BinaryOperator | undefined
+>([
+  ["=", undefined],
+  ["+=", "+"],
+  ["-=", "-"],
+  ["*=", "*"],
+  ["/=", "/"],
+  ["%=", "%"],
+  ["&=", "&"],
+  ["|=", "|"],
+  ["^=", "^"],
+  ["<<=", "<<"],
+  [">>=", ">>"],
+]);
+
+const UNARY_OPERATORS: ReadonlySet<string> = new Set(["+", "-", "!", "~", "&", "*", "++", "--"]);
+
+/** Parses one whole expression. Throws ExprError. */
+export function parseExpr(source: string, options: ParseOptions = {}): ExprNode {
+  const parser = new Parser(source, options);
+  const node = parser.expression(COMMA_POWER);
+  parser.expectEnd();
+  return node;
+}
+
+/** Parses expressions separated by commas (the arguments of a print format). Throws ExprError. */
+export function parseExprList(source: string, options: ParseOptions = {}): ExprNode[] {
+  return new Parser(source, options).list();
+}
+
+class Parser {
+  readonly #source: string;
+  readonly #isPrintFormat: boolean;
+  readonly #tokens: Token[] = [];
+  #index = 0;
+  /** Levels of recursion at this moment. */
+  #level = 0;
+
+  constructor(source: string, options: ParseOptions) {
+    this.#source = source;
+    this.#isPrintFormat = options.isPrintFormat ?? false;
+    const lexer = new Lexer(source, options.charsMax ?? EXPR_CHARS_MAX);
+    for (;;) {
+      const token = lexer.next();
+      this.#tokens.push(token);
+      if (token.kind === "end") break;
+    }
+  }
+
+  list(): ExprNode[] {
+    const items: ExprNode[] = [];
+    do {
+      if (items.length >= EXPR_ARGUMENTS_MAX) this.#fail("too many arguments");
+      items.push(this.expression(ASSIGN_POWER));
+    } while (this.#take(","));
+    this.expectEnd();
+    return items;
+  }
+
+  expectEnd(): void {
+    if (this.#peek().kind !== "end") this.#fail(`unexpected ${this.#describe(this.#peek())}`);
+  }
+
+  /** An expression of operators that bind at least as tightly as `power`. */
+  expression(power: number): ExprNode {
+    if (++this.#level > EXPR_DEPTH_MAX) this.#fail(`nested deeper than ${EXPR_DEPTH_MAX} levels`);
+    let left = this.#prefix();
+    for (;;) {
+      const next = this.#infix(left, power);
+      if (next === undefined) break;
+      left = next;
+    }
+    this.#level--;
+    return left;
+  }
+
+  /** Extends `left` by the operator that follows, or returns undefined when it binds too weakly. */
+  #infix(left: ExprNode, power: number): ExprNode | undefined {
+    const token = this.#peek();
+    if (token.kind !== "punctuator") return undefined;
+    const binary = BINARY_POWER.get(token.text);
+    if (binary !== undefined) {
+      if (binary < power) return undefined;
+      this.#index++;
+      const right = this.expression(binary + 1);
+      const operator = token.text as BinaryOperator;
+      return this.#node({ kind: "binary", at: token.at, operator, left, right }, left, right);
+    }
+    if (token.text === "?" && power <= CONDITIONAL_POWER) return this.#conditional(left);
+    if (ASSIGNMENTS.has(token.text) && power <= ASSIGN_POWER) return this.#assign(left, token);
+    if (token.text === "," && power <= COMMA_POWER) {
+      this.#index++;
+      const right = this.expression(ASSIGN_POWER);
+      return this.#node({ kind: "comma", at: token.at, left, right }, left, right);
+    }
+    return undefined;
+  }
+
+  #conditional(test: ExprNode): ExprNode {
+    const at = this.#next().at;
+    let yes: ExprNode | undefined;
+    if (!this.#take(":")) {
+      yes = this.expression(COMMA_POWER);
+      this.#expect(":");
+    }
+    const no = this.expression(CONDITIONAL_POWER);
+    return this.#node({ kind: "conditional", at, test, yes, no }, test, yes, no);
+  }
+
+  #assign(target: ExprNode, token: Token): ExprNode {
+    this.#index++;
+    const value = this.expression(ASSIGN_POWER);
+    const operator = ASSIGNMENTS.get(token.text);
+    const node: Omit<AssignNode, "depth"> = {
+      kind: "assign",
+      at: token.at,
+      operator,
+      target,
+      value,
+    };
+    return this.#node(node, target, value);
+  }
+
+  #prefix(): ExprNode {
+    const token = this.#next();
+    switch (token.kind) {
+      case "number":
+      case "char": {
+        const charBytes = token.kind === "char" ? token.bytes : undefined;
+        const { at, lo, hi, isUnsigned } = token;
+        return this.#postfix({ kind: "number", at, depth: 1, lo, hi, isUnsigned, charBytes });
+      }
+      case "string":
+        return this.#postfix(this.#string(token));
+      case "name":
+        return this.#name(token);
+      case "punctuator":
+        return this.#prefixPunctuator(token);
+      default:
+        this.#index--;
+        return this.#fail("expected a value, found end of expression");
+    }
+  }
+
+  #prefixPunctuator(token: Token): ExprNode {
+    if (token.text === "(") return this.#parenthesis(token);
+    if (token.text === "{" && this.#isPrintFormat) return this.#braces(token);
+    if (UNARY_OPERATORS.has(token.text)) {
+      const operand = this.expression(UNARY_POWER);
+      const operator = token.text as UnaryOperator;
+      return this.#node({ kind: "unary", at: token.at, operator, operand }, operand);
+    }
+    this.#index--;
+    return this.#fail(`expected a value, found ${this.#describe(token)}`);
+  }
+
+  /** Literals in a row are one string, as in C. */
+  #string(first: Token): StringNode {
+    const parts = [first.bytes];
+    let end = first.end;
+    while (this.#peek().kind === "string") {
+      end = this.#peek().end;
+      parts.push(this.#next().bytes);
+    }
+    const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    return { kind: "string", at: first.at, depth: 1, bytes, end };
+  }
+
+  #name(token: Token): ExprNode {
+    if (token.text === "sizeof") return this.#sizeof(token);
+    if (this.#isPunctuator("(")) {
+      this.#index++;
+      const args = this.#arguments(")");
+      return this.#postfix(
+        this.#node({ kind: "call", at: token.at, name: token.text, args }, ...args),
+      );
+    }
+    return this.#postfix({ kind: "name", at: token.at, depth: 1, name: token.text });
+  }
+
+  #braces(token: Token): ExprNode {
+    const items = this.#arguments("}");
+    return this.#node({ kind: "list", at: token.at, items }, ...items);
+  }
+
+  /** Expressions up to the closing token, which is taken; the opening one is behind us. */
+  #arguments(close: string): ExprNode[] {
+    const args: ExprNode[] = [];
+    if (this.#take(close)) return args;
+    do {
+      if (args.length >= EXPR_ARGUMENTS_MAX) this.#fail("too many arguments");
+      // A comma may stand behind the last item of a list.
+      if (close === "}" && this.#isPunctuator("}")) break;
+      args.push(this.expression(ASSIGN_POWER));
+    } while (this.#take(","));
+    this.#expect(close);
+    return args;
+  }
+
+  #sizeof(token: Token): ExprNode {
+    if (this.#isPunctuator("(")) {
+      const mark = this.#index++;
+      const isType = isTypeWord(this.#peek().text);
+      const type = isType ? this.#typeName() : undefined;
+      if (type !== undefined) {
+        return this.#node({ kind: "sizeof", at: token.at, type, operand: undefined });
+      }
+      this.#index = mark;
+    }
+    const operand = this.expression(UNARY_POWER);
+    return this.#node({ kind: "sizeof", at: token.at, type: undefined, operand }, operand);
+  }
+
+  /** `(` opens a cast or an expression in parentheses. */
+  #parenthesis(token: Token): ExprNode {
+    const mark = this.#index;
+    const type = this.#typeName();
+    if (type !== undefined && this.#isCast(mark)) {
+      const operand = this.expression(UNARY_POWER);
+      return this.#node({ kind: "cast", at: token.at, type, operand }, operand);
+    }
+    this.#index = mark;
+    const inner = this.expression(COMMA_POWER);
+    this.#expect(")");
+    return this.#postfix(inner);
+  }
+
+  /**
+   * Whether the type name in parentheses that was just read is a cast. It is when its first word can
+   * only be a type; an unknown word followed by a value is a typedef that we do not know.
+   */
+  #isCast(mark: number): boolean {
+    const first = this.#tokens[mark]!;
+    if (isTypeWord(first.text)) return true;
+    const token = this.#peek();
+    const isValue =
+      token.kind === "number" ||
+      token.kind === "char" ||
+      token.kind === "name" ||
+      token.kind === "string" ||
+      (token.kind === "punctuator" && (token.text === "(" || token.text === "~"));
+    const hasStars = this.#tokens[mark + 1]!.text === "*";
+    if (!isValue && !hasStars) return false;
+    // `(a) ~ "b"` is a match in an expression of a user; print formats have no such operator.
+    if (!this.#isPrintFormat) {
+      if (token.text === "~" || hasStars) return false;
+      throw new ExprError(`unknown type "${first.text}"`, this.#source, first.at);
+    }
+    return true;
+  }
+
+  /** `unsigned long *)`: words, stars and the closing parenthesis, or nothing taken at all. */
+  #typeName(): CType | undefined {
+    const words: string[] = [];
+    while (this.#peek().kind === "name" && words.length < 8) words.push(this.#next().text);
+    if (words.length === 0) return undefined;
+    let pointers = 0;
+    while (this.#peek().kind === "punctuator" && this.#peek().text === "*" && pointers < 8) {
+      this.#index++;
+      pointers++;
+      // `const char *const *`
+      while (this.#peek().kind === "name" && isTypeWord(this.#peek().text)) this.#index++;
+    }
+    if (!this.#take(")")) return undefined;
+    const type = typeFromWords(words, pointers);
+    if (type !== undefined) return type;
+    return words.length === 1 ? { ...OPAQUE, pointers } : undefined;
+  }
+
+  /** [index], ->name, .name, ++ and -- behind an operand. */
+  #postfix(operand: ExprNode): ExprNode {
+    let node = operand;
+    for (;;) {
+      const token = this.#peek();
+      if (token.kind !== "punctuator") return node;
+      if (token.text === "[") {
+        this.#index++;
+        const index = this.expression(COMMA_POWER);
+        this.#expect("]");
+        node = this.#node({ kind: "index", at: token.at, base: node, index }, node, index);
+      } else if (token.text === "->" || token.text === ".") {
+        this.#index++;
+        const name = this.#next();
+        if (name.kind !== "name") {
+          this.#index--;
+          this.#fail("expected the name of a field");
+        }
+        node = this.#node({ kind: "member", at: name.at, base: node, name: name.text }, node);
+      } else if (token.text === "++" || token.text === "--") {
+        this.#index++;
+        const operator = token.text;
+        node = this.#node({ kind: "postfix", at: token.at, operator, operand: node }, node);
+      } else {
+        return node;
+      }
+    }
+  }
+
+  /** Adds the depth to a node and checks it. */
+  #node<T extends DepthlessNode>(node: T, ...children: (ExprNode | undefined)[]): ExprNode {
+    let depth = 0;
+    for (const child of children) depth = Math.max(depth, child?.depth ?? 0);
+    if (depth >= EXPR_DEPTH_MAX) {
+      throw new ExprError(`nested deeper than ${EXPR_DEPTH_MAX} levels`, this.#source, node.at);
+    }
+    return { ...node, depth: depth + 1 } as unknown as ExprNode;
+  }
+
+  #peek(): Token {
+    return this.#tokens[this.#index]!;
+  }
+
+  #next(): Token {
+    return this.#tokens[this.#index++]!;
+  }
+
+  #isPunctuator(text: string): boolean {
+    const token = this.#peek();
+    return token.kind === "punctuator" && token.text === text;
+  }
+
+  #take(text: string): boolean {
+    if (!this.#isPunctuator(text)) return false;
+    this.#index++;
+    return true;
+  }
+
+  #expect(text: string): void {
+    if (!this.#take(text)) this.#fail(`expected "${text}", found ${this.#describe(this.#peek())}`);
+  }
+
+  #describe(token: Token): string {
+    if (token.kind === "end") return "end of expression";
+    return `"${this.#source.slice(token.at, Math.min(token.end, token.at + 40)).replace(/[^\x20-\x7e]/g, "?")}"`;
+  }
+
+  #fail(detail: string): never {
+    throw new ExprError(detail, this.#source, this.#peek().at);
+  }
+}
+
+/** A node that has no depth yet. */
+type DepthlessNode = ExprNode extends infer N
+  ? N extends ExprNode
+    ? Omit<N, "depth">
+    : never
+  : never;
