@@ -138,6 +138,11 @@ export class Chunk {
     this.context[CONTEXT_VCPU] = -1;
   }
 
+  /** The process id of a record, or -1 when the ring's records carry none. */
+  pidOf(index: number): number {
+    return this.context[CONTEXT_TASKS] === 0 ? -1 : this.tasks[index * 2]!;
+  }
+
   /** Notes that `events` were lost before the record that comes next. */
   addLost(events: number, sinceCycles: number): void {
     let marker = this.lostCount - 1;

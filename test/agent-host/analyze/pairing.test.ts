@@ -1,0 +1,339 @@
+// Pairing: stages, keys, cycles, loss, and effects before their causes.
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { ChunkPool } from "../../../agent-host/analyze/chunk.ts";
+import { ClockBounds } from "../../../agent-host/analyze/clock_bounds.ts";
+import type { LatencyRow } from "../../../agent-host/analyze/latency_row.ts";
+import { Pairing, type PairingOptions, STAGES_MAX } from "../../../agent-host/analyze/pairing.ts";
+import { chunkOf, type EventRow } from "./event_rows.ts";
+
+const DEFAULTS: PairingOptions = {
+  stages: [[0], [1]],
+  isCycle: false,
+  isPerInstance: false,
+  bounds: new ClockBounds(),
+  seed: 99,
+  thanCycles: Number.POSITIVE_INFINITY,
+};
+
+class Fixture {
+  readonly pool = new ChunkPool(1);
+  readonly pairing: Pairing;
+
+  constructor(options: Partial<PairingOptions> = {}) {
+    this.pairing = new Pairing({ ...DEFAULTS, ...options });
+  }
+
+  run(rows: readonly EventRow[], ring: { machine?: number; cpu?: number } = {}): void {
+    const chunk = chunkOf(this.pool, ring, rows);
+    this.pairing.run(chunk, 0, chunk.count);
+    this.pool.release(chunk);
+  }
+
+  row(start = 0, end = 1): LatencyRow {
+    return this.pairing.rows.list().find((row) => row.start === start && row.end === end)!;
+  }
+
+  summary(): string[] {
+    return this.pairing.rows.list().map(({ start, end, instance, latencies, isOther }) => {
+      const key = isOther ? "other " : instance === undefined ? "" : `${instance.lo} `;
+      return `${key}${start}=>${end} ${latencies.count} ${latencies.sum}`;
+    });
+  }
+}
+
+describe("Pairing.run()", () => {
+  test("records the time from a start to the end with the same key", () => {
+    const f = new Fixture();
+    f.run([
+      { time: 100, event: 0, key: 7 },
+      { time: 110, event: 0, key: 8 },
+      { time: 130, event: 1, key: 7 },
+      { time: 135, event: 1, key: 8 },
+      { time: 140, event: 1, key: 9 },
+    ]);
+    expect(f.summary()).toEqual(["0=>1 2 55"]);
+    expect(f.pairing.counters).toMatchObject({ unmatchedEnds: 1, waitingStarts: 0 });
+  });
+
+  test("compares all 64 bits of a key", () => {
+    const f = new Fixture();
+    f.run([
+      { time: 100, event: 0, key: 7, keyHi: 1 },
+      { time: 110, event: 1, key: 7 },
+      { time: 120, event: 1, key: 7, keyHi: 1 },
+    ]);
+    expect(f.summary()).toEqual(["0=>1 1 20"]);
+  });
+
+  test("a newer start takes the place of the older, counted", () => {
+    const f = new Fixture();
+    f.run([
+      { time: 100, event: 0 },
+      { time: 110, event: 0 },
+      { time: 130, event: 1 },
+      { time: 140, event: 1 },
+    ]);
+    expect(f.summary()).toEqual(["0=>1 1 20"]);
+    expect(f.pairing.counters).toMatchObject({ replacedStarts: 1, unmatchedEnds: 1 });
+  });
+
+  test("chains stages, with a row for each pair of events", () => {
+    const f = new Fixture({ stages: [[0], [1, 2], [3]] });
+    f.run([
+      { time: 10, event: 0, key: 1 },
+      { time: 20, event: 1, key: 1 },
+      { time: 50, event: 3, key: 1 },
+      { time: 60, event: 0, key: 1 },
+      { time: 65, event: 2, key: 1 },
+      { time: 66, event: 3, key: 1 },
+      { time: 90, event: 3, key: 1 },
+    ]);
+    expect(f.summary()).toEqual(["0=>1 1 10", "0=>2 1 5", "1=>3 1 30", "2=>3 1 1"]);
+  });
+
+  test("leads from the last stage to the first with isCycle", () => {
+    const f = new Fixture({ isCycle: true });
+    f.run([0, 1, 0, 1, 0].map((event, i) => ({ time: 10 * i * i, event })));
+    expect(f.summary()).toEqual(["0=>1 2 60", "1=>0 2 100"]);
+  });
+
+  test("measures from event to event with one stage and isCycle", () => {
+    const f = new Fixture({ stages: [[0]], isCycle: true });
+    f.run([
+      { time: 10, event: 0 },
+      { time: 15, event: 0 },
+      { time: 40, event: 0 },
+    ]);
+    expect(f.summary()).toEqual(["0=>0 2 30"]);
+  });
+
+  test("passes over events of no stage and skipped records", () => {
+    const f = new Fixture();
+    f.run([{ time: 1, event: 0 }, { time: 2, event: 5 }, { time: 3 }, { time: 4, event: 1 }]);
+    expect(f.summary()).toEqual(["0=>1 1 3"]);
+  });
+
+  test("keeps a row per key with isPerInstance, in the order of unsigned keys", () => {
+    const f = new Fixture({ isPerInstance: true });
+    for (const key of [0xffffffff, 5, 17]) {
+      f.run([
+        { time: 10, event: 0, key },
+        { time: 10 + (key % 10), event: 1, key },
+      ]);
+    }
+    expect(f.summary()).toEqual(["5 0=>1 1 5", "17 0=>1 1 7", "4294967295 0=>1 1 5"]);
+  });
+
+  test("counts latencies over the threshold", () => {
+    const f = new Fixture({ thanCycles: 20 });
+    for (const end of [10, 20, 21, 300])
+      f.run([
+        { time: 0, event: 0 },
+        { time: end, event: 1 },
+      ]);
+    expect(f.row().over).toBe(2);
+  });
+
+  test("resetInterval() empties the table, and starts go on waiting", () => {
+    const f = new Fixture();
+    f.run([
+      { time: 0, event: 0 },
+      { time: 5, event: 1 },
+      { time: 10, event: 0 },
+    ]);
+    f.pairing.resetInterval();
+    expect(f.summary()).toEqual([]);
+    f.run([{ time: 40, event: 1 }]);
+    expect(f.summary()).toEqual(["0=>1 1 30"]);
+  });
+
+  test("takes stamps of any distance", () => {
+    const f = new Fixture();
+    f.run([
+      { time: -5e19, event: 0 },
+      { time: 5e19, event: 1 },
+    ]);
+    expect(f.row().latencies.max).toBe(Number.MAX_SAFE_INTEGER);
+  });
+
+  test("the constructor throws on too few or too many stages and on an event in two", () => {
+    const stages =
+      (...list: number[][]) =>
+      () =>
+        new Fixture({ stages: list });
+    expect(stages([0])).toThrow(RangeError);
+    expect(stages(...Array.from({ length: STAGES_MAX + 1 }, (_, i) => [i]))).toThrow(RangeError);
+    expect(stages([0], [1, 0])).toThrow(RangeError);
+    expect(stages([0], [0xffff])).toThrow(RangeError);
+  });
+});
+
+describe("Pairing.run() with loss", () => {
+  function runWithLoss(f: Fixture, rows: readonly EventRow[], before: number, machine = 0): void {
+    const chunk = chunkOf(f.pool, { machine }, []);
+    f.pool.release(chunk);
+    const filled = chunkOf(f.pool, { machine }, rows);
+    const count = filled.count;
+    filled.count = before;
+    filled.addLost(3, rows[before - 1]?.time ?? 0);
+    filled.count = count;
+    f.pairing.run(filled, 0, count);
+    f.pool.release(filled);
+  }
+
+  test("leaves out pairs that span a loss, and counts them", () => {
+    const f = new Fixture();
+    runWithLoss(
+      f,
+      [
+        { time: 10, event: 0, key: 1 },
+        { time: 15, event: 1, key: 1 },
+        { time: 20, event: 0, key: 2 },
+        { time: 50, event: 1, key: 2 },
+        { time: 60, event: 0, key: 3 },
+        { time: 63, event: 1, key: 3 },
+      ],
+      3,
+    );
+    expect(f.summary()).toEqual(["0=>1 2 8"]);
+    expect([f.row().leftOut, f.row().leftOutCyclesMax]).toEqual([1, 30]);
+    expect(f.pairing.losses.events(0)).toBe(3);
+  });
+
+  test("regards loss of either machine of a pair only", () => {
+    const f = new Fixture();
+    f.run([{ time: 10, event: 0, key: 1 }], { machine: 1 });
+    runWithLoss(f, [{ time: 20, event: 5 }], 0, 2);
+    f.run([{ time: 30, event: 1, key: 1 }], { machine: 0 });
+    expect(f.row().leftOut).toBe(0);
+    f.run([{ time: 40, event: 0, key: 1 }], { machine: 1 });
+    f.pairing.losses.note(0, 1, 41);
+    f.run([{ time: 50, event: 1, key: 1 }], { machine: 0 });
+    expect(f.row().leftOut).toBe(1);
+    expect([...f.row().machines].toSorted()).toEqual([0, 1]);
+  });
+});
+
+describe("Pairing.run() across machines", () => {
+  function twoMachines(bound: number): Fixture {
+    const bounds = new ClockBounds();
+    if (bound > 0) bounds.set(0, 1, bound);
+    return new Fixture({ bounds });
+  }
+  const start = (f: Fixture, time: number) => f.run([{ time, event: 0 }], { machine: 0 });
+  const end = (f: Fixture, time: number) => f.run([{ time, event: 1 }], { machine: 1 });
+
+  test("counts an end stamped before its start within the bound as 0", () => {
+    const f = twoMachines(50);
+    end(f, 100);
+    start(f, 140);
+    expect(f.summary()).toEqual(["0=>1 1 0"]);
+    expect(f.row()).toMatchObject({
+      reversed: 1,
+      withinBound: 1,
+      violations: 0,
+      boundCyclesMax: 50,
+    });
+    expect(f.pairing.counters).toMatchObject({ unmatchedEnds: 0, waitingStarts: 0 });
+  });
+
+  test("counts an end stamped before its start by more than the bound as a violation", () => {
+    const f = twoMachines(50);
+    end(f, 100);
+    start(f, 160);
+    expect(f.row()).toMatchObject({ reversed: 0, violations: 1, violationCyclesMax: 60 });
+    expect(f.row().latencies.count).toBe(0);
+  });
+
+  test("takes an end long before a start for somebody else's", () => {
+    const f = twoMachines(50);
+    end(f, 100);
+    start(f, 301);
+    end(f, 310);
+    expect(f.summary()).toEqual(["0=>1 1 9"]);
+    expect(f.pairing.counters.unmatchedEnds).toBe(1);
+  });
+
+  test("marks latencies smaller than the bound", () => {
+    const f = twoMachines(50);
+    start(f, 100);
+    end(f, 149);
+    start(f, 200);
+    end(f, 250);
+    expect(f.row()).toMatchObject({ withinBound: 1, reversed: 0 });
+    expect(f.row().latencies.count).toBe(2);
+  });
+
+  test("does not doubt the order of one machine's events", () => {
+    const f = twoMachines(50);
+    f.run([
+      { time: 100, event: 1 },
+      { time: 110, event: 0 },
+      { time: 200, event: 1 },
+    ]);
+    expect(f.summary()).toEqual(["0=>1 1 90"]);
+    expect(f.row()).toMatchObject({ violations: 0, reversed: 0 });
+  });
+
+  test("without a bound an early end stays without a start", () => {
+    const f = twoMachines(0);
+    end(f, 100);
+    start(f, 101);
+    end(f, 150);
+    expect(f.summary()).toEqual(["0=>1 1 49"]);
+  });
+
+  test("an early end in the middle of a chain still waits for its own successor", () => {
+    const bounds = new ClockBounds();
+    bounds.set(0, 1, 50);
+    const f = new Fixture({ bounds, stages: [[0], [1], [2]] });
+    end(f, 100);
+    start(f, 120);
+    f.run([{ time: 180, event: 2 }], { machine: 1 });
+    expect(f.summary()).toEqual(["0=>1 1 0", "1=>2 1 80"]);
+  });
+});
+
+test("run() pairs like a model with one map per stage", () => {
+  const row = fc.record({ event: fc.nat(4), key: fc.nat(3), step: fc.nat(20) });
+  fc.assert(
+    fc.property(
+      fc.array(row, { maxLength: 80 }),
+      fc.boolean(),
+      fc.nat(80),
+      (rows, isCycle, cut) => {
+        const stages = [[0], [1, 2], [3]];
+        const f = new Fixture({ stages, isCycle });
+        let time = 0;
+        const events = rows.map(({ event, key, step }) => {
+          time += step;
+          return { time, event, key };
+        });
+        f.run(events.slice(0, cut));
+        f.run(events.slice(cut));
+
+        const waiting = stages.map(() => new Map<number, { time: number; event: number }>());
+        const sums = new Map<string, { count: number; sum: number }>();
+        for (const { time: now, event, key } of events) {
+          const stage = stages.findIndex((members) => members.includes(event));
+          if (stage < 0) continue;
+          const before = stage > 0 ? stage - 1 : isCycle ? 2 : -1;
+          const start = waiting[before]?.get(key);
+          if (start !== undefined) {
+            waiting[before]!.delete(key);
+            const name = `${start.event}=>${event}`;
+            const sum = sums.get(name) ?? { count: 0, sum: 0 };
+            sums.set(name, { count: sum.count + 1, sum: sum.sum + now - start.time });
+          }
+          if (stage < 2 || isCycle) waiting[stage]!.set(key, { time: now, event });
+        }
+        const expected = [...sums].map(([name, { count, sum }]) => `${name} ${count} ${sum}`);
+        expect(f.summary().toSorted()).toEqual(expected.toSorted());
+        const left = waiting.reduce((total, stage) => total + stage.size, 0);
+        expect(f.pairing.counters.waitingStarts).toBe(left);
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
