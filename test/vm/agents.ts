@@ -59,14 +59,6 @@ export function multiTraceEvents(
   ];
 }
 
-/** Pairs in all tables that agent-host printed: the column after "A => B". */
-export function pairedCalls(lines: readonly string[]): number {
-  return lines.reduce((sum, line) => {
-    const calls = /=> irq_handler_entry\s+(\d+)\s/.exec(line)?.[1];
-    return sum + Number(calls ?? 0);
-  }, 0);
-}
-
 /** How many perf events a process of this machine holds open: its ring buffers are there. */
 export function openPerfEvents(pid: number): number {
   const folder = `/proc/${pid}/fd`;
