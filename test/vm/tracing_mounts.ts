@@ -3,8 +3,9 @@
  * ordinary machine; containers and small virtual machines often come without.
  */
 
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
+import { PrerequisiteError } from "./prerequisites.ts";
 
 const MOUNTS = [
   { type: "tracefs", path: "/sys/kernel/tracing", probe: "/sys/kernel/tracing/events" },
@@ -14,6 +15,7 @@ const MOUNTS = [
 /**
  * Mounts tracefs and debugfs where they are missing; they stay mounted.
  * @returns the mount points that were added
+ * @throws PrerequisiteError in the words of mount(8), without the right to mount for example
  */
 export function ensureTracingMounts(): string[] {
   const added: string[] = [];
@@ -21,9 +23,11 @@ export function ensureTracingMounts(): string[] {
     if (existsSync(probe)) {
       continue;
     }
-    execFileSync("mount", ["--types", type, "nodev", path], {
-      stdio: ["ignore", "ignore", "pipe"],
-    });
+    const mount = spawnSync("mount", ["--types", type, "nodev", path], { encoding: "utf8" });
+    if (mount.status !== 0) {
+      const reason = mount.error?.message ?? mount.stderr.trim();
+      throw new PrerequisiteError(`Cannot mount ${type} on "${path}": ${reason}`);
+    }
     added.push(path);
   }
   return added;
