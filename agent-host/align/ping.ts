@@ -1,0 +1,170 @@
+/**
+ * Host TSC to guest TSC from round trips over the channel, with no help from KVM.
+ *
+ *   host   h1 -----------------------------> h2       h1: just before Ping is written
+ *             \                            /          h2: just after Pong was read
+ *   guest      `---> g1 ========> g2 -----'           both ends stamp with their own TSC
+ *
+ * Nothing arrives before it was sent: when the guest's TSC was g1 the host's was at least h1, and
+ * when it was g2 at most h2. So (g1, h1) lies under the line host = a + b * guest and (g2, h2) over
+ * it, whatever the delays and however unequal. LineBounds keeps all lines that obey; the narrowest
+ * trip of each direction decides, and they need not be the same one. Rates are not assumed equal.
+ */
+import type { ConstraintOutcome } from "../../shared/tsc/line_tracker.ts";
+import type { TimeMap } from "../../shared/tsc/time_map.ts";
+import { baseOf, boundAt, type TimeSegment } from "../../shared/tsc/time_segment.ts";
+import { TrackedMap } from "../../shared/tsc/tracked_map.ts";
+import { exactDelta, type GuestTsc, type HostTsc, wrappedDelta } from "../../shared/tsc/tsc.ts";
+
+/** The four stamps of one round trip. The guest's two are what it claims. */
+export interface RoundTrip {
+  readonly hostSent: HostTsc;
+  readonly guestReceived: GuestTsc;
+  readonly guestSent: GuestTsc;
+  readonly hostReceived: HostTsc;
+}
+
+/** Host cycles per guest cycle, known beforehand to lie between these. */
+export interface RateRange {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** Any scaling between a 1 and a 5 GHz machine. */
+export const RATE_UNKNOWN: RateRange = { min: 0.2, max: 5 };
+/** Same TSC on both sides, where a source says so. */
+export const RATE_EQUAL: RateRange = { min: 1, max: 1 };
+
+/** Round trips of an epoch before its relation is used. */
+export const PINGS_READY_MIN = 5;
+/** Round trips sent in quick succession, about five seconds of them. */
+const PINGS_QUICK = 250;
+const PING_QUICK_MS_MIN = 14;
+const PING_QUICK_MS_SPREAD = 13;
+const PING_STEADY_MS = 500;
+/** A longer trip says nothing (10 s at 3 GHz). */
+const TRIP_CYCLES_MAX = 30_000_000_000n;
+/** Constraints older than two of these are forgotten (10 minutes at 3 GHz). */
+const GENERATION_CYCLES = 1_800_000_000_000;
+/** A segment is made for two seconds at 3 GHz: several pings. */
+const HORIZON_CYCLES = 6_000_000_000;
+/** TSCs of a machine's CPUs may differ by what their synchronisation left: half a us at 3 GHz. */
+const NOISE_CYCLES_MAX = 1_500;
+
+/** The relation of one guest's TSC to the host's, measured. */
+export class PingEstimator {
+  readonly #tracked: TrackedMap;
+  #lastGuest = 0n;
+  /** Round trips that cannot have happened, or took forever. */
+  refusedCount = 0;
+  pingCount = 0;
+  /** The shortest time on the wire, both ways, in host cycles at rate 1. */
+  wireCyclesMin = Infinity;
+
+  /** Results are host cycles since `hostAnchor`. */
+  constructor(hostAnchor: HostTsc, rate: RateRange = RATE_UNKNOWN) {
+    this.#tracked = new TrackedMap({
+      slopeMin: rate.min,
+      slopeMax: rate.max,
+      generationX: GENERATION_CYCLES,
+      noiseMax: NOISE_CYCLES_MAX,
+      targetAnchor: hostAnchor,
+      horizonX: HORIZON_CYCLES,
+      granularityX: 0,
+    });
+  }
+
+  /** Guest TSC to host cycles since the anchor. */
+  get map(): TimeMap {
+    return this.#tracked.map;
+  }
+
+  /** Steps of the relation so far: written TSC, restore, migration. */
+  get epoch(): number {
+    return this.#tracked.tracker.epoch;
+  }
+
+  /** Enough round trips of this epoch for a bound worth using. */
+  get isReady(): boolean {
+    return this.#epochPings >= PINGS_READY_MIN && this.boundCycles < Infinity;
+  }
+
+  /** Largest |error| in host cycles, from the last ping until well past the next. */
+  get boundCycles(): number {
+    return this.#tracked.boundFrom(this.#lastGuest);
+  }
+
+  /** Host cycles per guest cycle, as far as it is measured. */
+  get rate(): RateRange {
+    const { slopeMin, slopeMax } = this.#tracked.tracker;
+    return { min: slopeMin, max: slopeMax };
+  }
+
+  /** Guest minus host TSC at the last ping, modulo 2^64 and rounded; undefined before the first. */
+  get offset(): bigint | undefined {
+    const segment = this.map.newest;
+    if (segment === undefined) return undefined;
+    const delta = exactDelta(this.#lastGuest, baseOf(segment));
+    const host = Math.round(segment.originCycles + segment.slope * delta);
+    return wrappedDelta(this.#lastGuest, segment.targetAnchor + BigInt(host));
+  }
+
+  /** Adds a round trip and renews the map when that makes it better. */
+  add(trip: RoundTrip): ConstraintOutcome {
+    if (!isPlausible(trip)) {
+      this.refusedCount++;
+      return "agreed";
+    }
+    this.pingCount++;
+    const wire =
+      wrappedDelta(trip.hostReceived, trip.hostSent) -
+      wrappedDelta(trip.guestSent, trip.guestReceived);
+    this.wireCyclesMin = Math.min(this.wireCyclesMin, Number(wire));
+    this.#lastGuest = trip.guestSent;
+    const tracked = this.#tracked;
+    const first = tracked.add(trip.guestReceived, trip.hostSent, undefined);
+    const second = tracked.add(trip.guestSent, undefined, trip.hostReceived);
+    // The step showed on the way back: the new epoch knows the way there too.
+    if (second === "step") tracked.add(trip.guestReceived, trip.hostSent, undefined);
+    tracked.refresh(trip.guestSent);
+    return second === "agreed" ? first : second;
+  }
+
+  /**
+   * Pause before the next ping: quick at first and after a step, then steady. The quick pauses
+   * differ, so that no timer of either side can make every trip slow.
+   */
+  nextDelayMs(): number {
+    const count = this.#epochPings;
+    if (count >= PINGS_QUICK) return PING_STEADY_MS;
+    return PING_QUICK_MS_MIN + ((count * 7) % PING_QUICK_MS_SPREAD);
+  }
+
+  /** Two constraints each. */
+  get #epochPings(): number {
+    return Math.floor(this.#tracked.tracker.constraintCount / 2);
+  }
+}
+
+function isPlausible(trip: RoundTrip): boolean {
+  const away = wrappedDelta(trip.hostReceived, trip.hostSent);
+  const inside = wrappedDelta(trip.guestSent, trip.guestReceived);
+  return away >= 0n && inside >= 0n && away <= TRIP_CYCLES_MAX && inside <= TRIP_CYCLES_MAX;
+}
+
+/**
+ * By how many host cycles a round trip contradicts a relation from another source, beyond that
+ * one's own bound; 0 when they agree. Needs no estimate: the trip alone is the proof.
+ */
+export function pingDisagreement(trip: RoundTrip, exact: TimeSegment): number {
+  const base = baseOf(exact);
+  const early = Number(wrappedDelta(trip.guestReceived, base));
+  const late = Number(wrappedDelta(trip.guestSent, base));
+  const earlyHost = exact.originCycles + exact.slope * early;
+  const lateHost = exact.originCycles + exact.slope * late;
+  const sent = Number(wrappedDelta(trip.hostSent, exact.targetAnchor));
+  const received = Number(wrappedDelta(trip.hostReceived, exact.targetAnchor));
+  const before = sent - earlyHost - boundAt(exact, early);
+  const after = lateHost - received - boundAt(exact, late);
+  return Math.max(before, after, 0);
+}
