@@ -17,7 +17,7 @@ import { buildHello, splitEvents } from "./hello.ts";
 import { Ledger } from "./ledger.ts";
 import type { Outlet } from "./sink/outlet.ts";
 import type { Sink, SinkHost } from "./sink/sink.ts";
-import { snapshotTaskNames, type TaskName } from "./task_names.ts";
+import { snapshotTaskNames, type TaskName } from "../shared/event/task_names.ts";
 
 /** Time that one wake-up may spend on naming tasks. */
 const TASK_SLICE_MS = 4;

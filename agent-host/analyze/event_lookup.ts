@@ -59,6 +59,12 @@ export class EventLookup {
     return this.#byIdentifier.get(hi * TWO_32 + lo) ?? NO_EVENT;
   }
 
+  /** Forgets all events: another stream of this machine begins. */
+  clear(): void {
+    this.byType.fill(NO_EVENT);
+    this.#byIdentifier.clear();
+  }
+
   /** Forgets an event, for example when the guest closed it. */
   remove(event: number): void {
     for (let type = 0; type < COMMON_TYPES; type++) {

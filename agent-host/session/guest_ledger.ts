@@ -1,0 +1,113 @@
+/**
+ * The host's side of a guest's ledger: what came, to the record, beside what the guest's last Stats
+ * say that was produced. With both, produced = delivered + lost + dropped can be checked.
+ */
+import type { CpuStats, Hello, Lost, Stats } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import type { DecodeCounters } from "../analyze/decode_counters.ts";
+
+/** Places that a guest may name: more are summed up in one. */
+const PLACES_MAX = 32;
+const PLACE_LENGTH_MAX = 40;
+
+export interface CpuLedger {
+  readonly cpu: number;
+  /** Undefined when the guest has not said: it was killed, or we joined a running stream. */
+  readonly produced: number | undefined;
+  readonly delivered: number;
+  readonly lostKernel: number;
+  readonly drops: readonly { readonly place: string; readonly events: number }[];
+  /** Bytes of the ring that never came, and belong to no place. */
+  readonly gapBytes: number;
+}
+
+interface RingCounts {
+  readonly counters: DecodeCounters;
+  gapBytes: number;
+  /** Counters when the stream began: those of an agent that was restarted are not its successor's. */
+  samplesBefore: number;
+  lostBefore: number;
+}
+
+/** A place as text that is safe to print. */
+function cleanPlace(place: string): string {
+  return place.slice(0, PLACE_LENGTH_MAX).replace(/[^ -~]/g, "?");
+}
+
+export class GuestLedger {
+  /** The stream's totals are known and closed. */
+  isFinal = false;
+  agentCpuNs = 0;
+  rssBytes = 0;
+  readonly #rings = new Map<number, RingCounts>();
+  #stats = new Map<number, CpuStats>();
+  /** Drops that Lost frames told of, by CPU and place. */
+  #drops = new Map<string, number>();
+
+  begin(_hello: Hello, resumed: boolean): void {
+    if (resumed) return;
+    this.#stats = new Map();
+    this.#drops = new Map();
+    this.isFinal = false;
+    for (const ring of this.#rings.values()) {
+      ring.gapBytes = 0;
+      ring.samplesBefore = ring.counters.samples;
+      ring.lostBefore = ring.counters.lostEvents;
+    }
+  }
+
+  addRing(cpu: number, counters: DecodeCounters): void {
+    this.#rings.set(cpu, { counters, gapBytes: 0, samplesBefore: 0, lostBefore: 0 });
+  }
+
+  onGap(cpu: number, bytes: number): void {
+    const ring = this.#rings.get(cpu);
+    if (ring !== undefined) ring.gapBytes += bytes;
+  }
+
+  onLost({ cpu, place, events }: Lost): void {
+    const key = `${cpu} ${cleanPlace(place)}`;
+    if (!this.#drops.has(key) && this.#drops.size >= PLACES_MAX * 64) return;
+    this.#drops.set(key, (this.#drops.get(key) ?? 0) + Number(events));
+  }
+
+  onStats(stats: Stats): void {
+    this.isFinal = stats.final;
+    this.agentCpuNs = Number(stats.agentCpuNs);
+    this.rssBytes = Number(stats.rssBytes);
+    for (const row of stats.cpus.slice(0, 8192)) this.#stats.set(row.cpu, row);
+  }
+
+  /** One row for each CPU that either side knows of. */
+  rows(): CpuLedger[] {
+    const cpus = new Set([...this.#rings.keys(), ...this.#stats.keys()]);
+    return [...cpus].sort((a, b) => a - b).map((cpu) => this.#row(cpu));
+  }
+
+  #row(cpu: number): CpuLedger {
+    const ring = this.#rings.get(cpu);
+    const stats = this.#stats.get(cpu);
+    const lostInRing = ring === undefined ? 0 : ring.counters.lostEvents - ring.lostBefore;
+    // Loss at the very end stays in the kernel's counter: no later record carried it to us.
+    const lostKernel = Math.max(Number(stats?.lostKernel ?? 0n), lostInRing);
+    return {
+      cpu,
+      produced: this.isFinal && stats !== undefined ? Number(stats.produced) : undefined,
+      delivered: ring === undefined ? 0 : ring.counters.samples - ring.samplesBefore,
+      lostKernel,
+      drops: this.#dropsOf(cpu, stats),
+      gapBytes: ring?.gapBytes ?? 0,
+    };
+  }
+
+  #dropsOf(cpu: number, stats: CpuStats | undefined): { place: string; events: number }[] {
+    if (stats !== undefined) {
+      return stats.drops
+        .slice(0, PLACES_MAX)
+        .map(({ place, events }) => ({ place: cleanPlace(place), events: Number(events) }));
+    }
+    const prefix = `${cpu} `;
+    return [...this.#drops]
+      .filter(([key]) => key.startsWith(prefix))
+      .map(([key, events]) => ({ place: key.slice(prefix.length), events }));
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * The host itself in the session: its events, sampled here, drained from their rings into the same
+ * pipeline as a guest's.
+ */
+import { EventSet } from "../../shared/event/event_set.ts";
+import { selectCpus } from "../../shared/event/machine.ts";
+import { resolveEvents } from "../../shared/event/resolve.ts";
+import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
+import { POLLIN } from "../../shared/sys/abi.ts";
+import { readTsc } from "../../shared/sys/clock.ts";
+import type { PollSet } from "../../shared/sys/poll.ts";
+import { Tracefs } from "../../shared/tracefs/tracefs.ts";
+import { ExactPerfClock, perfConversion, perfNsOfTsc } from "../../shared/tsc/perf_to_tsc.ts";
+import { type TimeMap } from "../../shared/tsc/time_map.ts";
+import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
+import { sampleLayout } from "../analyze/sample_layout.ts";
+import { snapshotTaskNames } from "../../shared/event/task_names.ts";
+import type { WantedEvent } from "./guest.ts";
+import type { CpuLedger } from "./guest_ledger.ts";
+import type { HostClock } from "./host_clock.ts";
+import { MachineRings } from "./machine_rings.ts";
+import type { Session } from "./session.ts";
+import type { SessionEvent } from "./session_event.ts";
+
+/** Of a ring: fill at which the kernel wakes the engine. */
+const WATERMARK_SHARE = 1 / 4;
+const EXACT_RENEWAL_MS = 1000;
+
+export interface LocalOptions {
+  readonly cpus: string | undefined;
+  readonly pid: number;
+  readonly ringBytes: number;
+}
+
+export class LocalHost {
+  readonly machine = 0;
+  readonly rings: MachineRings;
+  readonly events: SessionEvent[] = [];
+  readonly set: EventSet;
+  readonly #session: Session;
+  readonly #clock: HostClock;
+  readonly #exact: ExactPerfClock | undefined;
+  #nextExactMs = 0;
+  #previousTsc: bigint | undefined;
+
+  /** Opens the events, disabled. Throws the typed errors of opening. */
+  constructor(
+    session: Session,
+    wanted: readonly WantedEvent[],
+    clock: HostClock,
+    options: LocalOptions,
+  ) {
+    this.#session = session;
+    this.#clock = clock;
+    const resolved = resolveEvents(
+      wanted.map(({ spec }) => spec),
+      Tracefs.open(),
+    );
+    this.set = new EventSet(resolved, {
+      cpus: selectCpus(options.cpus),
+      ringBytes: options.ringBytes,
+      watermarkBytes: options.ringBytes * WATERMARK_SHARE,
+      threadIds: false,
+      taskNames: true,
+      pid: options.pid,
+    });
+    this.rings = new MachineRings(session, this.machine);
+    this.rings.setLayout(sampleLayout(this.set.sampleType, true));
+    if (this.set.clock.source === "exact") this.#exact = new ExactPerfClock(session.anchor);
+    const hasIds = (this.set.sampleType & PERF_SAMPLE_IDENTIFIER) !== 0;
+    resolved.forEach((event, i) => {
+      const { stage, spec } = wanted[event.specIndex]!;
+      const added = session.events.add({
+        stage,
+        machine: this.machine,
+        spec,
+        system: event.system,
+        name: event.name,
+        alias: spec.attributes.alias ?? "",
+        formatText: event.formatText,
+        userFilter: "",
+      });
+      this.events.push(added);
+      if (!hasIds) this.rings.lookup.addType(event.id, added.index);
+      else {
+        for (const id of this.set.identifiers(i)) {
+          this.rings.lookup.addIdentifier(lowHalf(id), highHalf(id), added.index);
+        }
+      }
+    });
+  }
+
+  /** Names the tasks there are, and lets events run. */
+  start(): void {
+    for (const batch of snapshotTaskNames()) {
+      for (const { pid, comm } of batch) this.rings.names.set(pid, comm, 0, comm.length);
+    }
+    this.set.enable();
+  }
+
+  register(poll: PollSet): void {
+    for (const ring of this.set.rings) poll.add(ring.fds[0]!.number, POLLIN);
+  }
+
+  mapFor(): TimeMap | undefined {
+    if (this.#exact !== undefined) return this.#exact.map.newest && this.#exact.map;
+    return this.#clock.isReady ? this.#clock.fit.map : undefined;
+  }
+
+  /** Drains all rings into the pipeline, as far as there is room. */
+  drain(nowMs: number): void {
+    this.#renewExact(nowMs);
+    const tsc = readTsc();
+    const map = this.mapFor();
+    let isComplete = true;
+    for (const { cpu, ring } of this.set.rings) {
+      isComplete = this.#session.hasRoom;
+      if (!isComplete) break;
+      const head = ring.refreshHead();
+      const { tail, bytes, data } = ring;
+      if (head === tail) continue;
+      const intake = this.rings.intake(cpu);
+      const from = ring.offsetOf(tail);
+      const first = Math.min(head - tail, bytes - from);
+      if (first === head - tail) intake.append(data, from, from + first, map);
+      else intake.append(this.#unwrap(data, from, first, head - tail), 0, head - tail, map);
+      ring.setTail(head);
+    }
+    if (map === undefined) return;
+    this.rings.decode(() => map);
+    // One round later even a record that was being written when heads were read has been seen.
+    if (!isComplete) return;
+    if (this.#previousTsc !== undefined) {
+      const cycles = Number(BigInt.asIntN(64, this.#previousTsc - this.#session.anchor));
+      this.#session.merger.setProgress(this.rings.mergerSource, cycles);
+    }
+    this.#previousTsc = tsc;
+  }
+
+  /** Stops the events; drain() then takes the last of them. */
+  stop(): void {
+    this.set.disable();
+  }
+
+  ledger(): CpuLedger[] {
+    return this.set.rings.map((ring) => {
+      const { produced, lost } = this.set.count(ring);
+      const counters = this.rings.intakes.get(ring.cpu)?.decoder.counters;
+      return {
+        cpu: ring.cpu,
+        produced: Number(produced),
+        delivered: counters?.samples ?? 0,
+        lostKernel: Math.max(Number(lost), counters?.lostEvents ?? 0),
+        drops: [],
+        gapBytes: this.rings.intakes.get(ring.cpu)?.droppedBytes ?? 0,
+      };
+    });
+  }
+
+  close(): void {
+    for (const intake of this.rings.intakes.values()) intake.close();
+    this.set.close();
+  }
+
+  /** A ring's bytes that wrap, in one piece: a record may lie across the seam. */
+  #unwrap(data: Uint8Array, from: number, first: number, total: number): Uint8Array {
+    const joined = new Uint8Array(total);
+    joined.set(data.subarray(from, from + first));
+    joined.set(data.subarray(0, total - first), first);
+    return joined;
+  }
+
+  #renewExact(nowMs: number): void {
+    if (this.#exact === undefined || nowMs < this.#nextExactMs) return;
+    this.#nextExactMs = nowMs + EXACT_RENEWAL_MS;
+    const userTime = this.set.userTime();
+    if (userTime === undefined) throw new RangeError("Cannot read the clock: perf withdrew it");
+    const conversion = perfConversion(userTime.timeZero, userTime.timeMult, userTime.timeShift);
+    this.#exact.update(conversion, perfNsOfTsc(conversion, readTsc()));
+  }
+}

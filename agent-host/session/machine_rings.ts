@@ -1,0 +1,65 @@
+/**
+ * The rings of one machine in the session: an intake for each CPU, decoded with that CPU's time map.
+ */
+import { EventLookup } from "../analyze/event_lookup.ts";
+import { RingDecoder } from "../analyze/decode.ts";
+import type { SampleLayout } from "../analyze/sample_layout.ts";
+import type { TaskListener } from "../analyze/side_records.ts";
+import type { TimeMap } from "../../shared/tsc/time_map.ts";
+import { RingIntake } from "./ring_intake.ts";
+import type { Session } from "./session.ts";
+import { TaskNames } from "./task_names.ts";
+
+export class MachineRings {
+  readonly names = new TaskNames();
+  readonly mergerSource: number;
+  readonly intakes = new Map<number, RingIntake>();
+  lookup = new EventLookup();
+  readonly #session: Session;
+  readonly #machine: number;
+  #layout: SampleLayout | undefined;
+
+  constructor(session: Session, machine: number) {
+    this.#session = session;
+    this.#machine = machine;
+    this.mergerSource = session.merger.addSource();
+  }
+
+  /** Sets how the records of this machine lie; a stream that comes anew may change it. */
+  setLayout(layout: SampleLayout): void {
+    this.#layout = layout;
+  }
+
+  /** The intake of a CPU, made when its first bytes come. */
+  intake(cpu: number): RingIntake {
+    const known = this.intakes.get(cpu);
+    if (known !== undefined) return known;
+    if (this.#layout === undefined) throw new RangeError("Cannot decode a ring: no layout yet");
+    const { pool, merger, events } = this.#session;
+    const intake = new RingIntake(
+      this.#machine,
+      cpu,
+      merger.addRing(this.mergerSource),
+      new RingDecoder(this.lookup, this.#layout, this.#tasks),
+      { pool, merger, programs: events.programsOf(this.#machine) },
+    );
+    this.#session.addIntake(intake);
+    this.intakes.set(cpu, intake);
+    return intake;
+  }
+
+  /** Decodes all that waits, with the map of each CPU. */
+  decode(mapOf: (cpu: number) => TimeMap | undefined): void {
+    for (const intake of this.intakes.values()) {
+      if (!intake.hasUndecoded) continue;
+      const map = mapOf(intake.cpu);
+      if (map !== undefined) intake.decode(map);
+    }
+  }
+
+  readonly #tasks: TaskListener = {
+    comm: (_machine, _pid, tid, memory, from, to) => this.names.set(tid, memory, from, to),
+    fork: (_machine, _pid, tid, _parentPid, parentTid) => this.names.fork(tid, parentTid),
+    exit: (_machine, _pid, tid) => this.names.exit(tid),
+  };
+}

@@ -1,0 +1,51 @@
+/**
+ * What all machines of one run share: the chunk pool, the merger, the events, and the anchor from
+ * which canonical time (host TSC cycles, or the guest's own where there is no host) is counted.
+ */
+import { ChunkPool } from "../analyze/chunk.ts";
+import { Merger, type RunSink } from "../analyze/merger.ts";
+import type { RingIntake } from "./ring_intake.ts";
+import { SessionEvents } from "./session_event.ts";
+
+/** Of the pool: chunks that may wait in the merger, so that its readers can go on. */
+const QUEUED_SHARE = 0.75;
+
+export class Session {
+  readonly pool = new ChunkPool();
+  readonly merger: Merger;
+  readonly events: SessionEvents;
+  /** By the merger's ring number. */
+  readonly #intakes: RingIntake[] = [];
+  #anchor: bigint | undefined;
+
+  constructor(defaultKey: string | undefined, onRun: RunSink) {
+    this.events = new SessionEvents(this.pool.memory, defaultKey);
+    this.merger = new Merger({
+      onRun,
+      releaseChunk: (chunk) => {
+        this.#intakes[chunk.ring]!.onReleased(chunk);
+        this.pool.release(chunk);
+      },
+      queuedChunksMax: Math.floor(this.pool.capacity * QUEUED_SHARE),
+    });
+  }
+
+  /** The TSC that counts 0 in canonical time. Set once, before anything is converted. */
+  get anchor(): bigint {
+    if (this.#anchor === undefined) throw new RangeError("Cannot convert times: no anchor yet");
+    return this.#anchor;
+  }
+
+  setAnchorOnce(tsc: bigint): void {
+    this.#anchor ??= tsc;
+  }
+
+  addIntake(intake: RingIntake): void {
+    this.#intakes[intake.mergerRing] = intake;
+  }
+
+  /** Whether sources should go on reading: a quarter of the pool is kept for what is on its way. */
+  get hasRoom(): boolean {
+    return this.pool.available > this.pool.capacity / 4;
+  }
+}
