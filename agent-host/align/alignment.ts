@@ -1,0 +1,270 @@
+/**
+ * Which source ties a guest's TSC to the host's, and what it gives: the policy over manual offset,
+ * KVM debugfs and ping.
+ *
+ *   --tsc-offset N      manual   guest = host + N, whatever else is known
+ *   auto                kvm      exact, when debugfs has every vCPU of the guest ...
+ *                         |      ... and no PINGS_REFUTE trips in a row contradict it
+ *                         v
+ *                       ping     bounded by round trips
+ *
+ * Pings check the exact sources all the time: a trip that an exact relation cannot explain is a
+ * finding, to be printed loudly. Every segment goes from guest TSC to host cycles since the
+ * session's anchor. Holds no descriptors and no clocks: what was read is told by the caller.
+ */
+import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
+import type { HostTsc } from "../../shared/tsc/tsc.ts";
+import {
+  type AlignmentDescription,
+  type AlignmentMethod,
+  type CpuAlignment,
+  exactCpu,
+  pingCpu,
+  type UnavailableMethod,
+} from "./alignment_description.ts";
+import type { VcpuTsc } from "./kvm_debugfs.ts";
+import { guestOfHost, guestToHostSegment, type TscRelation, tscRelation } from "./kvm_offset.ts";
+import { type TscEpoch, TscTimeline } from "./kvm_timeline.ts";
+import {
+  PingEstimator,
+  pingDisagreement,
+  RATE_UNKNOWN,
+  type RateRange,
+  type RoundTrip,
+} from "./ping.ts";
+
+/** CPUs of one guest at most; a hostile Hello may claim more. */
+export const GUEST_CPUS_MAX = 4096;
+/** Trips in a row that contradict KVM's relation before `auto` stops believing it. */
+export const PINGS_REFUTE = 3;
+
+export interface AlignmentOptions {
+  /** What the user wants; "auto" unless told. */
+  readonly wanted: AlignmentMethod | "auto";
+  /** --tsc-offset; needed for "manual". */
+  readonly manualOffset?: bigint;
+  /** Host TSC from which all results count. */
+  readonly hostAnchor: HostTsc;
+  /** Host cycles per guest cycle, where that is known beforehand. */
+  readonly rate?: RateRange;
+}
+
+/** An exact relation that a round trip contradicts. */
+export interface AlignmentFinding {
+  readonly kind: "ping-disagrees";
+  readonly method: AlignmentMethod;
+  readonly at: HostTsc;
+  /** How far beyond its own bound the exact relation is off, at least. */
+  readonly excessCycles: number;
+}
+
+interface ExactVcpu {
+  readonly timeline: TscTimeline;
+  epoch: TscEpoch;
+  segment: TimeSegment;
+  epochNumber: number;
+}
+
+/** The relation of one guest's TSCs to the host's. */
+export class GuestAlignment {
+  readonly #options: AlignmentOptions;
+  readonly #manual: TimeSegment | undefined;
+  readonly #vcpus = new Map<number, ExactVcpu>();
+  readonly #apicIds = new Map<number, number>();
+  readonly #unavailable = new Map<AlignmentMethod, UnavailableMethod>();
+  readonly ping: PingEstimator;
+  #source = "";
+  #contradictions = 0;
+  #isRefuted = false;
+  /** Round trips that contradicted the exact relation in force. */
+  disagreementCount = 0;
+  excessCyclesMax = 0;
+
+  /** Throws TypeError for "manual" without an offset. */
+  constructor(options: AlignmentOptions) {
+    const { wanted, manualOffset, hostAnchor, rate = RATE_UNKNOWN } = options;
+    this.#options = options;
+    this.ping = new PingEstimator(hostAnchor, rate);
+    if (wanted === "manual" && manualOffset === undefined) {
+      throw new TypeError("Cannot align by hand: no offset, wants one");
+    }
+    if (manualOffset !== undefined) this.#manual = this.#exactSegment(tscRelation(manualOffset), 0);
+    this.kvmFailed("not looked up yet", "");
+  }
+
+  /** Host TSC from which all results count. */
+  get hostAnchor(): HostTsc {
+    return this.#options.hostAnchor;
+  }
+
+  /** The source in force; "ping" also while it is not ready. */
+  get method(): AlignmentMethod {
+    const { wanted } = this.#options;
+    if (wanted !== "auto") return wanted;
+    if (this.#manual !== undefined) return "manual";
+    return this.#kvmServesAll() && !this.#isRefuted ? "kvm" : "ping";
+  }
+
+  /** Whether guest times can be converted. */
+  get isReady(): boolean {
+    if (this.method === "manual") return true;
+    return this.method === "kvm" ? this.#kvmServesAll() : this.ping.isReady;
+  }
+
+  /** The guest's CPUs and their APIC ids, undefined where it does not say. Throws RangeError. */
+  setCpus(cpus: Iterable<{ readonly cpu: number; readonly apicId: number | undefined }>): void {
+    this.#apicIds.clear();
+    for (const { cpu, apicId } of cpus) {
+      if (this.#apicIds.size === GUEST_CPUS_MAX) {
+        throw new RangeError(`Cannot align a guest: more than ${GUEST_CPUS_MAX} CPUs`);
+      }
+      // A vCPU's id equals the CPU number unless the topology has gaps.
+      this.#apicIds.set(cpu, apicId ?? cpu);
+    }
+  }
+
+  /** debugfs was read at host TSC `at`; `source` names where. Call again at every poll. */
+  setKvm(source: string, vcpus: readonly VcpuTsc[], at: HostTsc): void {
+    this.#source = source;
+    for (const { apicId, relation, isNested } of vcpus) {
+      // While a nested guest runs the file shows that one's offset.
+      if (isNested) continue;
+      const known = this.#vcpus.get(apicId);
+      if (known === undefined) {
+        if (this.#vcpus.size < GUEST_CPUS_MAX) this.#vcpus.set(apicId, this.#begin(relation, at));
+      } else if (known.timeline.poll(relation, at)) this.#renew(known);
+    }
+    this.#unavailable.delete("kvm");
+  }
+
+  /** KVM's relation cannot be had, and why. */
+  kvmFailed(reason: string, hint: string): void {
+    this.#unavailable.set("kvm", { method: "kvm", reason, hint });
+  }
+
+  /** kvm:kvm_write_tsc_offset of this VM, stamped `at`. Returns whether a relation changed. */
+  onKvmWrite(apicId: number, previous: bigint, next: bigint, at: HostTsc): boolean {
+    const vcpu = this.#vcpus.get(apicId);
+    if (vcpu === undefined || !vcpu.timeline.write(previous, next, at)) return false;
+    this.#renew(vcpu);
+    return true;
+  }
+
+  /** A round trip came back. Returns a finding when it contradicts the exact relation in force. */
+  addRoundTrip(trip: RoundTrip): AlignmentFinding | undefined {
+    this.ping.add(trip);
+    const { method } = this;
+    if (method === "ping") return undefined;
+    const excessCycles = this.#leastDisagreement(trip);
+    if (excessCycles === 0) {
+      this.#contradictions = 0;
+      return undefined;
+    }
+    this.disagreementCount++;
+    this.excessCyclesMax = Math.max(this.excessCyclesMax, excessCycles);
+    if (++this.#contradictions >= PINGS_REFUTE) this.#refute();
+    return { kind: "ping-disagrees", method, at: trip.hostReceived, excessCycles };
+  }
+
+  /** Guest TSC to host cycles for `cpu` as of now; undefined while not ready. */
+  segmentFor(cpu: number): TimeSegment | undefined {
+    const { method } = this;
+    if (method === "manual") return this.#manual;
+    if (method === "kvm") return this.#vcpuOf(cpu)?.segment;
+    return this.ping.isReady ? this.ping.map.newest : undefined;
+  }
+
+  /** Since when the relation of `cpu` is in force, for sources that know (kvm). */
+  epochFor(cpu: number): TscEpoch | undefined {
+    return this.method === "kvm" ? this.#vcpuOf(cpu)?.epoch : undefined;
+  }
+
+  /** What is in force, for printing. */
+  describe(): AlignmentDescription {
+    const { method } = this;
+    const unavailable = [...this.#unavailable.values()].filter((u) => u.method !== method);
+    return {
+      method,
+      wanted: this.#options.wanted,
+      isReady: this.isReady,
+      source: method === "kvm" ? this.#source : "",
+      cpus: this.#describeCpus(),
+      pingCount: this.ping.pingCount,
+      pingBoundCycles: this.ping.boundCycles,
+      wireCyclesMin: this.ping.wireCyclesMin,
+      disagreementCount: this.disagreementCount,
+      excessCyclesMax: this.excessCyclesMax,
+      unavailable: method === "manual" ? [] : unavailable,
+    };
+  }
+
+  #describeCpus(): CpuAlignment[] {
+    const { method } = this;
+    if (method === "ping") return [pingCpu(this.ping)];
+    if (method === "manual") {
+      return [exactCpu(undefined, undefined, tscRelation(this.#options.manualOffset!), 0)];
+    }
+    return [...this.#apicIds]
+      .filter(([, apicId]) => this.#vcpus.has(apicId))
+      .map(([cpu, apicId]) => {
+        const { epoch, epochNumber, segment } = this.#vcpus.get(apicId)!;
+        return exactCpu(cpu, apicId, epoch.relation, segment.boundCycles, epochNumber);
+      });
+  }
+
+  #kvmServesAll(): boolean {
+    if (this.#unavailable.has("kvm") || this.#apicIds.size === 0) return false;
+    for (const apicId of this.#apicIds.values()) if (!this.#vcpus.has(apicId)) return false;
+    return true;
+  }
+
+  #vcpuOf(cpu: number): ExactVcpu | undefined {
+    const apicId = this.#apicIds.get(cpu);
+    return apicId === undefined ? undefined : this.#vcpus.get(apicId);
+  }
+
+  #begin(relation: TscRelation, at: HostTsc): ExactVcpu {
+    const timeline = new TscTimeline(relation, at);
+    const segment = this.#exactSegment(relation, 0, at);
+    return { timeline, epoch: timeline.newest, segment, epochNumber: 0 };
+  }
+
+  #renew(vcpu: ExactVcpu): void {
+    const { newest } = vcpu.timeline;
+    vcpu.epoch = newest;
+    vcpu.epochNumber = vcpu.timeline.epochs.length - 1 + vcpu.timeline.forgottenCount;
+    vcpu.segment = this.#exactSegment(newest.relation, vcpu.epochNumber, newest.from);
+  }
+
+  #exactSegment(relation: TscRelation, epoch: number, near?: HostTsc): TimeSegment {
+    const { hostAnchor } = this.#options;
+    return guestToHostSegment(
+      relation,
+      guestOfHost(relation, near ?? hostAnchor),
+      hostAnchor,
+      epoch,
+    );
+  }
+
+  /** The trip does not say which vCPU answered: any of them may explain it. */
+  #leastDisagreement(trip: RoundTrip): number {
+    const { method } = this;
+    if (method === "manual") return pingDisagreement(trip, this.#manual!);
+    let least = Infinity;
+    for (const { segment } of this.#vcpus.values()) {
+      least = Math.min(least, pingDisagreement(trip, segment));
+      if (least === 0) return 0;
+    }
+    return least === Infinity ? 0 : least;
+  }
+
+  #refute(): void {
+    if (this.#options.wanted !== "auto" || this.method !== "kvm") return;
+    this.#isRefuted = true;
+    this.#unavailable.set("kvm", {
+      method: "kvm",
+      reason: `round trips contradict the relation of ${this.#source}`,
+      hint: "this may be another guest's: name the right one with --vm",
+    });
+  }
+}
