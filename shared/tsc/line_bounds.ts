@@ -1,8 +1,8 @@
 /**
  * Guaranteed bounds on an unknown straight line y = a + b*x, from intervals that must contain it.
  *
- *   y |            ,'|        |: one constraint (x, yLo, yHi); the true line crosses each of them
- *     |       |  ,'  | _,     Two lines are extreme: the steepest and the flattest that still cross
+ *   y |            ,'|        |: one constraint (x, yLo, yHi); the true line crosses each
+ *     |       |  ,'  | _,     Two lines are extreme: the steepest and the flattest that cross
  *     |       |,' _,-'        all of them. Between the measurements the line is caught in a narrow
  *     |    |,'|,-'            tube; outside, the tube opens like a fan between those slopes.
  *     |   ,|-'
@@ -10,12 +10,12 @@
  *     +----------------- x    crosses all constraints: the truth is between them, with no statistics.
  *
  * Mathematics. A line crosses all intervals if and only if each pair allows its slope:
- * (lo_j - hi_i) / (x_j - x_i) <= b <= (hi_j - lo_i) / (x_j - x_i) for x_i < x_j (Helly's theorem in
- * one dimension, after eliminating a). Only vertices of the convex hulls of the interval ends can
- * be the tight ones. For a fixed b the highest line is min_j(hi_j + b*(x - x_j)), concave in b, so
- * upper(x) is reached at the slope of the hull's edge over x, clamped to the range of slopes. As the
- * maximum of functions linear in x, upper is convex and lower concave; therefore the width of the
- * tube, and the distance of any line from its sides, are greatest at the ends of an interval of x.
+ * (lo_j - hi_i) / (x_j - x_i) <= b <= (hi_j - lo_i) / (x_j - x_i) for x_i < x_j (Helly's theorem
+ * in one dimension, after eliminating a). Only vertices of the convex hulls of the interval ends
+ * can be the tight ones. For a fixed b the highest line is min_j(hi_j + b*(x - x_j)), concave in
+ * b, so upper(x) is reached at the slope of the hull's edge over x, clamped to the range of slopes.
+ * As the maximum of functions linear in x, upper is convex and lower concave; therefore the width
+ * of the tube, and the distance of any line from its sides, are greatest at an interval's ends.
  *
  * Doubles. x and y are distances from near anchors (see LineTracker), at most 2^46 or so; integers
  * are then exact, and what products and quotients round is below ROUNDING of the operands. Slopes

@@ -94,7 +94,7 @@ export function timeSegment(parts: SegmentParts): TimeSegment {
   }
   if (!(Number.isFinite(boundFrom) && Number.isFinite(boundTo))) {
     throw new RangeError(
-      `Cannot make a time segment: bound holds from ${boundFrom} to ${boundTo}, wants a finite span`,
+      `Cannot make a time segment: bound holds from ${boundFrom} to ${boundTo}, wants finite ends`,
     );
   }
   if (!(Math.abs(originCycles) <= EXACT_DELTA_MAX)) {
@@ -223,7 +223,8 @@ export function invertSegment(segment: TimeSegment, sourceAnchor: bigint): TimeS
   const { slope, boundGrowth } = segment;
   if (boundGrowth >= slope) {
     throw new RangeError(
-      `Cannot invert a time segment: bound grows ${boundGrowth} per unit, wants below its slope ${slope}`,
+      `Cannot invert a time segment: bound grows ${boundGrowth} per unit, ` +
+        `wants below its slope ${slope}`,
     );
   }
   const whole = Math.round(segment.originCycles);

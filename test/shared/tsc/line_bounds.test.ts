@@ -48,7 +48,7 @@ const smallConstraint = fc.record({
 });
 
 describe("LineBounds against enumeration of all lines", () => {
-  test("upperAt() and lowerAt() are exactly the extreme lines; add() rejects iff none is left", () => {
+  test("upperAt() and lowerAt() are the extreme lines; add() rejects when none is left", () => {
     fc.assert(
       fc.property(
         fc.array(smallConstraint, { minLength: 1, maxLength: 7 }),
@@ -72,7 +72,7 @@ describe("LineBounds against enumeration of all lines", () => {
     );
   });
 
-  test("line() errs by no more than its bound for every possible line, and no line does better", () => {
+  test("line() holds its bound for every possible line, and no line does better", () => {
     fc.assert(
       fc.property(
         fc.array(smallConstraint, { minLength: 2, maxLength: 7 }),

@@ -105,7 +105,7 @@ describe("timeSegment()", () => {
     expect(() => timeSegment({ ...good, slope: Infinity })).toThrow(RangeError);
     expect(() => timeSegment({ ...good, boundCycles: -1 })).toThrow("wants >= 0");
     expect(() => timeSegment({ ...good, boundCycles: Number.NaN })).toThrow(RangeError);
-    expect(() => timeSegment({ ...good, boundTo: Infinity })).toThrow("wants a finite span");
+    expect(() => timeSegment({ ...good, boundTo: Infinity })).toThrow("wants finite ends");
     expect(() => timeSegment({ ...good, originCycles: 2 ** 54 })).toThrow("within 2^53");
   });
 });
