@@ -20,7 +20,7 @@ import {
   waitForGuestPerfEvents,
 } from "../vm/agents.ts";
 import { waitUntil } from "../vm/deadline.ts";
-import { latencyRows } from "../vm/host_report.ts";
+import { parseHostReport } from "../vm/host_report.ts";
 import { buildInitramfs } from "../vm/initramfs.ts";
 import { Poker } from "../vm/poke.ts";
 import { ensurePrerequisites, type Prerequisites } from "../vm/prerequisites.ts";
@@ -138,7 +138,10 @@ async function measure(
       GUEST_AGENT_END_DEADLINE_MS,
       "agent-guest to end after SIGINT",
     );
-    const paired = latencyRows(host.log.lines).reduce((sum, { calls }) => sum + calls, 0);
+    const paired = parseHostReport(host.log.lines).latencies.reduce(
+      (sum, { calls }) => sum + calls,
+      0,
+    );
     if (paired < options.count * PAIRED_SHARE_MIN) {
       throw new Error(`agent-host paired ${paired} of ${options.count} interrupts`);
     }
