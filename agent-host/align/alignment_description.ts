@@ -3,7 +3,7 @@
  *
  *   guest TSC = host TSC + 0xffdafd48df582d22 (kvm, /sys/kernel/debug/kvm/26027-11, 4 vCPUs alike)
  *   guest TSC = host TSC * 0.833333333 + 0x1f3a (kvm, ..., vcpu2)
- *   guest TSC = host TSC + 0xffdafd48df582d22 +-18.2 us, rate +0.3 +-2.1 ppb (ping, 214 round trips)
+ *   guest TSC = host TSC + 0xffdafd48df582d22 +-18.2 us, rate +0.3 +-2.1 ppb (ping, 99 round trips)
  *   kvm not used: Cannot find a virtual machine of process 4711: ...
  */
 import { guestRate, isScaled, type TscRelation } from "./kvm_offset.ts";

@@ -5,8 +5,8 @@
  *       vcpu0/tsc-offset                       "-10417559688434398", signed decimal
  *       vcpu0/tsc-scaling-ratio                only where the CPU has TSC control
  *       vcpu0/tsc-scaling-ratio-frac-bits      48 on Intel, 32 on AMD
- *       vcpu0/guest_mode                       1 while the guest runs a guest of its own: the offset
- *                                              is then that one's and must not be used
+ *       vcpu0/guest_mode                       1 while the guest runs a guest of its own: then it
+ *                                              is that one's offset, and must not be used
  *       vcpu0/pid                              host thread of the vCPU, on newer kernels
  *
  * The number of a vCPU directory is its APIC id and not the guest's CPU number.

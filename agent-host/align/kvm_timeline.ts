@@ -66,7 +66,7 @@ export class TscTimeline {
     return true;
   }
 
-  /** kvm_write_tsc_offset at host TSC `at`; the ratio does not change. Returns whether it is news. */
+  /** kvm_write_tsc_offset at host TSC `at`; the ratio stays. Returns whether it is news. */
   write(previousOffset: bigint, nextOffset: bigint, at: HostTsc): boolean {
     const index = this.#epochs.findIndex(
       (epoch, i) =>

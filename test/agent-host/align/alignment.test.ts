@@ -1,3 +1,4 @@
+/** Which source aligns a guest, what refutes it, and how it is told. */
 import { describe, expect, test } from "bun:test";
 import { GuestAlignment, PINGS_REFUTE } from "../../../agent-host/align/alignment.ts";
 import {
@@ -211,9 +212,8 @@ describe("describe() as text", () => {
     alignment.kvmFailed("Cannot find a virtual machine of process 4711", "use --vm");
     pingMany(alignment, 300, OFFSET);
     const lines = linesOf(alignment);
-    expect(lines[0]).toMatch(
-      /^guest TSC = host TSC \+ 0xfffd\w{12} \+-\d+ ns, rate [+-]\d+\.\d \+-\d+\.\d ppb \(ping, 300 round trips\)$/,
-    );
+    expect(lines[0]).toMatch(/^guest TSC = host TSC \+ 0xfffd\w{12} \+-\d+ ns, rate [+-]\d+\.\d /);
+    expect(lines[0]).toMatch(/ \+-\d+\.\d ppb \(ping, 300 round trips\)$/);
     expect(lines[1]).toBe("kvm not used: Cannot find a virtual machine of process 4711; use --vm");
     const description: AlignmentDescription = alignment.describe();
     expect(description.cpus[0]!.boundCycles).toBeLessThan(3000);

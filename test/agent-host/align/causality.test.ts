@@ -1,3 +1,4 @@
+/** Reversed pairs within and beyond the bound. */
 import { expect, test } from "bun:test";
 import { CausalityCounter } from "../../../agent-host/align/causality.ts";
 

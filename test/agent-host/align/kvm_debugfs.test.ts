@@ -1,3 +1,4 @@
+/** KVM debugfs: names and numbers by hand, a made-up directory tree. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

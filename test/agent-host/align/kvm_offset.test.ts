@@ -1,3 +1,4 @@
+/** KVM's TSC formula: vector table, mutants that must fail it, properties. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {

@@ -1,3 +1,4 @@
+/** TSC epochs of a vCPU from polls and events in any order. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { tscRelation } from "../../../agent-host/align/kvm_offset.ts";

@@ -1,3 +1,4 @@
+/** Round trips of a simulated pair: truth within the bound, steps, hostile stamps. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {

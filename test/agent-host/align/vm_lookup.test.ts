@@ -1,3 +1,4 @@
+/** Who owns the other end of a socket: texts of /proc by hand, and this process. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
@@ -15,7 +16,8 @@ import {
 } from "../../../agent-host/align/vm_lookup.ts";
 
 const HEADER =
-  "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+  "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when " +
+  "retrnsmt   uid  timeout inode";
 const IDLE = "00000000:00000000 00:00000000 00000000     0        0";
 const TAIL = "1 00000000f68380df 100 0 0 10 0";
 /** QEMU listens on 9900 and has accepted us from 51422; our own end; a dead connection. */

@@ -1,3 +1,4 @@
+/** The hull against maxima over all points, and its bounded size. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { HULL_VERTICES_MAX, UpperHull } from "../../../shared/tsc/hull.ts";

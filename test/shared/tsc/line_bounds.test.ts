@@ -1,3 +1,4 @@
+/** Line bounds against enumeration of every possible line, and against true lines. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { LineBounds } from "../../../shared/tsc/line_bounds.ts";

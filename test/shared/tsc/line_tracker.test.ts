@@ -1,3 +1,4 @@
+/** Generations, noise, steps and seams on integer lines with delays. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { LineTracker } from "../../../shared/tsc/line_tracker.ts";

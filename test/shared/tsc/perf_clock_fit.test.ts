@@ -1,3 +1,4 @@
+/** The fitted perf clock on a simulated machine whose TSC is known. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { FittedPerfClock, nextReadingDelayMs } from "../../../shared/tsc/perf_clock_fit.ts";

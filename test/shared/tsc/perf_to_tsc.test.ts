@@ -1,3 +1,4 @@
+/** The perf page's formula both ways, and the double conversion against BigInt. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {

@@ -1,3 +1,4 @@
+/** Segments, their composition and inverse against true lines; maps over a session. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { TIME_SEGMENTS_MAX, TimeMap } from "../../../shared/tsc/time_map.ts";

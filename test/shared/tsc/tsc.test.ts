@@ -1,3 +1,4 @@
+/** Branded clock values, halves and deltas over all of u64. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {
