@@ -7,7 +7,7 @@
  *     |    |,'|,-'            tube; outside, the tube opens like a fan between those slopes.
  *     |   ,|-'
  *     | ,' |                  upper(x) and lower(x) are the greatest and least y of any line that
- *     +----------------- x    crosses all constraints; the truth is between, by logic not statistics.
+ *     +----------------- x    crosses all constraints; the truth is between, without statistics.
  *
  * Mathematics. A line crosses all intervals if and only if each pair allows its slope:
  * (lo_j - hi_i) / (x_j - x_i) <= b <= (hi_j - lo_i) / (x_j - x_i) for x_i < x_j (Helly's theorem
