@@ -11,8 +11,7 @@ import { EventLookup } from "../../../agent-host/analyze/event_lookup.ts";
 import { type SampleLayout, sampleLayout } from "../../../agent-host/analyze/sample_layout.ts";
 import type { TaskListener } from "../../../agent-host/analyze/side_records.ts";
 import { TimeMap } from "../../../shared/tsc/time_map.ts";
-import { timeSegment } from "../../../shared/tsc/time_segment.ts";
-import { lookupOf, mapOf, SAME_TIME } from "./fixtures.ts";
+import { lineOf, lookupOf, mapOf, SAME_TIME } from "./fixtures.ts";
 import {
   ascii,
   common,
@@ -67,7 +66,7 @@ describe("RingDecoder.decodeSpan() on TIME|RAW", () => {
 
   test("converts time by the affine map from a base of two words", () => {
     const base = 0x1fffffff0n;
-    const map = mapOf(timeSegment({ base, slope: 2.5, originCycles: 1000, boundCycles: 0 }));
+    const map = mapOf(lineOf(2.5, 1000, base));
     const chunk = new ChunkPool(1).acquire(0, 0, 0)!;
     const decoder = new RingDecoder(lookupOf(1), PLAIN);
     const time = 2 * 2 ** 32 + 0x10;
@@ -107,9 +106,9 @@ describe("RingDecoder.decodeSpan() on TIME|RAW", () => {
   });
 
   test("changes segments within a span, and raises what would go back where they meet", () => {
-    const map = new TimeMap(0n);
-    map.push(timeSegment({ base: 0n, slope: 2, originCycles: 0, boundCycles: 5 }), 0n);
-    map.push(timeSegment({ base: 0n, slope: 2, originCycles: -3, boundCycles: 5 }), 100n);
+    const map = new TimeMap();
+    map.push(lineOf(2, 0), 0n);
+    map.push(lineOf(2, -3), 100n);
     const chunk = new ChunkPool(1).acquire(0, 0, 0)!;
     const decoder = new RingDecoder(lookupOf(1), PLAIN);
     const times = [98, 99, 100, 102, 99, 103];
@@ -124,7 +123,7 @@ describe("RingDecoder.decodeSpan() on TIME|RAW", () => {
     const decoder = new RingDecoder(lookupOf(1), PLAIN);
     const first = fill(chunk, plainSample(100, common(1, 5)));
     decoder.decodeSpan(chunk, 0, first, SAME_TIME);
-    const later = timeSegment({ base: 0n, slope: 1, originCycles: -5, boundCycles: 5 });
+    const later = lineOf(1, -5);
     const second = fill(chunk, plainSample(101, common(1, 5)));
     decoder.decodeSpan(chunk, first, second, mapOf(later));
     expect([...chunk.timeCycles.subarray(0, 2)]).toEqual([100, 100]);
@@ -134,7 +133,7 @@ describe("RingDecoder.decodeSpan() on TIME|RAW", () => {
     const chunk = new ChunkPool(1).acquire(0, 0, 0)!;
     const decoder = new RingDecoder(lookupOf(1), PLAIN);
     const end = fill(chunk, plainSample(100, common(1, 5)));
-    expect(() => decoder.decodeSpan(chunk, 0, end, new TimeMap(0n))).toThrow("has no segment yet");
+    expect(() => decoder.decodeSpan(chunk, 0, end, new TimeMap())).toThrow("has no segment yet");
   });
 
   test("sets a stamp from the future back to the latest possible time, and counts it", () => {

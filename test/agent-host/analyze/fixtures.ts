@@ -5,15 +5,18 @@ import { type TimeSegment, timeSegment } from "../../../shared/tsc/time_segment.
 
 /** A map of one segment. */
 export function mapOf(segment: TimeSegment): TimeMap {
-  const map = new TimeMap(0n);
+  const map = new TimeMap();
   map.push(segment, 0n);
   return map;
 }
 
+/** A segment from perf time 0 whose results count from 0. */
+export function lineOf(slope: number, originCycles: number, base = 0n): TimeSegment {
+  return timeSegment({ base, slope, originCycles, targetAnchor: 0n, boundCycles: 0 });
+}
+
 /** perf time is canonical time. */
-export const SAME_TIME = mapOf(
-  timeSegment({ base: 0n, slope: 1, originCycles: 0, boundCycles: 0 }),
-);
+export const SAME_TIME = mapOf(lineOf(1, 0));
 
 /** common_type of each event, by its index. */
 export function lookupOf(...types: number[]): EventLookup {
