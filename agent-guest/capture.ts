@@ -7,6 +7,7 @@
  */
 import type { CpuRing, EventSet } from "../shared/event/event_set.ts";
 import type { MachineInfo } from "../shared/event/machine.ts";
+import { snapshotTaskNames, type TaskName } from "../shared/event/task_names.ts";
 import { countSamples } from "../shared/perf/record.ts";
 import { readTsc } from "../shared/sys/clock.ts";
 import type { PollSet } from "../shared/sys/poll.ts";
@@ -17,7 +18,6 @@ import { buildHello, splitEvents } from "./hello.ts";
 import { Ledger } from "./ledger.ts";
 import type { Outlet } from "./sink/outlet.ts";
 import type { Sink, SinkHost } from "./sink/sink.ts";
-import { snapshotTaskNames, type TaskName } from "../shared/event/task_names.ts";
 
 /** Time that one wake-up may spend on naming tasks. */
 const TASK_SLICE_MS = 4;

@@ -11,7 +11,7 @@ import { collect, parseRingPages, parseTaskId, RING_PAGES_DEFAULT } from "../sha
 import { VERSION, versionLine } from "../shared/cli/version.ts";
 import { parseEventSpecs } from "../shared/event/spec.ts";
 import type { LedgerReport, SamplerOrder } from "./protocol.ts";
-import { parsePushTarget } from "./sink/push_target.ts";
+import { parsePushTarget, pushOfEach } from "./sink/push_target.ts";
 
 const PROGRAM = "agent-guest";
 
@@ -27,23 +27,15 @@ interface TraceOptions {
 
 /** Finds mistakes in the command line before anything is opened. */
 function checkEvents(texts: readonly string[]): void {
-  for (const spec of texts.flatMap((text) => parseEventSpecs(text))) {
-    const { push, pull } = spec.attributes;
-    if (pull !== undefined) {
-      throw new UsageError(
-        `Cannot use "${spec.text}": a guest pushes, and pull= is agent-host's`,
-        "push=/dev/virtio-ports/NAME, push=[IP:]PORT, push=unix:PATH or push=FILE",
-      );
-    }
-    if (push === undefined) {
-      throw new UsageError(
-        `Cannot use "${spec.text}": it says not where to push its events`,
-        `add push=, as in ${spec.system}:${spec.name}//push="/dev/virtio-ports/org.qemu.perf0"/; ` +
-          "agent-host trace prints local events",
-      );
-    }
-    parsePushTarget(push);
+  const specs = texts.flatMap((text) => parseEventSpecs(text));
+  for (const { text, attributes } of specs) {
+    if (attributes.pull === undefined) continue;
+    throw new UsageError(
+      `Cannot use "${text}": a guest pushes, and pull= is agent-host's`,
+      "push=/dev/virtio-ports/NAME, push=[IP:]PORT, push=unix:PATH or push=FILE",
+    );
   }
+  for (const push of pushOfEach(specs)) parsePushTarget(push);
 }
 
 function printLedger({ name, rows }: LedgerReport): void {

@@ -15,7 +15,7 @@ import type { LedgerReport, LedgerRow, SamplerOrder } from "./protocol.ts";
 import { BroadcastSink } from "./sink/broadcast_sink.ts";
 import { FileSink } from "./sink/file_sink.ts";
 import { PortSink } from "./sink/port_sink.ts";
-import { type PushTarget, parsePushTarget } from "./sink/push_target.ts";
+import { type PushTarget, parsePushTarget, pushOfEach } from "./sink/push_target.ts";
 import type { Sink } from "./sink/sink.ts";
 import { UnixSink } from "./sink/unix_sink.ts";
 
@@ -45,12 +45,11 @@ function openSink(target: PushTarget, capture: Capture): Sink {
 /** Specs by the sink that they push to, in the order given. */
 function groupByPush(specs: readonly EventSpec[]): Map<string, EventSpec[]> {
   const groups = new Map<string, EventSpec[]>();
-  for (const spec of specs) {
-    const push = spec.attributes.push!;
+  pushOfEach(specs).forEach((push, i) => {
     const group = groups.get(push);
-    if (group === undefined) groups.set(push, [spec]);
-    else group.push(spec);
-  }
+    if (group === undefined) groups.set(push, [specs[i]!]);
+    else group.push(specs[i]!);
+  });
   return groups;
 }
 

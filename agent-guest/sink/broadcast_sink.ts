@@ -43,6 +43,11 @@ class Client {
       },
     });
   }
+
+  close(): void {
+    this.outlet.close();
+    this.reader.close();
+  }
 }
 
 export class BroadcastSink implements Sink {
@@ -121,7 +126,7 @@ export class BroadcastSink implements Sink {
   }
 
   close(): void {
-    for (const { outlet } of this.#clients) outlet.close();
+    for (const client of this.#clients) client.close();
     this.#clients = [];
     this.#outlets = [];
     this.#listener.close();
@@ -149,9 +154,9 @@ export class BroadcastSink implements Sink {
     if (gone.length === 0) return;
     this.#clients = this.#clients.filter((client) => !gone.includes(client));
     this.#outlets = this.#clients.map(({ outlet }) => outlet);
-    for (const { outlet } of gone) {
-      this.#host.end(outlet);
-      outlet.close();
+    for (const client of gone) {
+      this.#host.end(client.outlet);
+      client.close();
     }
   }
 }

@@ -33,9 +33,8 @@ export const SPAN_BYTES_MAX = 256 * 1024;
 const STAGED_SPAN_BYTES_MAX = PORT_WRITE_BYTES_MAX - SAMPLES_HEADER_BYTES_MAX;
 
 const PREFIX_AT = 0;
-const DIGEST_AT = 64;
-const IOVECS_AT = 128;
-const SCRATCH_BYTES = 256;
+const IOVECS_AT = 64;
+const SCRATCH_BYTES = 128;
 const IOVECS_MAX = 4;
 
 export interface OutletOptions {
@@ -58,7 +57,7 @@ export class Outlet {
   /** By ring index: the last position known to begin a record. */
   readonly #boundaries: Float64Array;
   readonly #scratch = Mapping.anonymous(SCRATCH_BYTES);
-  readonly #prefix = new Uint8Array(this.#scratch.buffer, PREFIX_AT, DIGEST_AT);
+  readonly #prefix = new Uint8Array(this.#scratch.buffer, PREFIX_AT, IOVECS_AT);
   readonly #iovecs = new Uint32Array(this.#scratch.buffer, IOVECS_AT, IOVECS_MAX * 4);
   readonly #hash: Xxh64;
   readonly #writer: FrameWriter;
@@ -76,7 +75,7 @@ export class Outlet {
     this.positions = new Float64Array(rings);
     this.#boundaries = new Float64Array(rings);
     this.#options = options;
-    const hash = new Xxh64(new Uint32Array(this.#scratch.buffer, DIGEST_AT, 2));
+    const hash = new Xxh64();
     this.#hash = hash;
     this.#writer = options.hasChecksums
       ? new FrameWriter((bytes) => hash.reset().update(bytes).finish())
@@ -183,6 +182,7 @@ export class Outlet {
   close(): void {
     this.fd.close();
     this.#scratch.close();
+    this.#hash.close();
     this.#waiting.close();
   }
 
@@ -238,7 +238,7 @@ export class Outlet {
     hash.updateAt((ring.address + offset) as Address, first);
     if (bytes > first) hash.updateAt(ring.address as Address, bytes - first);
     hash.finish();
-    this.#addPiece(this.#scratch.address + DIGEST_AT, FRAME_CHECKSUM_BYTES);
+    this.#addPiece(hash.digestAddress, FRAME_CHECKSUM_BYTES);
   }
 
   #sendGathered(
@@ -287,7 +287,8 @@ export class Outlet {
     if (bytes > first) waiting.set(data.subarray(0, bytes - first), prefixBytes + first);
     let to = prefixBytes + bytes;
     if (this.#options.hasChecksums) {
-      waiting.set(new Uint8Array(this.#scratch.buffer, DIGEST_AT, FRAME_CHECKSUM_BYTES), to);
+      const digest = this.#hash.digest;
+      waiting.set(new Uint8Array(digest.buffer, digest.byteOffset, FRAME_CHECKSUM_BYTES), to);
       to += FRAME_CHECKSUM_BYTES;
     }
     this.#waitingFrom = 0;

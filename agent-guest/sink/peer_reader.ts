@@ -6,7 +6,8 @@
 import { rdtsc } from "../../shared/sys/clock.ts";
 import { EAGAIN } from "../../shared/sys/errno.ts";
 import { type Fd, readInto } from "../../shared/sys/fd.ts";
-import { type Address, addressOf } from "../../shared/sys/syscall.ts";
+import { Mapping } from "../../shared/sys/mapping.ts";
+import type { Address } from "../../shared/sys/syscall.ts";
 import { FrameType } from "../../shared/wire/frame.ts";
 import { DECODER_BUFFER_BYTES_MIN, FrameDecoder } from "../../shared/wire/frame_decoder.ts";
 import type { Ack, Attach } from "../../shared/wire/gen/vmspan/v1/channel.ts";
@@ -29,8 +30,8 @@ export interface PeerListener {
 export class PeerReader {
   /** Frames that a host has no business to send, or that could not be read. */
   refusedFrames = 0;
-  readonly #buffer = new Uint8Array(DECODER_BUFFER_BYTES_MIN);
-  readonly #address = addressOf(this.#buffer);
+  readonly #memory = Mapping.anonymous(DECODER_BUFFER_BYTES_MIN);
+  readonly #buffer = new Uint8Array(this.#memory.buffer);
   readonly #decoder = new FrameDecoder({ buffer: this.#buffer });
   readonly #listener: PeerListener;
   readonly #received = new Uint32Array(2);
@@ -40,11 +41,15 @@ export class PeerReader {
     this.#listener = listener;
   }
 
+  close(): void {
+    this.#memory.close();
+  }
+
   /** Reads all that is there. A virtio port without a host reads 0 like a closed socket. */
   read(fd: Fd): void {
     for (let i = 0; i < READS_PER_WAKE_MAX; i++) {
       const at = this.#decoder.reserveAt();
-      const got = readInto(fd, (this.#address + at) as Address, this.#buffer.length - at);
+      const got = readInto(fd, (this.#memory.address + at) as Address, this.#buffer.length - at);
       if (got === -EAGAIN) return;
       if (got <= 0) {
         this.#decoder.reset();

@@ -97,6 +97,7 @@ export class PortSink implements Sink {
 
   close(): void {
     this.#outlet.close();
+    this.#reader.close();
     this.#probe.close();
   }
 

@@ -8,6 +8,8 @@
  */
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { isIP } from "node:net";
+import { UsageError } from "../../shared/cli/failure.ts";
+import type { EventSpec } from "../../shared/event/spec.ts";
 
 export type PushTarget =
   | { readonly kind: "tcp"; readonly host: string; readonly port: number }
@@ -44,6 +46,24 @@ export function parsePushTarget(text: string): PushTarget {
     throw new PushTargetError(`Cannot push to "${text}": no port, address or path`);
   }
   return { kind: "tcp", host, port: parsePort(match[3]!, text) };
+}
+
+/**
+ * The push= of each event. One that has none goes where the others go, when there is only one such
+ * place: `-e A,B//push=X/` means both. Throws UsageError.
+ */
+export function pushOfEach(specs: readonly EventSpec[]): string[] {
+  const places = new Set(specs.flatMap(({ attributes }) => attributes.push ?? []));
+  const [only] = places;
+  return specs.map((spec) => {
+    const push = spec.attributes.push ?? (places.size === 1 ? only : undefined);
+    if (push !== undefined) return push;
+    throw new UsageError(
+      `Cannot use "${spec.text}": it says not where to push its events`,
+      `add push=, as in ${spec.system}:${spec.name}//push="/dev/virtio-ports/org.qemu.perf0"/; ` +
+        "agent-host trace prints local events",
+    );
+  });
 }
 
 function wantPath(text: string, path: string): string {

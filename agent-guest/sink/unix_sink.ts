@@ -91,8 +91,7 @@ export class UnixSink implements Sink {
   }
 
   close(): void {
-    this.#outlet?.close();
-    this.#outlet = undefined;
+    this.#closeClient();
     this.#listener.close();
     rmSync(this.#path, { force: true });
   }
@@ -103,8 +102,14 @@ export class UnixSink implements Sink {
     this.#link.outlet = undefined;
     this.#link.hasEnded = false;
     this.#host.status(`Disconnected from ${this.name}`);
-    outlet.close();
+    this.#closeClient();
+  }
+
+  #closeClient(): void {
+    this.#outlet?.close();
+    this.#reader?.close();
     this.#outlet = undefined;
+    this.#reader = undefined;
   }
 
   #accept(): void {

@@ -5,8 +5,10 @@
 import { O_RDONLY, POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
 import { EAGAIN, SysError } from "../../shared/sys/errno.ts";
 import { type Fd, openFile, readInto, writeFrom } from "../../shared/sys/fd.ts";
+import { Mapping } from "../../shared/sys/mapping.ts";
 import { PollSet } from "../../shared/sys/poll.ts";
 import {
+  boundPort,
   connectTo,
   finishConnect,
   formatAddress,
@@ -48,7 +50,7 @@ function waitConnected(fd: Fd): void {
   }
 }
 
-function connectAny(name: string, candidates: readonly SocketAddress[]): [Fd, string] {
+function connectAny(name: string, candidates: readonly SocketAddress[]): [Fd, SocketAddress] {
   const refusals: string[] = [];
   for (const address of candidates) {
     let fd: Fd | undefined;
@@ -56,7 +58,7 @@ function connectAny(name: string, candidates: readonly SocketAddress[]): [Fd, st
       fd = connectTo(address);
       waitConnected(fd);
       if (address.kind === "tcp") setNoDelay(fd);
-      return [fd, formatAddress(address)];
+      return [fd, address];
     } catch (error) {
       fd?.close();
       if (!(error instanceof SysError)) throw error;
@@ -74,11 +76,13 @@ export class Source {
   /** The address it is connected to, or the file's path. */
   readonly name: string;
   readonly isFile: boolean;
+  /** Where it is connected; undefined for a file. */
+  readonly address: SocketAddress | undefined;
   readonly decoder: FrameDecoder;
   hasEnded = false;
   bytesRead = 0;
-  readonly #buffer = new Uint8Array(DECODER_BUFFER_BYTES_MIN * 2);
-  readonly #bufferAddress = addressOf(this.#buffer);
+  readonly #memory = Mapping.anonymous(DECODER_BUFFER_BYTES_MIN * 2);
+  readonly #buffer = new Uint8Array(this.#memory.buffer);
   readonly #writer = new FrameWriter();
   #sequence = 0;
   #unsent: Uint8Array = new Uint8Array(0);
@@ -88,8 +92,12 @@ export class Source {
     this.isFile = target.kind === "file";
     if (target.kind === "file") {
       this.fd = Source.#open(target.path);
+      this.address = undefined;
       this.name = target.path;
-    } else [this.fd, this.name] = connectAny(target.name, target.candidates);
+    } else {
+      [this.fd, this.address] = connectAny(target.name, target.candidates);
+      this.name = formatAddress(this.address);
+    }
     const hash = new Xxh64();
     this.decoder = new FrameDecoder({
       buffer: this.#buffer,
@@ -106,6 +114,11 @@ export class Source {
     }
   }
 
+  /** Our own port of a tcp connection. */
+  get ownPort(): number {
+    return boundPort(this.fd);
+  }
+
   /** What to wait for: reading always, writing only while something is unsent. */
   get pollEvents(): number {
     return this.#unsent.length > 0 ? POLLIN | POLLOUT : POLLIN;
@@ -114,7 +127,7 @@ export class Source {
   /** Reads once. False when there was nothing, or the stream has ended (see hasEnded). */
   read(): boolean {
     const at = this.decoder.reserveAt();
-    const address = (this.#bufferAddress + at) as Address;
+    const address = (this.#memory.address + at) as Address;
     const got = readInto(this.fd, address, this.#buffer.length - at);
     if (got > 0) {
       this.decoder.commit(got);
@@ -160,5 +173,6 @@ export class Source {
 
   close(): void {
     this.fd.close();
+    this.#memory.close();
   }
 }

@@ -3,12 +3,12 @@
  *
  *   frames -> SpanJoiner per CPU -> RingIntake -> merger
  *   ClockSample -> GuestClock \
- *   Pong, debugfs -> GuestAlignment  > one TimeMap per CPU: guest perf ns -> canonical cycles
+ *   Pong, debugfs -> GuestTime       > one TimeMap per CPU: guest perf ns -> canonical cycles
  */
 import type { EventSpec } from "../../shared/event/spec.ts";
 import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
-import type { TimeMap } from "../../shared/tsc/time_map.ts";
-import { lowHalf, highHalf } from "../../shared/tsc/tsc.ts";
+import { composeSegments, convert, type TimeSegment } from "../../shared/tsc/time_segment.ts";
+import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import type {
   ClockSample,
   CpuPosition,
@@ -22,30 +22,21 @@ import type { PongView } from "../../shared/wire/ping_frame.ts";
 import type { SamplesView } from "../../shared/wire/samples_reader.ts";
 import { SpanJoiner, type SpanSink } from "../../shared/wire/span_joiner.ts";
 import { CHUNK_BYTES } from "../analyze/chunk.ts";
+import type { TimeSegments } from "../analyze/decode.ts";
 import { sampleLayout } from "../analyze/sample_layout.ts";
 import { GuestLink, type GuestListener } from "../link/guest_link.ts";
 import { type Source, SourceError } from "../link/source.ts";
 import { GuestClock } from "./guest_clock.ts";
+import { matchGuestEvents } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
+import type { GuestTime } from "./guest_time.ts";
 import { MachineRings } from "./machine_rings.ts";
 import type { RingIntake } from "./ring_intake.ts";
 import type { Session } from "./session.ts";
 import type { SessionEvent } from "./session_event.ts";
-import { matchGuestEvents } from "./guest_events.ts";
 
 /** CPUs whose rings one guest may fill. */
 const GUEST_CPUS_MAX = 1024;
-
-/** How a guest's TSC becomes canonical time. */
-export interface GuestAlignment {
-  /** Grows with each renewal. */
-  readonly version: number;
-  /** A guest's stream has begun: its CPUs and their APIC ids are known. */
-  begin(hello: Hello): void;
-  /** Guest TSC to canonical cycles, undefined until known. */
-  mapFor(cpu: number): TimeMap | undefined;
-  onPong(seq: number, sentTsc: bigint, guestReceived: bigint, guestSent: bigint, tsc: bigint): void;
-}
 
 /** A -e argument's event that is pulled from this guest. */
 export interface WantedEvent {
@@ -59,10 +50,11 @@ interface CpuStream {
   readonly sink: SpanSink;
 }
 
-interface ComposedMap {
-  readonly map: TimeMap;
+/** The newest conversion of one CPU, for all that is decoded from now on. */
+interface Conversion extends TimeSegments {
+  readonly segment: TimeSegment;
   readonly clockVersion: number;
-  readonly alignmentVersion: number;
+  readonly timeVersion: number;
 }
 
 export class Guest implements GuestListener {
@@ -74,25 +66,27 @@ export class Guest implements GuestListener {
   clock: GuestClock | undefined;
   /** The newest guest TSC before which everything has come. */
   progressTsc: bigint | undefined;
+  /** The same in canonical cycles. */
+  progressCycles = Number.NEGATIVE_INFINITY;
   readonly #session: Session;
   readonly #wanted: readonly WantedEvent[];
-  /** Undefined: canonical time is this guest's own TSC. */
-  readonly #alignment: GuestAlignment | undefined;
+  /** Its TSC against the host's. Undefined: canonical time is this guest's own TSC. */
+  readonly time: GuestTime | undefined;
   readonly #streams = new Map<number, CpuStream>();
-  readonly #maps = new Map<number, ComposedMap>();
+  readonly #maps = new Map<number, Conversion>();
 
   constructor(
     session: Session,
     machine: number,
     source: Source,
     wanted: readonly WantedEvent[],
-    alignment: GuestAlignment | undefined,
+    time: GuestTime | undefined,
     agentVersion: string,
   ) {
     this.#session = session;
     this.machine = machine;
     this.#wanted = wanted;
-    this.#alignment = alignment;
+    this.time = time;
     this.link = new GuestLink(source, this, agentVersion);
     this.rings = new MachineRings(session, machine);
   }
@@ -107,22 +101,46 @@ export class Guest implements GuestListener {
     return this.link.isStreaming && cpu !== undefined && this.mapFor(cpu) !== undefined;
   }
 
+  /** The stream is over, with or without a goodbye. */
+  get hasEnded(): boolean {
+    return this.link.bye !== undefined || this.link.source.hasEnded;
+  }
+
   /** Guest perf ns to canonical cycles on a CPU; undefined until known. */
-  mapFor(cpu: number): TimeMap | undefined {
-    const clockMap = this.clock?.map;
-    if (clockMap === undefined || this.clock === undefined) return undefined;
-    if (this.#alignment === undefined) return clockMap;
+  mapFor(cpu: number): TimeSegments | undefined {
+    const { clock, time } = this;
+    const clockMap = clock?.map;
+    if (clock === undefined || clockMap === undefined) return undefined;
+    if (time === undefined) return clockMap;
     const known = this.#maps.get(cpu);
-    const { version: clockVersion } = this.clock;
-    const { version: alignmentVersion } = this.#alignment;
-    if (known?.clockVersion === clockVersion && known.alignmentVersion === alignmentVersion) {
-      return known.map;
-    }
-    const outer = this.#alignment.mapFor(cpu);
-    if (outer === undefined) return undefined;
-    const map = clockMap.compose(outer);
-    this.#maps.set(cpu, { map, clockVersion, alignmentVersion });
-    return map;
+    if (known?.clockVersion === clock.version && known.timeVersion === time.version) return known;
+    const inner = clockMap.newest;
+    const outer = time.segmentFor(cpu);
+    if (inner === undefined || outer === undefined) return undefined;
+    // In force everywhere: what was decoded before stays as it was, what comes is best served so.
+    const composed = composeSegments(inner, outer);
+    const segment = { ...composed, deltaFrom: -Infinity, deltaTo: Infinity };
+    const conversion = {
+      segment,
+      clockVersion: clock.version,
+      timeVersion: time.version,
+      at: () => segment,
+    };
+    this.#maps.set(cpu, conversion);
+    return conversion;
+  }
+
+  /** |error| of this guest's times in canonical cycles, now. */
+  get boundCycles(): number {
+    const { clock, time } = this;
+    if (clock === undefined) return Infinity;
+    if (time === undefined) return clock.boundCycles;
+    const cpu = this.hello?.cpus[0]?.cpu ?? 0;
+    const segment = time.segmentFor(cpu);
+    if (segment === undefined) return Infinity;
+    const { method, ping } = time.alignment;
+    const outer = method === "ping" ? ping.boundCycles : segment.boundCycles;
+    return clock.boundCycles * segment.slope + outer;
   }
 
   /** Decodes what came, and tells the merger how far this guest is. */
@@ -130,11 +148,21 @@ export class Guest implements GuestListener {
     this.rings.decode((cpu) => this.mapFor(cpu));
     const tsc = this.progressTsc;
     if (tsc === undefined || !this.isReady) return;
-    this.#session.merger.setProgress(this.rings.mergerSource, this.#canonical(tsc));
+    this.progressCycles = this.#canonical(tsc);
+    this.#session.merger.setProgress(this.rings.mergerSource, this.progressCycles);
+  }
+
+  /** Reads after we said goodbye: the peer closing its end is no error any more. */
+  receiveLast(nowMs: number): void {
+    try {
+      this.link.receive(nowMs);
+    } catch (error) {
+      if (!(error instanceof SourceError) || !this.link.source.hasEnded) throw error;
+    }
   }
 
   onStream(hello: Hello, events: readonly Event[], resumed: boolean): void {
-    this.#alignment?.begin(hello);
+    this.time?.begin(hello, this.link);
     this.ledger.begin(hello, resumed);
     for (const { joiner } of this.#streams.values()) {
       if (resumed) joiner.resume();
@@ -151,7 +179,7 @@ export class Guest implements GuestListener {
     if (this.clock === undefined) {
       // Without a host clock in play the guest's own TSC is the time line, from here on.
       this.#session.setAnchorOnce(sample.realtimeTsc);
-      const anchor = this.#alignment === undefined ? this.#session.anchor : sample.realtimeTsc;
+      const anchor = this.time === undefined ? this.#session.anchor : sample.realtimeTsc;
       this.clock = new GuestClock(anchor);
     }
     this.clock.add(sample);
@@ -169,8 +197,8 @@ export class Guest implements GuestListener {
 
   onPong(pong: PongView, receivedTsc: bigint): void {
     const join = (words: Uint32Array): bigint => (BigInt(words[1]!) << 32n) | BigInt(words[0]!);
-    const { seq, echoTsc, receivedTsc: guestReceived, sentTsc } = pong;
-    this.#alignment?.onPong(seq, join(echoTsc), join(guestReceived), join(sentTsc), receivedTsc);
+    const { echoTsc, receivedTsc: guestReceived, sentTsc } = pong;
+    this.time?.onPong(join(echoTsc), join(guestReceived), join(sentTsc), receivedTsc);
   }
 
   onTask({ tasks }: Task): void {
@@ -200,9 +228,8 @@ export class Guest implements GuestListener {
   }
 
   #canonical(tsc: bigint): number {
-    const cpu = this.hello!.cpus[0]!.cpu;
-    const map = this.#alignment?.mapFor(cpu);
-    if (map !== undefined) return map.convert(tsc).cycles;
+    const segment = this.time?.segmentFor(this.hello!.cpus[0]!.cpu);
+    if (segment !== undefined) return convert(segment, lowHalf(tsc), highHalf(tsc));
     return Number(BigInt.asIntN(64, tsc - this.#session.anchor));
   }
 

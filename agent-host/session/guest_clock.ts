@@ -2,8 +2,9 @@
  * A guest's perf time as guest TSC, from the ClockSamples of its stream: exact or fitted, whichever
  * the guest could offer, with the bound of the conversion. Also the guest's time of day.
  */
-import { ExactPerfClock, perfConversion, perfNsOfTsc } from "../../shared/tsc/perf_to_tsc.ts";
+
 import { FittedPerfClock, type TscFrequency } from "../../shared/tsc/perf_clock_fit.ts";
+import { ExactPerfClock, perfConversion, perfNsOfTsc } from "../../shared/tsc/perf_to_tsc.ts";
 import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import type { ClockSample } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 

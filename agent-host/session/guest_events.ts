@@ -2,8 +2,9 @@
  * Which events of a guest's stream the user's `-e ...pull=...` arguments mean. Several arguments may
  * name one event only when the guest pushes it as often: a record belongs to one argument.
  */
-import type { Event } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+
 import { globMatcher } from "../../shared/text/glob.ts";
+import type { Event } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { SourceError } from "../link/source.ts";
 import type { WantedEvent } from "./guest.ts";
 

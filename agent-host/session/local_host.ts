@@ -5,16 +5,16 @@
 import { EventSet } from "../../shared/event/event_set.ts";
 import { selectCpus } from "../../shared/event/machine.ts";
 import { resolveEvents } from "../../shared/event/resolve.ts";
+import { snapshotTaskNames } from "../../shared/event/task_names.ts";
 import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
 import { POLLIN } from "../../shared/sys/abi.ts";
 import { readTsc } from "../../shared/sys/clock.ts";
 import type { PollSet } from "../../shared/sys/poll.ts";
 import { Tracefs } from "../../shared/tracefs/tracefs.ts";
 import { ExactPerfClock, perfConversion, perfNsOfTsc } from "../../shared/tsc/perf_to_tsc.ts";
-import { type TimeMap } from "../../shared/tsc/time_map.ts";
+import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import { sampleLayout } from "../analyze/sample_layout.ts";
-import { snapshotTaskNames } from "../../shared/event/task_names.ts";
 import type { WantedEvent } from "./guest.ts";
 import type { CpuLedger } from "./guest_ledger.ts";
 import type { HostClock } from "./host_clock.ts";

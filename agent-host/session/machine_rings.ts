@@ -1,11 +1,11 @@
 /**
  * The rings of one machine in the session: an intake for each CPU, decoded with that CPU's time map.
  */
+
+import { RingDecoder, type TimeSegments } from "../analyze/decode.ts";
 import { EventLookup } from "../analyze/event_lookup.ts";
-import { RingDecoder } from "../analyze/decode.ts";
 import type { SampleLayout } from "../analyze/sample_layout.ts";
 import type { TaskListener } from "../analyze/side_records.ts";
-import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import { RingIntake } from "./ring_intake.ts";
 import type { Session } from "./session.ts";
 import { TaskNames } from "./task_names.ts";
@@ -49,7 +49,7 @@ export class MachineRings {
   }
 
   /** Decodes all that waits, with the map of each CPU. */
-  decode(mapOf: (cpu: number) => TimeMap | undefined): void {
+  decode(mapOf: (cpu: number) => TimeSegments | undefined): void {
     for (const intake of this.intakes.values()) {
       if (!intake.hasUndecoded) continue;
       const map = mapOf(intake.cpu);

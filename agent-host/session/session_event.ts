@@ -2,11 +2,12 @@
  * The session's events: what each `-e` selected, on which machine, with the format of that machine
  * and the programs that run on its records (key, filter in user space).
  */
-import { compileFilterProgram, compileKeyProgram } from "../../shared/expr/program.ts";
-import type { BoundProgram } from "../../shared/expr/program.ts";
+
 import type { EventSpec } from "../../shared/event/spec.ts";
+import type { BoundProgram } from "../../shared/expr/program.ts";
+import { compileFilterProgram, compileKeyProgram } from "../../shared/expr/program.ts";
 import { type EventFormat, parseFormat } from "../../shared/tracefs/format.ts";
-import { CONTEXT_TASKS, type Chunk } from "../analyze/chunk.ts";
+import { type Chunk, CONTEXT_TASKS } from "../analyze/chunk.ts";
 import type { ChunkProgram } from "./ring_intake.ts";
 
 /** Word of a chunk's context that names the column of record sizes; see shared/expr/program.ts. */

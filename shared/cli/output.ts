@@ -24,9 +24,9 @@ export class Output {
   /** Writes all of `bytes`, waiting where a pipe is full. Throws SysError or OutputClosedError. */
   write(bytes: Uint8Array): void {
     let written = 0;
-    const address = addressOf(bytes);
     while (written < bytes.length) {
-      const result = writeFrom(this.#fd, (address + written) as Address, bytes.length - written);
+      const address = (addressOf(bytes) + written) as Address;
+      const result = writeFrom(this.#fd, address, bytes.length - written);
       if (result > 0) written += result;
       else if (result === -EAGAIN) {
         this.#poll.clear();

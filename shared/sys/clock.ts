@@ -6,11 +6,14 @@
  */
 import { ffi } from "#ffi";
 import { checked } from "./errno.ts";
-import { addressOf } from "./syscall.ts";
+import { Mapping } from "./mapping.ts";
 import { vdsoClockGettime } from "./vdso.ts";
 
-const scratch = new Uint32Array(6);
-const scratchAddress = addressOf(scratch);
+// Mapped, because the engine moves a small typed array's storage when it optimises code that uses
+// it: an address kept from before would then be written to in vain, or worse.
+const scratchPage = Mapping.anonymous(4096);
+const scratch = new Uint32Array(scratchPage.buffer, 0, 6);
+const scratchAddress = scratchPage.address;
 
 /** Reads the TSC into out[0] (low word) and out[1] (high word). */
 export function rdtsc(out: Uint32Array): void {

@@ -17,9 +17,8 @@ const DT_STRTAB = 5;
 const DT_SYMTAB = 6;
 const DT_GNU_HASH = 0x6ffffef5;
 const SYMBOL_BYTES = 24;
-/** The vDSO is one or two pages of code; more symbols than this would not be a vDSO. */
+/** The vDSO is a few pages of code; more symbols than this would not be a vDSO. */
 const VDSO_SYMBOLS_MAX = 256;
-const VDSO_BYTES = 8192;
 const SYMBOL_NAME = "__vdso_clock_gettime";
 
 function auxiliaryValue(key: bigint): number {
@@ -29,6 +28,13 @@ function auxiliaryValue(key: bigint): number {
     if (view.getBigUint64(at, true) === key) return Number(view.getBigUint64(at + 8, true));
   }
   return 0;
+}
+
+/** Size of the mapping at `base`, out of the text of /proc/self/maps; 0 when none begins there. */
+export function mappedBytes(maps: string, base: number): number {
+  const from = base.toString(16).padStart(8, "0");
+  const match = new RegExp(`^${from}-([0-9a-f]+) r`, "m").exec(maps);
+  return match === null ? 0 : Number.parseInt(match[1]!, 16) - base;
 }
 
 interface DynamicTables {
@@ -70,6 +76,16 @@ function findDynamicTables(elf: DataView): DynamicTables | undefined {
 
 /** Value (offset from the image's start) of symbol `name` in an ELF image, or undefined. */
 export function findDynamicSymbol(elf: DataView, name: string): number | undefined {
+  try {
+    return findSymbol(elf, name);
+  } catch (error) {
+    // A table that leads out of the image: not an image that we can use.
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+function findSymbol(elf: DataView, name: string): number | undefined {
   const tables = findDynamicTables(elf);
   if (tables === undefined) return undefined;
   for (let i = 0; i < tables.count; i++) {
@@ -95,7 +111,9 @@ export function vdsoClockGettime(): Address {
   const base = auxiliaryValue(AT_SYSINFO_EHDR);
   cached = NULL_ADDRESS;
   if (base === 0) return cached;
-  const elf = new DataView(viewOf(base as Address, VDSO_BYTES));
+  const bytes = mappedBytes(readFileSync("/proc/self/maps", "latin1"), base);
+  if (bytes === 0) return cached;
+  const elf = new DataView(viewOf(base as Address, bytes));
   const offset = findDynamicSymbol(elf, SYMBOL_NAME);
   if (offset !== undefined) cached = (base + offset) as Address;
   return cached;

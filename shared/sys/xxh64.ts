@@ -3,30 +3,29 @@
  * span that wraps is hashed in two pieces where it lies.
  */
 import { ffi } from "#ffi";
+import { Mapping } from "./mapping.ts";
 import { type Address, addressOf } from "./syscall.ts";
 
 /** Must hold struct xxh64_state of native/stubs.c: 4 lanes, total, 32 bytes of tail. */
-const STATE_WORDS = 9;
+const STATE_BYTES = 72;
+/** State and digest of one hash; mapped, so that their addresses never change (see clock.ts). */
+const SLOT_BYTES = 80;
 
 export class Xxh64 {
-  readonly #state = new BigUint64Array(STATE_WORDS);
-  readonly #stateAddress = addressOf(this.#state);
-  readonly #digest: Uint32Array;
-  readonly #digestAddress: Address;
-
-  /** Digests go to `digest`: low word, high word. */
-  constructor(digest: Uint32Array = new Uint32Array(2)) {
-    this.#digest = digest;
-    this.#digestAddress = addressOf(digest);
-  }
+  readonly #slot = Mapping.anonymous(SLOT_BYTES);
+  readonly #state = this.#slot.address;
+  /** The last digest: low word, high word. */
+  readonly digest = new Uint32Array(this.#slot.buffer, STATE_BYTES, 2);
+  /** Where finish() leaves the digest, little endian, for writing it as it is. */
+  readonly digestAddress = (this.#slot.address + STATE_BYTES) as Address;
 
   reset(): this {
-    ffi.stubs.xxh64Init(this.#stateAddress);
+    ffi.stubs.xxh64Init(this.#state);
     return this;
   }
 
   updateAt(address: Address, bytes: number): this {
-    ffi.stubs.xxh64Update(this.#stateAddress, address, bytes);
+    ffi.stubs.xxh64Update(this.#state, address, bytes);
     return this;
   }
 
@@ -35,9 +34,13 @@ export class Xxh64 {
     return this;
   }
 
-  /** The digest of everything since reset(), in the array given at construction. */
+  close(): void {
+    this.#slot.close();
+  }
+
+  /** The digest of everything since reset(), low word and high word; valid until the next one. */
   finish(): Uint32Array {
-    ffi.stubs.xxh64Digest(this.#stateAddress, this.#digestAddress);
-    return this.#digest;
+    ffi.stubs.xxh64Digest(this.#state, this.digestAddress);
+    return this.digest;
   }
 }

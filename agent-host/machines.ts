@@ -1,0 +1,138 @@
+/**
+ * Who takes part in a session: the host, when it has events of its own, and each guest behind a
+ * pull=. Opens them all, and knows how their times relate.
+ */
+import { UsageError } from "../shared/cli/failure.ts";
+import { parseEventSpecs } from "../shared/event/spec.ts";
+import { readTsc } from "../shared/sys/clock.ts";
+import { parsePullTarget } from "./link/pull_target.ts";
+import { Source, SourceError } from "./link/source.ts";
+import type { EngineOrder } from "./protocol.ts";
+import { Guest, type WantedEvent } from "./session/guest.ts";
+import { GuestTime } from "./session/guest_time.ts";
+import { HostClock } from "./session/host_clock.ts";
+import { LocalHost } from "./session/local_host.ts";
+import type { Session } from "./session/session.ts";
+
+export interface Machines {
+  readonly local: LocalHost | undefined;
+  readonly guests: readonly Guest[];
+  /** Undefined when canonical time is the guests' own: files of one machine. */
+  readonly hostClock: HostClock | undefined;
+  /** What a guest's alignment has to do by time: pings, re-reading KVM's offset. */
+  tick(guest: Guest, nowMs: number): void;
+  /** Throws SourceError when events of these machines cannot be put on one time line. */
+  checkTimeLine(): void;
+  close(): void;
+}
+
+interface Wanted {
+  readonly local: WantedEvent[];
+  readonly pulled: Map<string, WantedEvent[]>;
+}
+
+/** Sorts the events by where they come from; each -e argument is one stage. */
+function sortWanted(texts: readonly string[]): Wanted {
+  const wanted: Wanted = { local: [], pulled: new Map() };
+  texts.forEach((text, stage) => {
+    for (const spec of parseEventSpecs(text)) {
+      const { pull } = spec.attributes;
+      if (pull === undefined) {
+        wanted.local.push({ stage, spec });
+        continue;
+      }
+      const group = wanted.pulled.get(pull) ?? [];
+      group.push({ stage, spec });
+      wanted.pulled.set(pull, group);
+    }
+  });
+  return wanted;
+}
+
+/** `--tsc-offset N`: 64-bit hex, decimal or negative. Throws UsageError. */
+function parseTscOffset(text: string | undefined): bigint | undefined {
+  if (text === undefined) return undefined;
+  const match = /^(-?)(0x[0-9a-fA-F]{1,16}|\d{1,20})$/.exec(text.trim());
+  if (match === null) {
+    throw new UsageError(
+      `Cannot use --tsc-offset ${text}: wants a 64-bit number`,
+      "as cat /sys/kernel/debug/kvm/*/vcpu0/tsc-offset prints it, or in hex: 0xffdafd48df582d22",
+    );
+  }
+  const value = BigInt(match[2]!);
+  return match[1] === "-" ? -value : value;
+}
+
+class OpenMachines implements Machines {
+  readonly local: LocalHost | undefined;
+  readonly guests: Guest[] = [];
+  readonly hostClock: HostClock | undefined;
+
+  constructor(order: EngineOrder, session: Session, onStatus: (text: string) => void) {
+    const wanted = sortWanted(order.events);
+    const manualOffset = parseTscOffset(order.tscOffset);
+    const targets = [...wanted.pulled].map(([text, events]) => ({
+      target: parsePullTarget(text),
+      events,
+    }));
+    // Files of one machine alone have that machine's TSC as their time line; there is no host in it.
+    const needsHost =
+      wanted.local.length > 0 || targets.some(({ target }) => target.kind !== "file");
+    if (needsHost) {
+      session.setAnchorOnce(readTsc());
+      this.hostClock = new HostClock(session.anchor);
+    }
+    try {
+      if (wanted.local.length > 0) {
+        this.local = new LocalHost(session, wanted.local, this.hostClock!, order);
+      }
+      for (const { target, events } of targets) {
+        const source = new Source(target);
+        if (!source.isFile) onStatus(`Connected to ${source.name}`);
+        const machine = this.guests.length + 1;
+        const time = needsHost
+          ? new GuestTime({
+              anchor: session.anchor,
+              manualOffset,
+              vm: order.vm,
+              onFinding: onStatus,
+            })
+          : undefined;
+        this.guests.push(new Guest(session, machine, source, events, time, order.agentVersion));
+      }
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  tick(guest: Guest, nowMs: number): void {
+    guest.time?.tick(guest.link, nowMs);
+  }
+
+  checkTimeLine(): void {
+    if (this.hostClock !== undefined) return;
+    const [first, ...rest] = this.guests;
+    const other = rest.find(({ hello }) => hello?.bootId !== first?.hello?.bootId);
+    if (first === undefined || other === undefined) return;
+    throw new SourceError(
+      `Cannot put ${first.link.source.name} and ${other.link.source.name} on one time line: ` +
+        "they were recorded on different boots or machines",
+      "record them in one run, or pull them live",
+    );
+  }
+
+  close(): void {
+    this.local?.close();
+    for (const guest of this.guests) guest.close();
+  }
+}
+
+/** Connects to every source and opens the host's events. Throws the typed errors of both. */
+export function openMachines(
+  order: EngineOrder,
+  session: Session,
+  onStatus: (text: string) => void,
+): Machines {
+  return new OpenMachines(order, session, onStatus);
+}

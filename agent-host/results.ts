@@ -1,0 +1,221 @@
+/**
+ * What a run prints: lines or tables while it goes, the clock's relation and the ledger at the end.
+ * Makes the command's consumer out of the session, once everything about the session is known.
+ */
+import { Output } from "../shared/cli/output.ts";
+import { ByteWriter } from "../shared/text/byte_writer.ts";
+import { formatAlignment } from "./align/alignment_description.ts";
+import { ClockBounds } from "./analyze/clock_bounds.ts";
+import { DETAIL_ALL, type DetailOptions } from "./analyze/detail.ts";
+import { Pairing } from "./analyze/pairing.ts";
+import type { SlowPair } from "./analyze/slow_pairs.ts";
+import type { Consumer } from "./consumer.ts";
+import { parseDetail } from "./detail_option.ts";
+import { printerOf } from "./event_printer.ts";
+import type { Machines } from "./machines.ts";
+import { PairingConsumer } from "./pairing_consumer.ts";
+import type { EngineOrder } from "./protocol.ts";
+import { type ClockNote, makeLatencyTable } from "./report/latency_table.ts";
+import { writeLatencyTable } from "./report/latency_text.ts";
+import { type LedgerRow, makeLedger } from "./report/ledger.ts";
+import { writeLedger } from "./report/ledger_text.ts";
+import { SlowPairText } from "./report/slow_pair_text.ts";
+import { TraceLines } from "./report/trace_line.ts";
+import type { Guest } from "./session/guest.ts";
+import type { Session } from "./session/session.ts";
+import { type TimeDisplay, timeDisplay } from "./time_display.ts";
+import { TraceConsumer } from "./trace_consumer.ts";
+
+/** Results are written in pieces of this size. */
+const OUTPUT_BYTES = 64 * 1024;
+const STDOUT = 1;
+const STDERR = 2;
+
+function machineName(machine: number): string {
+  return machine === 0 ? "host" : `guest ${machine}`;
+}
+
+export class Report {
+  readonly #order: EngineOrder;
+  readonly #session: Session;
+  readonly #machines: Machines;
+  readonly #out: ByteWriter;
+  readonly #notes: ByteWriter;
+  readonly #bounds = new ClockBounds();
+  #display: TimeDisplay | undefined;
+  #pairing: Pairing | undefined;
+
+  constructor(order: EngineOrder, session: Session, machines: Machines) {
+    this.#order = order;
+    this.#session = session;
+    this.#machines = machines;
+    const stdout = new Output(STDOUT, "stdout");
+    const stderr = new Output(STDERR, "stderr");
+    this.#out = new ByteWriter(OUTPUT_BYTES, (bytes) => stdout.write(bytes));
+    this.#notes = new ByteWriter(OUTPUT_BYTES, (bytes) => stderr.write(bytes));
+  }
+
+  /** The consumer of the command. All machines must be ready. */
+  consumer(): Consumer {
+    const { guests, local } = this.#machines;
+    const guestsShowTsc = local === undefined && guests.every(({ hello }) => hello?.tscDisplay);
+    const isTsc = this.#order.isTscDisplay || (guests.length > 0 && guestsShowTsc);
+    const display = timeDisplay(this.#machines, this.#session.anchor, isTsc);
+    this.#display = display;
+    const lines = new TraceLines({
+      wall: display.wall,
+      clock: display.clock,
+      events: this.#session.events.list.map((event) => ({
+        system: event.system,
+        label: event.label,
+        info: printerOf(event.format),
+      })),
+      machines: this.#lineMachines(),
+    });
+    if (this.#order.command === "trace") {
+      return new TraceConsumer(this.#out, lines, this.#order.eventsMax);
+    }
+    return this.#pairingConsumer(lines, display);
+  }
+
+  /** After the consumer: how the clocks were related, and where every event went. */
+  finish(): void {
+    const { guests, local } = this.#machines;
+    const tscHz = 1e9 / this.#display!.nsPerCycle;
+    for (const { time, machine } of guests) {
+      if (time === undefined) continue;
+      for (const line of formatAlignment(time.alignment.describe(), tscHz)) {
+        this.#notes.ascii(`${machineName(machine)}: ${line}\n`);
+      }
+    }
+    const rows: LedgerRow[] = (local?.ledger() ?? []).map((row) => ({ machine: "host", ...row }));
+    for (const { ledger, machine } of guests) {
+      rows.push(...ledger.rows().map((row) => ({ machine: machineName(machine), ...row })));
+    }
+    writeLedger(this.#notes, makeLedger(rows));
+    this.#notes.flush();
+  }
+
+  #lineMachines() {
+    const { guests, local } = this.#machines;
+    const noNames = { get: () => undefined };
+    return [
+      { isGuest: false, names: local?.rings.names ?? noNames },
+      ...guests.map(({ rings }) => ({ isGuest: true, names: rings.names })),
+    ];
+  }
+
+  #pairingConsumer(lines: TraceLines, display: TimeDisplay): Consumer {
+    const order = this.#order;
+    const thanCycles = order.thanNs === 0 ? Infinity : order.thanNs / display.nsPerCycle;
+    const slowText = new SlowPairText(lines, display.unit);
+    const onSlowPair = (pair: SlowPair): void => {
+      consumer.hasCrossed = true;
+      slowText.write(this.#out, pair);
+    };
+    const detail: DetailOptions | undefined =
+      order.detail === undefined
+        ? undefined
+        : order.detail === ""
+          ? DETAIL_ALL
+          : parseDetail(order.detail, display.nsPerCycle);
+    const pairing = new Pairing({
+      stages: this.#stages(),
+      isCycle: order.isCycle,
+      isPerInstance: order.isPerInstance,
+      bounds: this.#bounds,
+      seed: crypto.getRandomValues(new Uint32Array(1))[0]!,
+      thanCycles,
+      ...(order.thanNs === 0 ? {} : { onSlowPair }),
+      ...(detail === undefined ? {} : { detail }),
+    });
+    this.#pairing = pairing;
+    const consumer = new PairingConsumer(this.#out, pairing, {
+      intervalCycles: (order.intervalMs * 1e6) / display.nsPerCycle,
+      eventsMax: order.eventsMax,
+      refreshBounds: () => this.#refreshBounds(),
+      writeTable: (out, cycles, isLast) => this.#writeTable(out, cycles, thanCycles, isLast),
+    });
+    return consumer;
+  }
+
+  /** Event indexes of each -e that takes part. */
+  #stages(): number[][] {
+    const stages: number[][] = this.#order.events.map(() => []);
+    for (const { stage, index, spec } of this.#session.events.list) {
+      if (spec.attributes.untraced !== true) stages[stage]!.push(index);
+    }
+    return stages;
+  }
+
+  #refreshBounds(): void {
+    const { guests, hostClock } = this.#machines;
+    const hostCycles = hostClock?.fit.boundCycles ?? 0;
+    for (const [i, guest] of guests.entries()) {
+      const cycles = guest.boundCycles;
+      if (hostClock !== undefined) this.#bounds.set(0, guest.machine, hostCycles + cycles);
+      for (const other of guests.slice(0, i)) {
+        this.#bounds.set(other.machine, guest.machine, other.boundCycles + cycles);
+      }
+    }
+  }
+
+  #writeTable(out: ByteWriter, cycles: number, thanCycles: number, isLast: boolean): void {
+    const { unit, wall } = this.#display!;
+    const pairing = this.#pairing!;
+    writeLatencyTable(
+      out,
+      makeLatencyTable({
+        rows: pairing.rows.list(),
+        losses: pairing.losses,
+        labels: this.#session.events.list.map(({ label }) => label),
+        date: wall.text(cycles),
+        wallNs: wall.scale.exact(cycles),
+        unit,
+        keyName: this.#order.isPerInstance ? this.#keyName() : undefined,
+        clocks: this.#clockNotes(),
+        thanCycles,
+        unmatched: isLast ? pairing.counters : undefined,
+      }),
+    );
+  }
+
+  #keyName(): string {
+    const [first] = this.#session.events.list;
+    return first?.spec.attributes.key ?? this.#order.key ?? "key";
+  }
+
+  #clockNotes(): ClockNote[] {
+    const { local, guests } = this.#machines;
+    const involved: (Guest | undefined)[] = [
+      ...(local === undefined ? [] : [undefined]),
+      ...guests,
+    ];
+    const notes: ClockNote[] = [];
+    for (const [i, a] of involved.entries()) {
+      for (const b of involved.slice(i + 1)) {
+        const [from, to] = [a?.machine ?? 0, b?.machine ?? 0];
+        notes.push({
+          what: `${machineName(from)} => ${machineName(to)}`,
+          method: this.#methodOf(b),
+          boundCycles: this.#bounds.between(from, to),
+        });
+      }
+    }
+    if (notes.length === 0 && guests[0] !== undefined) {
+      const [{ clock }] = guests;
+      const boundCycles = clock?.boundCycles ?? Infinity;
+      notes.push({ what: machineName(1), method: this.#methodOf(guests[0]), boundCycles });
+    }
+    return notes;
+  }
+
+  #methodOf(guest: Guest | undefined): string {
+    if (guest === undefined) return "host";
+    const perf = guest.clock?.isExact === true ? "exact perf clock" : "fitted perf clock";
+    const method = guest.time?.alignment.method;
+    if (method === undefined) return perf;
+    const names = { manual: "--tsc-offset", kvm: "KVM debugfs", ping: "ping" };
+    return `${names[method]}, ${perf}`;
+  }
+}
