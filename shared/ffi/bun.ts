@@ -3,7 +3,7 @@
  * addresses below 2^47 or errors above -4096, never near 2^53 where Bun would switch to BigInt.
  */
 import { dlopen, FFIType, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
-import type { Address, Bytes, Ffi, Stubs } from "./ffi.ts";
+import { type Address, type Bytes, type Ffi, NULL_ADDRESS, type Stubs } from "./ffi.ts";
 import { type Bootstrap, withImage } from "./image.ts";
 
 const SYMBOLS = {
@@ -48,7 +48,11 @@ function openStubs(): Stubs {
 export const ffi: Ffi = {
   runtime: "bun",
   stubs: openStubs(),
-  addressOf: (view: Bytes): Address => ptr(view) as number as Address,
+  // A small typed array keeps its bytes in the garbage-collected heap until something asks for its
+  // buffer, and asking moves them; the optimising compiler asks when it folds a constant array. So
+  // they are moved here, before anybody holds the address: ArrayBuffer memory stays where it is.
+  addressOf: (view: Bytes): Address =>
+    view.byteLength === 0 ? NULL_ADDRESS : ((ptr(view.buffer) + view.byteOffset) as Address),
   viewOf: (address: Address, bytes: number): ArrayBuffer =>
     toArrayBuffer(address as number as Pointer, 0, bytes),
 };

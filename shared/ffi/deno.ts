@@ -2,7 +2,7 @@
  * Deno backend of "#ffi". Deno returns every i64 as a BigInt, hence the Number() around results that
  * are small by contract (see bun.ts). Checked by `deno check`, not by tsc.
  */
-import { type Address, type Bytes, type Ffi, FfiError, type Stubs } from "./ffi.ts";
+import { type Address, type Bytes, type Ffi, FfiError, NULL_ADDRESS, type Stubs } from "./ffi.ts";
 import { type Bootstrap, withImage } from "./image.ts";
 
 const SYMBOLS = {
@@ -49,8 +49,10 @@ export const ffi: Ffi = {
   runtime: "deno",
   stubs: openStubs(),
   addressOf: (view: Bytes): Address => {
-    const pointer = Deno.UnsafePointer.of(view as Uint8Array<ArrayBuffer>);
-    return Number(Deno.UnsafePointer.value(pointer)) as Address;
+    if (view.byteLength === 0) return NULL_ADDRESS;
+    // V8 too moves the bytes of a small typed array out of its heap once the buffer is asked for.
+    const pointer = Deno.UnsafePointer.of(view.buffer as ArrayBuffer);
+    return (Number(Deno.UnsafePointer.value(pointer)) + view.byteOffset) as Address;
   },
   viewOf: (address: Address, bytes: number): ArrayBuffer => {
     const pointer = Deno.UnsafePointer.create(BigInt(address));

@@ -25,7 +25,7 @@ export interface Stubs {
 export interface Ffi {
   readonly runtime: "bun" | "deno";
   readonly stubs: Stubs;
-  /** Address of the first byte; stable while the caller keeps `view` alive. */
+  /** Address of the first byte, NULL of none; stable while the caller keeps `view` alive. */
   addressOf(view: Bytes): Address;
   /** A borrowed view of `bytes` bytes at `address`; the caller owns the memory and its end. */
   viewOf(address: Address, bytes: number): ArrayBuffer;
