@@ -1,7 +1,7 @@
 // ClockBounds: by how much the order of two machines' events may be wrong.
 //
-// The engine keeps it up to date from the time maps in force; the analysis only reads. Two events of
-// one machine share their clock's error, so between them it is 0.
+// The engine keeps it up to date from the time maps in force; the analysis only reads. Two events
+// of one machine share their clock's error, so between them it is 0.
 
 /** Machines of a session: the host and its guests. */
 export const MACHINES_MAX = 256;

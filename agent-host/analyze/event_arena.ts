@@ -1,8 +1,8 @@
 // EventArena: copies of records that outlive their chunk, for the start events of slow pairs.
 //
 // One buffer, cut into blocks of powers of two; a freed block goes to the list of its size. Records
-// live as long as their partner takes, in no order, so a ring would not do. A copy begins at 4 mod 8
-// as raw data does in a chunk: its 64-bit fields are aligned as they were.
+// live as long as their partner takes, in no order, so a ring would not do. A copy begins at
+// 4 mod 8 as raw data does in a chunk: its 64-bit fields are aligned as they were.
 
 /** Bytes of all copies together. */
 export const ARENA_BYTES_MAX = 64 * 1024 * 1024;
@@ -27,7 +27,7 @@ export class EventArena {
     this.#bytesMax = bytesMax;
   }
 
-  /** Copies `size` bytes of `source`; returns the offset of the copy, or -1 when there is no room. */
+  /** Copies `size` bytes of `source`; returns the copy's offset, or -1 when there is no room. */
   copy(source: Uint8Array, from: number, size: number): number {
     const power = powerOf(size);
     const block = this.#free[power]?.pop() ?? this.#take(2 ** power);

@@ -1,11 +1,11 @@
-// KeyTable: a hash from 64-bit keys (low and high word) to entry numbers, without allocation per key.
+// KeyTable: a hash from 64-bit keys (low and high word) to entry numbers, allocation-free per key.
 //
 //   slots   . 3 . 1 0 . 2 .      open addressing with linear probing: entry number + 1, 0 is empty
 //   lo, hi  by entry             the owner keeps its own columns by entry number beside these
 //
-// Entry numbers are dense, reused, and stable while the key stays. Keys come from guests, so probing
-// is bounded: a key whose neighbourhood is full is refused like one that finds the table full. The
-// seed keeps a guest from aiming at that.
+// Entry numbers are dense, reused, and stable while the key stays. Keys come from guests, so
+// probing is bounded: a key whose neighbourhood is full is refused like one that finds the table
+// full. The seed keeps a guest from aiming at that.
 
 /** Slots that a key may be away from its home. */
 export const PROBES_MAX = 64;
@@ -34,8 +34,8 @@ export class KeyTable {
   #lastSlot = 0;
 
   /**
-   * `onGrow` is called with the number of entries that the owner's columns must have, the first time
-   * from here. Throws RangeError when entriesMax is below 1.
+   * `onGrow` is called with the number of entries that the owner's columns must have, the first
+   * time from here. Throws RangeError when entriesMax is below 1.
    */
   constructor(entriesMax: number, seed: number, onGrow: (entries: number) => void) {
     if (!(entriesMax >= 1)) {
@@ -69,7 +69,7 @@ export class KeyTable {
     return -1;
   }
 
-  /** The entry of a key, added when it is not there (see isNew); -1 when there is no room for it. */
+  /** The entry of a key, added when it is not there (see isNew); -1 when there is no room. */
   put(lo: number, hi: number): number {
     if (this.size === this.lo.length && this.size < this.#entriesMax) this.#grow();
     const slots = this.#slots;

@@ -3,8 +3,8 @@
 //   start A -----------------------------> end B     this pair may not be one: between them
 //                  |## lost ##|                      an end and another start may be gone
 //
-// One entry per machine is enough, since pairs are looked at in time order: if any loss lies between
-// a pair's events, the latest one ended after the start.
+// One entry per machine is enough, since pairs are looked at in time order: if any loss lies
+// between a pair's events, the latest one ended after the start.
 
 import { MACHINES_MAX } from "./clock_bounds.ts";
 

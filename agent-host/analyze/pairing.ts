@@ -154,7 +154,7 @@ export class Pairing {
   #assign(event: number, stage: number): void {
     if (!(event >= 0 && event < NO_EVENT) || this.#stageOf[event] !== -1) {
       throw new RangeError(
-        `Cannot put event ${event} into stage ${stage}: it is not an event or in a stage already, ` +
+        `Cannot put event ${event} into stage ${stage}: it is no event or in a stage already, ` +
           "wanted each event once",
       );
     }

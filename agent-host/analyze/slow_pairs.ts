@@ -49,7 +49,7 @@ export class SlowPairs {
     this.#detail = detail;
   }
 
-  /** The event that waits as `entry`, and record `index` of the chunk, the newest in the timeline. */
+  /** The event that waits as `entry`, and record `index`, the newest in the timeline. */
   add(
     pending: PendingEvents,
     entry: number,

@@ -3,8 +3,8 @@
 //   d.h.     interrupts off, in a hardirq         common_flags         common_preempt_count
 //   dNs5     ..., needs resched, in a softirq, preempt count 5
 //
-// Letters as the kernel's trace_print_lat_fmt() chooses them. A migrate-disable depth (upper half of
-// the preempt count) follows as a fifth character where there is one.
+// Letters as the kernel's trace_print_lat_fmt() chooses them. A migrate-disable depth (upper half
+// of the preempt count) follows as a fifth character where there is one.
 
 import type { ByteWriter } from "../../shared/text/byte_writer.ts";
 

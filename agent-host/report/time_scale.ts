@@ -2,8 +2,9 @@
 //
 //   186430.038050     anchor 186430 s + 15,220,000 cycles at 0.4 ns
 //
-// The anchor (time of day in ns, a guest's TSC) passes 2^53; it is split once, in BigInt, into whole
-// seconds and a rest, and only the rest meets the cycles in a double. Nothing is allocated per time.
+// The anchor (time of day in ns, a guest's TSC) passes 2^53; it is split once, in BigInt, into
+// whole seconds and a rest, and only the rest meets the cycles in a double. Nothing is allocated
+// per time.
 
 /** Units of the clock per second: ns, or cycles when --tsc shows cycles / 1e9. */
 const UNITS_PER_SECOND = 1_000_000_000n;

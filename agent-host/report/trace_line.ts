@@ -1,8 +1,8 @@
 // TraceLines: one event per line, as perf-prof prints them.
 //
-//   date of the event           G   comm (16)     pid (6) flags CPU  clock         event     print fmt
-//   2023-04-12 13:47:26.370747 G           <idle>      0 d.h. [077] 186430.038050: irq:...: irq=38 ...
-//   2023-04-12 15:38:45.754019       worker3_1.95  26027 d... [095] 203124.373091: kvm:...: dst 65 ...
+//   date of the event          G   comm (16)     pid (6) flags CPU clock          event   print fmt
+//   2023-04-12 13:47:26.370747 G           <idle>      0 d.h. [077] 186430.038050: irq:...: irq=38
+//   2023-04-12 15:38:45.754019       worker3_1.95  26027 d... [095] 203124.373091: kvm:...: dst 65
 //
 // G marks an event that came from a guest. The clock column shows seconds of the host's clock, or
 // guest TSC cycles / 1e9 with --tsc. What a guest chose (comm, fields) is escaped.

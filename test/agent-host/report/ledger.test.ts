@@ -77,7 +77,8 @@ ledger: balances: 11012 produced = 10612 delivered + 41 lost by the kernel + 359
     const lines = render({ ...GUEST, produced: undefined, gapBytes: 4096 }).split("\n");
     expect(lines[2]).toEndWith("shutdown 59, 4096 bytes never came");
     expect(lines.slice(-3, -1)).toEqual([
-      "ledger: does NOT balance: 6000 produced, 5600 delivered + 41 lost by the kernel + 359 dropped",
+      "ledger: does NOT balance: 6000 produced, 5600 delivered + 41 lost by the kernel + " +
+        "359 dropped",
       "ledger: guest 1 CPU 3: 4096 bytes of its ring never came",
     ]);
   });
