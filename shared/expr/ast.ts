@@ -135,6 +135,20 @@ export interface ListNode extends NodeBase {
   readonly items: readonly ExprNode[];
 }
 
+/** GNU's ({ int x = 1; int y = 2; x < y ? x : y; }), as the kernel's min() leaves it in formats. */
+export interface BlockNode extends NodeBase {
+  readonly kind: "block";
+  readonly variables: readonly BlockVariable[];
+  readonly result: ExprNode;
+}
+
+/** One declaration of a block. */
+export interface BlockVariable {
+  readonly name: string;
+  readonly type: CType;
+  readonly value: ExprNode;
+}
+
 export type ExprNode =
   | NumberNode
   | StringNode
@@ -150,4 +164,5 @@ export type ExprNode =
   | CallNode
   | IndexNode
   | MemberNode
-  | ListNode;
+  | ListNode
+  | BlockNode;

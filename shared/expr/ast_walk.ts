@@ -33,6 +33,8 @@ export function childrenOf(node: ExprNode): readonly ExprNode[] {
       return [node.base];
     case "list":
       return node.items;
+    case "block":
+      return [...node.variables.map((variable) => variable.value), node.result];
     default:
       return [];
   }

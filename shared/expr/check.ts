@@ -10,6 +10,7 @@ import type { FormatField } from "../tracefs/format.ts";
 import type {
   AssignNode,
   BinaryNode,
+  BlockNode,
   CallNode,
   ConditionalNode,
   ExprNode,
@@ -22,6 +23,7 @@ import { assignedNodes, plainName } from "./ast_walk.ts";
 import { checkBuiltin } from "./builtins.ts";
 import type { CType } from "./c_type.ts";
 import { ExprError } from "./error.ts";
+import { EVAL_LOCALS_MAX } from "./eval_context.ts";
 import { foldConstants } from "./fold.ts";
 import type { CheckedExpr, IntIr, LocalSlot, TextIr } from "./ir.ts";
 import { isPure } from "./ir_walk.ts";
@@ -108,7 +110,7 @@ export class Checker {
       const bits = ((integerBytes(value.field?.sizeBytes ?? 8) ?? 8) * 8) as 8 | 16 | 32 | 64;
       const isSigned = value.field?.isSigned ?? value.isSigned;
       this.#localByName.set(name, this.#locals.length);
-      this.#locals.push({ name, initial: value.ir, bits, isSigned });
+      this.#addLocal({ name, initial: value.ir, bits, isSigned }, target.at);
     }
   }
 
@@ -123,7 +125,7 @@ export class Checker {
       case "string":
         return { kind: "text", ir: { op: "text", bytes: node.bytes } };
       case "name":
-        return this.#name(node.name, node.at);
+        return this.#bareName(node.name, node.at);
       case "member":
         return this.#member(node);
       case "unary":
@@ -148,6 +150,8 @@ export class Checker {
         return this.element(this.value(node.base), this.int(node.index), node.at);
       case "list":
         return this.fail("a list is not a value", node.at);
+      case "block":
+        return this.#block(node);
     }
   }
 
@@ -182,6 +186,11 @@ export class Checker {
       `"${field.name}" points to memory that the record does not hold, wanted text`,
       at,
     );
+  }
+
+  /** Bytes that a record must have for what was checked so far. */
+  get recordBytesMin(): number {
+    return this.#recordBytesMin;
   }
 
   /** Notes that the record must reach to `bytes`. */
@@ -237,6 +246,15 @@ export class Checker {
     throw new ExprError(detail, this.source, at, hint);
   }
 
+  #bareName(name: string, at: number): Typed {
+    if (this.scope.lookupConstant === undefined || this.#localByName.has(name)) {
+      return this.#name(name, at);
+    }
+    if (this.scope.lookup(name) !== undefined) return this.#name(name, at);
+    const value = this.scope.lookupConstant(name);
+    return value === undefined ? this.#unknown(name, at) : signedInt(constant(value.lo, value.hi));
+  }
+
   #name(name: string, at: number): Typed {
     const slot = this.#localByName.get(name);
     if (slot === undefined) return this.#variable(name, at);
@@ -259,8 +277,6 @@ export class Checker {
         const ir: IntIr = { op: "value", index: variable.index };
         return { kind: "int", ir, isSigned: variable.isSigned };
       }
-      case "constant":
-        return signedInt(constant(variable.lo, variable.hi));
     }
   }
 
@@ -451,6 +467,34 @@ export class Checker {
     return { kind: "int", ir: constantNumber(bytes), isSigned: false };
   }
 
+  /** Its variables are locals, each seen from its declaration to the end of the block. */
+  #block(node: BlockNode): Typed {
+    const shadowed = new Map<string, number | undefined>();
+    const assignments: IntIr[] = [];
+    for (const { name, type, value } of node.variables) {
+      const number = convert(this.int(value), type.bits, type.isSigned);
+      const slot = this.#locals.length;
+      const { bits, isSigned } = type;
+      this.#addLocal({ name, initial: ZERO.ir, bits, isSigned }, node.at);
+      if (!shadowed.has(name)) shadowed.set(name, this.#localByName.get(name));
+      this.#localByName.set(name, slot);
+      assignments.push({ op: "assign", slot, value: number.ir });
+    }
+    const result = this.int(node.result);
+    for (const [name, slot] of shadowed) {
+      if (slot === undefined) this.#localByName.delete(name);
+      else this.#localByName.set(name, slot);
+    }
+    let ir = result.ir;
+    for (const first of assignments.reverse()) ir = { op: "sequence", first, second: ir };
+    return { kind: "int", ir, isSigned: result.isSigned };
+  }
+
+  #addLocal(local: LocalSlot, at: number): void {
+    if (this.#locals.length >= EVAL_LOCALS_MAX) this.fail("too many variables", at);
+    this.#locals.push(local);
+  }
+
   #call(node: CallNode): Typed {
     const value = this.#callHook?.(this, node) ?? checkBuiltin(this, node);
     return value ?? this.fail(`unknown function "${clip(node.name)}"`, node.at);
@@ -462,10 +506,9 @@ function castToPointer(value: Typed, type: CType): Typed {
   if (value.kind === "text") return value;
   if (value.kind === "int") return { ...value, isSigned: false };
   const element = type.pointers > 1 ? { bits: 64, isSigned: false, isKnown: true } : type;
-  // A cast to void * or to the width that it has anyway keeps the field, and with it its end.
   if (!element.isKnown || element.bits === value.elementBytes * 8) return value;
   const { bits, isSigned } = element;
-  return { kind: "pointer", ir: value.ir, elementBytes: bits / 8, isSigned };
+  return { ...value, elementBytes: bits / 8, isSigned };
 }
 
 function wordText(node: Extract<ExprNode, { kind: "name" }>): Typed {

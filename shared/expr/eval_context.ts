@@ -67,6 +67,8 @@ export class EvalContext implements Word64Out {
   undefinedCount = 0;
   /** Reads outside the record, which gave 0 or no text. */
   outsideCount = 0;
+  /** Bytes looked at for the ends of text: what bounds the work on a hostile record. */
+  scannedBytes = 0;
   /** Records that were too short for the expression. */
   skippedCount = 0;
 

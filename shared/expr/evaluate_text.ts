@@ -87,6 +87,7 @@ function recordText(c: EvalContext, offset: number, lengthMax: number): void {
   let to = from;
   const { bytes } = c;
   while (to < limit && bytes[to] !== 0) to++;
+  c.scannedBytes += to - from;
   c.textBytes = bytes;
   c.textFrom = from;
   c.textTo = to;

@@ -6,7 +6,14 @@
 // nesting and every operand counts towards EXPR_DEPTH_MAX, so that all that walks the tree by
 // recursion is safe on any input.
 
-import type { AssignNode, BinaryOperator, ExprNode, StringNode, UnaryOperator } from "./ast.ts";
+import type {
+  AssignNode,
+  BinaryOperator,
+  BlockVariable,
+  ExprNode,
+  StringNode,
+  UnaryOperator,
+} from "./ast.ts";
 import { type CType, isTypeWord, OPAQUE, typeFromWords } from "./c_type.ts";
 import { ExprError } from "./error.ts";
 import { EXPR_CHARS_MAX, Lexer, type Token } from "./lexer.ts";
@@ -15,6 +22,9 @@ import { EXPR_CHARS_MAX, Lexer, type Token } from "./lexer.ts";
 export const EXPR_DEPTH_MAX = 512;
 /** Arguments of one call or items of one list. */
 export const EXPR_ARGUMENTS_MAX = 2048;
+
+/** Declarations in one ({ block }). */
+export const BLOCK_VARIABLES_MAX = 16;
 
 export interface ParseOptions {
   /** Longest text, EXPR_CHARS_MAX unless told. */
@@ -275,6 +285,7 @@ class Parser {
 
   /** `(` opens a cast or an expression in parentheses. */
   #parenthesis(token: Token): ExprNode {
+    if (this.#isPrintFormat && this.#take("{")) return this.#block(token);
     const mark = this.#index;
     const type = this.#typeName();
     if (type !== undefined && this.#isCast(mark)) {
@@ -285,6 +296,36 @@ class Parser {
     const inner = this.expression(COMMA_POWER);
     this.#expect(")");
     return this.#postfix(inner);
+  }
+
+  /** `({` is behind us: declarations with a value each, and one expression. */
+  #block(token: Token): ExprNode {
+    const variables: BlockVariable[] = [];
+    while (this.#peek().kind === "name" && isTypeWord(this.#peek().text)) {
+      if (variables.length >= BLOCK_VARIABLES_MAX) this.#fail("too many variables in a block");
+      variables.push(this.#declaration());
+    }
+    const result = this.expression(COMMA_POWER);
+    this.#take(";");
+    this.#expect("}");
+    this.#expect(")");
+    const values = variables.map((variable) => variable.value);
+    return this.#postfix(
+      this.#node({ kind: "block", at: token.at, variables, result }, result, ...values),
+    );
+  }
+
+  /** `unsigned int name = value;` */
+  #declaration(): BlockVariable {
+    const words: string[] = [];
+    while (this.#peek().kind === "name" && words.length < 8) words.push(this.#next().text);
+    const name = words.pop() ?? "";
+    const type = typeFromWords(words, 0);
+    if (type === undefined || !type.isKnown) this.#fail("expected a declaration of a number");
+    this.#expect("=");
+    const value = this.expression(ASSIGN_POWER);
+    this.#expect(";");
+    return { name, type, value };
   }
 
   /**

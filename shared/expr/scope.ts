@@ -8,8 +8,7 @@ export type ExprVariable =
   | { readonly kind: "field"; readonly field: FormatField }
   | { readonly kind: "context"; readonly slot: ContextSlot }
   /** A number that the caller sets before each evaluation (EvalContext.values). */
-  | { readonly kind: "value"; readonly index: number; readonly isSigned: boolean }
-  | { readonly kind: "constant"; readonly lo: number; readonly hi: number };
+  | { readonly kind: "value"; readonly index: number; readonly isSigned: boolean };
 
 /** Whether a parameter or result is a number or text. */
 export type ValueKind = "int" | "text";
@@ -26,6 +25,8 @@ export interface FunctionSignature {
 export interface ExprScope {
   lookup(name: string): ExprVariable | undefined;
   lookupFunction(name: string): FunctionSignature | undefined;
+  /** A name that stands alone (not REC->name) and is nothing else: print formats have enum names. */
+  lookupConstant?(name: string): { readonly lo: number; readonly hi: number } | undefined;
   /** What an error says the names are: fields first. */
   readonly names: readonly string[];
 }

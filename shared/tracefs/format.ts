@@ -16,10 +16,10 @@
 // FormatError, in time linear in the length. It promises that every field lies within
 // RECORD_BYTES_MAX; it does not promise that a record is as long as its format says (readers check).
 
-/** The longest format text taken; the longest on a 6.18 kernel has 50 kB. */
-export const FORMAT_BYTES_MAX = 256 * 1024;
+/** The longest format text taken; the longest on a 6.18 kernel has 5.5 kB. */
+export const FORMAT_BYTES_MAX = 64 * 1024;
 /** Fields of one event; the most on a 6.18 kernel is 24. */
-export const FORMAT_FIELDS_MAX = 1024;
+export const FORMAT_FIELDS_MAX = 512;
 /** Characters of one field declaration. */
 export const FIELD_DECLARATION_MAX = 512;
 /** perf and ftrace records hold at most 64 KiB: u16 offsets in __data_loc. */

@@ -41,6 +41,8 @@ function show(node: ExprNode): string {
       return `([] ${show(node.base)} ${show(node.index)})`;
     case "member":
       return `(-> ${show(node.base)} ${node.name})`;
+    case "block":
+      return `({ ${node.variables.map((v) => `${v.name}=${show(v.value)}`).join(" ")} ${show(node.result)})`;
     case "list":
       return `{${node.items.map(show).join(" ")}}`;
   }
@@ -82,6 +84,8 @@ describe("parseExpr()", () => {
     const [first, second] = parseExprList('(xfs_ino_t)REC->a, f(x, {1,"a"}, {2, "b"})', options);
     expect(show(first!)).toBe("(cast u64 (-> REC a))");
     expect(show(second!)).toBe('(f x {1 "a"} {2 "b"})');
+    const block = "({ int x = (REC->a); int y = (128); ((x) < (y) ? (x) : (y)); })";
+    expect(show(parseExpr(block, options))).toBe("({ x=(-> REC a) y=128 (? (< x y) x y))");
     expect(show(parseExpr("(enum foo)x", options))).toBe("(cast s32 x)");
     expect(show(parseExpr("(struct sock *)x", options))).toBe("(cast u64* x)");
   });
