@@ -6,10 +6,12 @@
 import process from "node:process";
 import { Command } from "commander";
 import { runCommandLine, type StopMeans, superviseWorker } from "../shared/cli/agent.ts";
+import { COMMON_CHECKS, runDoctor } from "../shared/cli/doctor.ts";
 import { EXIT, UsageError } from "../shared/cli/failure.ts";
 import { collect, parseRingPages, parseTaskId, RING_PAGES_DEFAULT } from "../shared/cli/option.ts";
 import { VERSION, versionLine } from "../shared/cli/version.ts";
 import { parseEventSpecs } from "../shared/event/spec.ts";
+import { GUEST_CHECKS } from "./doctor.ts";
 import type { LedgerReport, SamplerOrder } from "./protocol.ts";
 import { parsePushTarget, pushOfEach } from "./sink/push_target.ts";
 
@@ -114,6 +116,10 @@ Example:
   agent-guest trace -e 'irq:irq_handler_entry/name~"virtio0-input*"/push="/dev/virtio-ports/org.qemu.perf0"/' --tsc`,
     )
     .action(trace);
+  program
+    .command("doctor")
+    .description("Tell what works on this machine, and what to do about the rest.")
+    .action(() => process.exit(runDoctor(PROGRAM, [...COMMON_CHECKS, ...GUEST_CHECKS])));
   return program;
 }
 

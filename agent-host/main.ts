@@ -2,8 +2,10 @@
  * agent-host: pulls guest events, samples host events, puts both on one time line and measures
  * between them. This file is the command line; the work is done by the engine in a Worker.
  */
+import process from "node:process";
 import { Command } from "commander";
 import { runCommandLine, type StopMeans, superviseWorker } from "../shared/cli/agent.ts";
+import { COMMON_CHECKS, runDoctor } from "../shared/cli/doctor.ts";
 import { type ExitCode, UsageError } from "../shared/cli/failure.ts";
 import {
   collect,
@@ -15,6 +17,7 @@ import {
 } from "../shared/cli/option.ts";
 import { VERSION, versionLine } from "../shared/cli/version.ts";
 import { parseEventSpecs } from "../shared/event/spec.ts";
+import { HOST_CHECKS } from "./doctor.ts";
 import { parsePullTarget } from "./link/pull_target.ts";
 import type { EngineCommand, EngineOrder } from "./protocol.ts";
 
@@ -144,6 +147,10 @@ function buildProgram(): Command {
     .option("--cycle", "the last stage is also the first of the next round")
     .addHelpText("after", EVENT_HELP)
     .action((options: Options) => run("multi-trace", options));
+  program
+    .command("doctor")
+    .description("Tell what works on this machine, and what to do about the rest.")
+    .action(() => process.exit(runDoctor(PROGRAM, [...COMMON_CHECKS, ...HOST_CHECKS])));
   return program;
 }
 

@@ -85,7 +85,8 @@ function classifyPath(path: string): PushTarget {
   return { kind: "file", path };
 }
 
-function portNames(): Map<string, string> {
+/** Names of this machine's virtio-serial ports, and their devices. */
+export function virtioPorts(): Map<string, string> {
   const names = new Map<string, string>();
   if (!existsSync(VIRTIO_PORTS_CLASS)) return names;
   for (const device of readdirSync(VIRTIO_PORTS_CLASS)) {
@@ -98,11 +99,11 @@ function portNames(): Map<string, string> {
 /** The device behind /dev/virtio-ports/NAME, also where no udev has made that link. */
 function resolveVirtioPort(path: string): string {
   if (!path.startsWith(VIRTIO_PORTS) || existsSync(path)) return path;
-  return portNames().get(path.slice(VIRTIO_PORTS.length)) ?? path;
+  return virtioPorts().get(path.slice(VIRTIO_PORTS.length)) ?? path;
 }
 
 function knownPorts(): string {
-  const names = [...portNames().keys()];
+  const names = [...virtioPorts().keys()];
   return names.length === 0
     ? " (this machine has no virtio-serial port: is virtio_console loaded?)"
     : `; ports here: ${names.join(" ")}`;

@@ -1,0 +1,36 @@
+/** What `agent-guest doctor` looks at beside the common checks: the ports to the host. */
+import { existsSync, readdirSync } from "node:fs";
+import type { Check, Finding } from "../shared/cli/doctor.ts";
+import { readLineOf } from "../shared/event/machine.ts";
+import { virtioPorts } from "./sink/push_target.ts";
+
+function checkPorts(): Finding {
+  const ports = [...virtioPorts()];
+  if (ports.length > 0) {
+    const shown = ports.map(([name, device]) => `${name} (${device})`);
+    return { severity: "ok", detail: shown.join(", ") };
+  }
+  const hasModule = existsSync("/sys/module/virtio_console");
+  return {
+    severity: "warn",
+    detail: hasModule ? "no virtio-serial port has a name" : "virtio_console is not loaded",
+    hint: hasModule
+      ? "add <channel type='tcp'> ... <target type='virtio' name='org.qemu.perf0'/> to the guest"
+      : "modprobe virtio_console, or push to tcp, a unix socket or a file",
+  };
+}
+
+function checkHypervisor(): Finding {
+  const vendor = readLineOf("/sys/class/dmi/id/sys_vendor") || "unknown vendor";
+  const flags = readLineOf("/sys/hypervisor/type");
+  const buses = existsSync("/sys/bus/virtio/devices")
+    ? readdirSync("/sys/bus/virtio/devices").length
+    : 0;
+  const kind = flags === "" ? vendor : `${vendor}, ${flags}`;
+  return { severity: "ok", detail: `${kind}; ${buses} virtio devices` };
+}
+
+export const GUEST_CHECKS: readonly Check[] = [
+  { name: "machine", run: checkHypervisor },
+  { name: "ports", run: checkPorts },
+];

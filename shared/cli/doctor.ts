@@ -1,0 +1,118 @@
+/**
+ * `doctor`: what works on this machine, and what to do about the rest. One line for each check:
+ *
+ *   ok    tracefs            /sys/kernel/tracing, 2314 events
+ *   warn  perf clock         fitted: the ring page offers no TSC conversion (kvm-clock); nothing to do
+ *   FAIL  perf_event_open    Cannot open event dummy on CPU 0: EACCES (permission denied)
+ *                            HINT: run as root or with CAP_PERFMON, ...
+ *
+ * FAIL means that the agent cannot do its work here; the exit code is then 1.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import process from "node:process";
+import { probePerfClock } from "../event/event_set.ts";
+import { onlineCpus, readLineOf } from "../event/machine.ts";
+import { CLOCK_MONOTONIC_RAW } from "../sys/abi.ts";
+import { clockBracket } from "../sys/clock.ts";
+import { runtimeName } from "../sys/syscall.ts";
+import { vdsoClockGettime } from "../sys/vdso.ts";
+import { Tracefs } from "../tracefs/tracefs.ts";
+import { EXIT, type ExitCode, failureOf } from "./failure.ts";
+import { VERSION } from "./version.ts";
+
+export type Severity = "ok" | "warn" | "FAIL";
+
+export interface Finding {
+  readonly severity: Severity;
+  readonly detail: string;
+  readonly hint?: string;
+}
+
+/** A named question to the machine. What it throws becomes a FAIL. */
+export interface Check {
+  readonly name: string;
+  run(): Finding;
+}
+
+const NAME_WIDTH = 18;
+
+const ok = (detail: string): Finding => ({ severity: "ok", detail });
+
+function checkTracefs(): Finding {
+  const tracefs = Tracefs.open();
+  return ok(`${tracefs.root}, ${tracefs.find("*:*").length} events`);
+}
+
+function checkPerf(): Finding {
+  probePerfClock(onlineCpus()[0]!);
+  const paranoid = readLineOf("/proc/sys/kernel/perf_event_paranoid");
+  return ok(`works (perf_event_paranoid is ${paranoid}), ${onlineCpus().length} CPUs online`);
+}
+
+function checkPerfClock(): Finding {
+  const clock = probePerfClock(onlineCpus()[0]!);
+  if (clock.source === "exact") return ok("exact: the ring page converts perf time to TSC");
+  return ok("fitted through CLOCK_MONOTONIC_RAW: the ring page offers no TSC conversion here");
+}
+
+function checkTsc(): Finding {
+  const flags = /^flags\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? "";
+  const source = readLineOf("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+  const has = (flag: string): boolean => flags.split(" ").includes(flag);
+  if (has("constant_tsc") && has("nonstop_tsc")) return ok(`invariant, clocksource ${source}`);
+  return {
+    severity: "warn",
+    detail: `not known to be invariant (clocksource ${source}): fits may have to begin anew`,
+    hint: "a guest sees the flags with <feature policy='require' name='invtsc'/> or -cpu ...,+invtsc",
+  };
+}
+
+function checkBracket(): Finding {
+  const { tscBefore, tscAfter } = clockBracket(CLOCK_MONOTONIC_RAW, 64);
+  const way = vdsoClockGettime() === 0 ? "by system call: no vDSO" : "through the vDSO";
+  return ok(`read within ${tscAfter - tscBefore} cycles, ${way}`);
+}
+
+function checkProbes(): Finding {
+  const { root } = Tracefs.open();
+  const missing = ["uprobe_events", "kprobe_events"].filter(
+    (file) => !existsSync(`${root}/${file}`),
+  );
+  if (missing.length === 0) return ok("kprobes and uprobes");
+  return { severity: "warn", detail: `this kernel has no ${missing.join(" and no ")}` };
+}
+
+/** The checks that both agents need. */
+export const COMMON_CHECKS: readonly Check[] = [
+  { name: "tracefs", run: checkTracefs },
+  { name: "perf_event_open", run: checkPerf },
+  { name: "perf clock", run: checkPerfClock },
+  { name: "TSC", run: checkTsc },
+  { name: "clock reading", run: checkBracket },
+  { name: "probes", run: checkProbes },
+];
+
+/** Runs the checks and prints them to stdout. */
+export function runDoctor(program: string, checks: readonly Check[]): ExitCode {
+  const kernel = readLineOf("/proc/sys/kernel/osrelease");
+  const { arch } = process;
+  process.stdout.write(`${program} ${VERSION} on ${runtimeName}, Linux ${kernel}, ${arch}\n`);
+  let exitCode: ExitCode = EXIT.DONE;
+  for (const { name, run } of checks) {
+    const { severity, detail, hint } = runCheck(run);
+    if (severity === "FAIL") exitCode = EXIT.FAILED;
+    process.stdout.write(`${severity.padEnd(5)} ${name.padEnd(NAME_WIDTH)} ${detail}\n`);
+    if (hint !== undefined) process.stdout.write(`${" ".repeat(NAME_WIDTH + 7)}HINT: ${hint}\n`);
+  }
+  return exitCode;
+}
+
+function runCheck(run: () => Finding): Finding {
+  try {
+    return run();
+  } catch (error) {
+    const { message, hint, exitCode } = failureOf(error);
+    if (exitCode === EXIT.BUG) throw error;
+    return { severity: "FAIL", detail: message, ...(hint === undefined ? {} : { hint }) };
+  }
+}
