@@ -4,7 +4,7 @@
  *
  *   --tsc-offset N      manual   guest = host + N, whatever else is known
  *   auto                kvm      exact, when debugfs has every vCPU of the guest ...
- *                         |      ... and no PINGS_REFUTE trips in a row contradict it
+ *                         |      ... and trips do not contradict it over PINGS_REFUTE readings
  *                         v
  *                       ping     bounded by round trips
  *
@@ -12,6 +12,7 @@
  * finding, to be printed loudly. Every segment goes from guest TSC to host cycles since the
  * session's anchor. Holds no descriptors and no clocks: what was read is told by the caller.
  */
+import { TimeMap } from "../../shared/tsc/time_map.ts";
 import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
 import type { HostTsc } from "../../shared/tsc/tsc.ts";
 import {
@@ -23,7 +24,7 @@ import {
   type UnavailableMethod,
 } from "./alignment_description.ts";
 import type { VcpuTsc } from "./kvm_debugfs.ts";
-import { guestOfHost, guestToHostSegment, type TscRelation, tscRelation } from "./kvm_offset.ts";
+import { guestOfHost, guestToHostSegment, tscRelation } from "./kvm_offset.ts";
 import { type TscEpoch, TscTimeline } from "./kvm_timeline.ts";
 import {
   PingEstimator,
@@ -35,7 +36,7 @@ import {
 
 /** CPUs of one guest at most; a hostile Hello may claim more. */
 export const GUEST_CPUS_MAX = 4096;
-/** Trips in a row that contradict KVM's relation before `auto` stops believing it. */
+/** Readings of debugfs that trips contradict, one after the other, before `auto` gives KVM up. */
 export const PINGS_REFUTE = 3;
 
 export interface AlignmentOptions {
@@ -58,27 +59,29 @@ export interface AlignmentFinding {
   readonly excessCycles: number;
 }
 
+/** A vCPU known from debugfs; `map` is made anew when an epoch is inserted or corrected. */
 interface ExactVcpu {
   readonly timeline: TscTimeline;
-  epoch: TscEpoch;
-  segment: TimeSegment;
-  epochNumber: number;
+  map: TimeMap;
 }
 
 /** The relation of one guest's TSCs to the host's. */
 export class GuestAlignment {
   readonly #options: AlignmentOptions;
-  readonly #manual: TimeSegment | undefined;
+  readonly #manual: TimeMap | undefined;
   readonly #vcpus = new Map<number, ExactVcpu>();
   readonly #apicIds = new Map<number, number>();
   readonly #unavailable = new Map<AlignmentMethod, UnavailableMethod>();
   readonly ping: PingEstimator;
   #source = "";
   #contradictions = 0;
+  #contradictedReading: number | undefined;
   #isRefuted = false;
   /** Round trips that contradicted the exact relation in force. */
   disagreementCount = 0;
   excessCyclesMax = 0;
+  /** Times that debugfs was read. */
+  kvmReadings = 0;
 
   /** Throws TypeError for "manual" without an offset. */
   constructor(options: AlignmentOptions) {
@@ -88,7 +91,11 @@ export class GuestAlignment {
     if (wanted === "manual" && manualOffset === undefined) {
       throw new TypeError("Cannot align by hand: no offset, wants one");
     }
-    if (manualOffset !== undefined) this.#manual = this.#exactSegment(tscRelation(manualOffset), 0);
+    if (manualOffset !== undefined) {
+      this.#manual = this.#exactMap([
+        { relation: tscRelation(manualOffset), from: hostAnchor, doubtFrom: hostAnchor },
+      ]);
+    }
     this.kvmFailed("not looked up yet", "");
   }
 
@@ -131,10 +138,15 @@ export class GuestAlignment {
       if (isNested) continue;
       const known = this.#vcpus.get(apicId);
       if (known === undefined) {
-        if (this.#vcpus.size < GUEST_CPUS_MAX) this.#vcpus.set(apicId, this.#begin(relation, at));
-      } else if (known.timeline.poll(relation, at)) this.#renew(known);
+        if (this.#vcpus.size === GUEST_CPUS_MAX) break;
+        const timeline = new TscTimeline(relation, at);
+        this.#vcpus.set(apicId, { timeline, map: this.#exactMap(timeline.epochs) });
+      } else if (known.timeline.poll(relation, at)) {
+        known.map = this.#exactMap(known.timeline.epochs);
+      }
     }
-    this.#unavailable.delete("kvm");
+    this.kvmReadings++;
+    if (!this.#isRefuted) this.#unavailable.delete("kvm");
   }
 
   /** KVM's relation cannot be had, and why. */
@@ -146,7 +158,7 @@ export class GuestAlignment {
   onKvmWrite(apicId: number, previous: bigint, next: bigint, at: HostTsc): boolean {
     const vcpu = this.#vcpus.get(apicId);
     if (vcpu === undefined || !vcpu.timeline.write(previous, next, at)) return false;
-    this.#renew(vcpu);
+    vcpu.map = this.#exactMap(vcpu.timeline.epochs);
     return true;
   }
 
@@ -158,25 +170,45 @@ export class GuestAlignment {
     const excessCycles = this.#leastDisagreement(trip);
     if (excessCycles === 0) {
       this.#contradictions = 0;
+      this.#contradictedReading = undefined;
       return undefined;
     }
+    if (method === "kvm" && !this.#outlivesReading()) return undefined;
     this.disagreementCount++;
     this.excessCyclesMax = Math.max(this.excessCyclesMax, excessCycles);
     if (++this.#contradictions >= PINGS_REFUTE) this.#refute();
     return { kind: "ping-disagrees", method, at: trip.hostReceived, excessCycles };
   }
 
-  /** Guest TSC to host cycles for `cpu` as of now; undefined while not ready. */
-  segmentFor(cpu: number): TimeSegment | undefined {
-    const { method } = this;
-    if (method === "manual") return this.#manual;
-    if (method === "kvm") return this.#vcpuOf(cpu)?.segment;
-    return this.ping.isReady ? this.ping.map.newest : undefined;
+  /**
+   * The guest's clock showed a step, which its TSC may have made: what was measured before need not
+   * hold any more. An exact source tells by itself.
+   */
+  onClockStep(): void {
+    this.ping.restart();
   }
 
-  /** Since when the relation of `cpu` is in force, for sources that know (kvm). */
-  epochFor(cpu: number): TscEpoch | undefined {
-    return this.method === "kvm" ? this.#vcpuOf(cpu)?.epoch : undefined;
+  /** Guest TSC to host cycles for `cpu`, of the whole session; undefined while not ready. */
+  mapFor(cpu: number): TimeMap | undefined {
+    const { method } = this;
+    if (method === "manual") return this.#manual;
+    if (method === "kvm") return this.#vcpuOf(cpu)?.map;
+    return this.ping.isReady ? this.ping.map : undefined;
+  }
+
+  /** Guest TSC to host cycles for `cpu` as of now; undefined while not ready. */
+  segmentFor(cpu: number): TimeSegment | undefined {
+    return this.mapFor(cpu)?.newest;
+  }
+
+  /** A trip contradicts KVM's relation: read debugfs again now, it may just have changed. */
+  get wantsKvmReading(): boolean {
+    return this.#contradictedReading === this.kvmReadings && this.method === "kvm";
+  }
+
+  /** Times that the source in force has been asked, for telling what a later change means. */
+  get readingCount(): number {
+    return this.method === "kvm" ? this.kvmReadings : this.ping.pingCount;
   }
 
   /** What is in force, for printing. */
@@ -207,8 +239,9 @@ export class GuestAlignment {
     return [...this.#apicIds]
       .filter(([, apicId]) => this.#vcpus.has(apicId))
       .map(([cpu, apicId]) => {
-        const { epoch, epochNumber, segment } = this.#vcpus.get(apicId)!;
-        return exactCpu(cpu, apicId, epoch.relation, segment.boundCycles, epochNumber);
+        const { timeline, map } = this.#vcpus.get(apicId)!;
+        const { boundCycles, epoch } = map.newest!;
+        return exactCpu(cpu, apicId, timeline.newest.relation, boundCycles, epoch);
       });
   }
 
@@ -223,36 +256,34 @@ export class GuestAlignment {
     return apicId === undefined ? undefined : this.#vcpus.get(apicId);
   }
 
-  #begin(relation: TscRelation, at: HostTsc): ExactVcpu {
-    const timeline = new TscTimeline(relation, at);
-    const segment = this.#exactSegment(relation, 0, at);
-    return { timeline, epoch: timeline.newest, segment, epochNumber: 0 };
+  /** Epochs by host time as a map by guest time: where a TSC stepped back, the later epoch wins. */
+  #exactMap(epochs: readonly TscEpoch[]): TimeMap {
+    const map = new TimeMap();
+    epochs.forEach(({ relation, from, doubtFrom }, i) => {
+      const guestFrom = guestOfHost(relation, from);
+      const segment = guestToHostSegment(relation, guestFrom, this.hostAnchor, i);
+      map.pushStep(segment, guestOfHost(relation, doubtFrom), guestFrom);
+    });
+    return map;
   }
 
-  #renew(vcpu: ExactVcpu): void {
-    const { newest } = vcpu.timeline;
-    vcpu.epoch = newest;
-    vcpu.epochNumber = vcpu.timeline.epochs.length - 1 + vcpu.timeline.forgottenCount;
-    vcpu.segment = this.#exactSegment(newest.relation, vcpu.epochNumber, newest.from);
-  }
-
-  #exactSegment(relation: TscRelation, epoch: number, near?: HostTsc): TimeSegment {
-    const { hostAnchor } = this.#options;
-    return guestToHostSegment(
-      relation,
-      guestOfHost(relation, near ?? hostAnchor),
-      hostAnchor,
-      epoch,
-    );
+  /**
+   * A contradiction may mean that the offset was just changed. It counts when it is still there
+   * after debugfs has been read again, and once per reading.
+   */
+  #outlivesReading(): boolean {
+    const seen = this.#contradictedReading;
+    this.#contradictedReading = this.kvmReadings;
+    return seen !== undefined && seen !== this.kvmReadings;
   }
 
   /** The trip does not say which vCPU answered: any of them may explain it. */
   #leastDisagreement(trip: RoundTrip): number {
     const { method } = this;
-    if (method === "manual") return pingDisagreement(trip, this.#manual!);
+    if (method === "manual") return pingDisagreement(trip, this.#manual!.newest!);
     let least = Infinity;
-    for (const { segment } of this.#vcpus.values()) {
-      least = Math.min(least, pingDisagreement(trip, segment));
+    for (const { map } of this.#vcpus.values()) {
+      least = Math.min(least, pingDisagreement(trip, map.newest!));
       if (least === 0) return 0;
     }
     return least === Infinity ? 0 : least;

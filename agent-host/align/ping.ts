@@ -130,6 +130,11 @@ export class PingEstimator {
     return second === "agreed" ? first : second;
   }
 
+  /** The relation may have stepped unseen: it is measured anew, what is in force stays meanwhile. */
+  restart(): void {
+    this.#tracked.beginEpoch(this.#lastGuest);
+  }
+
   /**
    * Pause before the next ping: quick at first and after a step, then steady. The quick pauses
    * differ, so that no timer of either side can make every trip slow.

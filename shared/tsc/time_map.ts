@@ -161,8 +161,8 @@ function distance(value: bigint, anchor: bigint): number {
   return Number(wrappedDelta(value, anchor));
 }
 
-/** The first source time at which a segment is in force; anything for a first one. */
-function startTime(segment: TimeSegment): bigint {
+/** The first source time at which a segment is in force; its base for one without a beginning. */
+export function startTime(segment: TimeSegment): bigint {
   const start = Number.isFinite(segment.deltaFrom) ? Math.ceil(segment.deltaFrom) : 0;
   return BigInt.asUintN(64, baseOf(segment) + BigInt(start));
 }

@@ -1,0 +1,119 @@
+/**
+ * A guest CPU's perf time as canonical time over a whole session: the guest's clock (perf ns to
+ * guest TSC) and the alignment (guest TSC to host cycles) chained, through the steps of either.
+ *
+ *   perf ns --clock--> guest TSC --alignment--> host cycles since the anchor
+ *
+ *   clock epoch      0 | 1             a guest's TSC is written (restore, S3): both step, and it
+ *   alignment epoch  0   | 1           takes until the next reading of each before that is known
+ *   chain            0     | 1         old chain until both have been heard, then the new one
+ *
+ * A clock that does not run on the TSC (kvm-clock, CLOCK_MONOTONIC_RAW) goes on through a written
+ * TSC: the old chain stays true until both of its parts are replaced. If it is the clock that
+ * stepped (suspend), the alignment's next readings confirm that nothing else did, and the new chain
+ * begins. Between the last reading before and the first after a step, the bound covers the distance
+ * of the two chains; where only the TSC stepped that distance is nothing.
+ *
+ * A clock that does run on the TSC (exact, from the mmap page) steps with it, by itself: there each
+ * perf time has its own guest TSC, and the two maps compose by value.
+ */
+import { startTime, TimeMap } from "../../shared/tsc/time_map.ts";
+import { composeSegments, type TimeSegment } from "../../shared/tsc/time_segment.ts";
+
+/** Readings of the other part after which a step is taken to be of one part alone. */
+const CONFIRMING_READINGS = 2;
+
+/** What is known at a renewal. */
+export interface ChainParts {
+  /** perf ns to guest TSC. */
+  readonly clock: TimeMap;
+  /** The clock is the TSC itself, converted (cap_user_time_zero). */
+  readonly isClockExact: boolean;
+  /** Readings of the clock so far. */
+  readonly clockReadings: number;
+  /** Perf time of the last of them. */
+  readonly clockNs: bigint;
+  /** Guest TSC to canonical cycles. */
+  readonly alignment: TimeMap;
+  /** Round trips, or readings of debugfs, so far. */
+  readonly alignmentReadings: number;
+}
+
+interface Link {
+  readonly inner: TimeSegment;
+  readonly outer: TimeSegment;
+}
+
+interface PendingStep {
+  readonly clockReadings: number;
+  readonly alignmentReadings: number;
+}
+
+/** Perf time of one guest CPU to canonical cycles. */
+export class GuestTimeMap {
+  #map = new TimeMap();
+  #link: Link | undefined;
+  #pending: PendingStep | undefined;
+  /** Perf time of the last reading under the chain in force. */
+  #confirmedNs = 0n;
+
+  /** The chain, empty until both parts are known. A new object for exact clocks at each change. */
+  get map(): TimeMap {
+    return this.#map;
+  }
+
+  /** A step of one part waits for the other's readings. */
+  get isPending(): boolean {
+    return this.#pending !== undefined;
+  }
+
+  /** Takes what is new into the chain; true if anything was. */
+  update(parts: ChainParts): boolean {
+    const inner = parts.clock.newest;
+    const outer = parts.alignment.newest;
+    if (inner === undefined || outer === undefined) return false;
+    const link = { inner, outer };
+    const old = this.#link;
+    if (old === undefined || parts.isClockExact) {
+      if (old?.inner === inner && old.outer === outer) return false;
+      this.#map = parts.clock.compose(parts.alignment);
+      return this.#adopt(link, parts);
+    }
+    if (inner.epoch === old.inner.epoch && outer.epoch === old.outer.epoch) {
+      return this.#refine(link, old, parts);
+    }
+    if (!this.#isSettled(link, old, parts)) return false;
+    const stepNs = inner.epoch === old.inner.epoch ? parts.clockNs : startTime(inner);
+    this.#map.pushStep(composeSegments(inner, outer), this.#confirmedNs, stepNs);
+    return this.#adopt(link, parts);
+  }
+
+  /** Better fits of the same two lines. */
+  #refine(link: Link, old: Link, parts: ChainParts): boolean {
+    this.#pending = undefined;
+    const isNew = link.inner !== old.inner || link.outer !== old.outer;
+    if (isNew) this.#map.push(composeSegments(link.inner, link.outer), this.#confirmedNs);
+    this.#adopt(link, parts);
+    return isNew;
+  }
+
+  /** Whether it is known which parts have stepped: both, or one and the other has been heard. */
+  #isSettled({ inner, outer }: Link, old: Link, parts: ChainParts): boolean {
+    const { clockReadings, alignmentReadings } = parts;
+    this.#pending ??= { clockReadings, alignmentReadings };
+    const hasClockStepped = inner.epoch !== old.inner.epoch;
+    const hasAlignmentStepped = outer.epoch !== old.outer.epoch;
+    if (hasClockStepped && hasAlignmentStepped) return true;
+    const heard = hasClockStepped
+      ? alignmentReadings - this.#pending.alignmentReadings
+      : clockReadings - this.#pending.clockReadings;
+    return heard >= CONFIRMING_READINGS;
+  }
+
+  #adopt(link: Link, parts: ChainParts): boolean {
+    this.#link = link;
+    this.#pending = undefined;
+    this.#confirmedNs = parts.clockNs;
+    return true;
+  }
+}
