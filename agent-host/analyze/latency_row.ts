@@ -6,7 +6,7 @@
 import { Histogram } from "../../shared/hist/histogram.ts";
 import { KeyTable } from "./key_table.ts";
 
-/** Keys with rows of their own, per pair of events. */
+/** Rows for single keys, of all pairs together: 16 MB when latencies span eight octaves. */
 export const INSTANCES_MAX = 4096;
 
 /** One line of the latency table. Latencies are in host TSC cycles. */
@@ -88,6 +88,7 @@ export class LatencyRows {
   readonly #seed: number;
   readonly #instancesMax: number;
   readonly #pairs = new Map<number, PairRows>();
+  #instances = 0;
   /** Chains of two stages ask for the same pair again and again. */
   #lastPair = -1;
   #last: PairRows | undefined;
@@ -122,6 +123,7 @@ export class LatencyRows {
 
   /** Begins a new interval. Instances are forgotten, so that each interval has its own. */
   reset(): void {
+    this.#instances = 0;
     for (const pair of this.#pairs.values()) {
       pair.whole.reset();
       pair.instances.clear();
@@ -143,13 +145,14 @@ export class LatencyRows {
 
   #instance(pair: PairRows, lo: number, hi: number): LatencyRow {
     const { start, end } = pair.whole;
-    const entry = pair.instances.put(lo, hi);
+    const known = pair.instances.find(lo, hi);
+    if (known >= 0) return pair.rows[known]!;
+    const entry = this.#instances < this.#instancesMax ? pair.instances.put(lo, hi) : -1;
     if (entry < 0) {
       pair.other ??= new LatencyRow(start, end, undefined, true);
       return pair.other;
     }
-    const known = pair.rows[entry];
-    if (known !== undefined) return known;
+    this.#instances++;
     const row = new LatencyRow(start, end, { lo, hi });
     pair.rows[entry] = row;
     return row;

@@ -29,6 +29,8 @@ import { Timeline } from "./timeline.ts";
 
 /** -e options of one analysis. */
 export const STAGES_MAX = 64;
+/** Ends without a start that are remembered by stage: they matter for microseconds only. */
+const ORPHANS_MAX = 1 << 14;
 /** An end this many bounds before a start still counts as its effect, as a violation. */
 const VIOLATION_BOUNDS = 4;
 
@@ -110,7 +112,7 @@ export class Pairing {
       this.#before.push(!isFirst ? stage - 1 : options.isCycle ? count - 1 : -1);
       this.#after.push(!isLast ? stage + 1 : options.isCycle ? 0 : -1);
       this.#pending.push(new PendingEvents(options.seed + stage, this.#arena));
-      this.#orphans.push(new PendingEvents(options.seed - stage));
+      this.#orphans.push(new PendingEvents(options.seed - stage, undefined, ORPHANS_MAX));
     }
   }
 

@@ -8,8 +8,8 @@ import type { Chunk } from "./chunk.ts";
 import type { EventArena } from "./event_arena.ts";
 import { KeyTable, widen } from "./key_table.ts";
 
-/** Events that wait in one stage. */
-export const PENDING_MAX = 1 << 20;
+/** Events that wait in one stage: 15 MB of columns. */
+export const PENDING_MAX = 1 << 18;
 /** Entries compared when one must go. */
 const EVICTION_CANDIDATES = 8;
 

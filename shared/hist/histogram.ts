@@ -6,13 +6,15 @@
 // A percentile is answered with the middle of its bucket, so it is off by at most 1/256 of itself
 // (below 0.4 %); the smallest and the largest value and the sum are exact. Histograms of the same
 // quantity can be merged without any loss, in any order. Counts are kept in segments of one octave
-// that are allocated when first needed: latencies that span eight octaves cost 8 KiB.
+// that are allocated when first needed: latencies that span eight octaves cost 4 KiB.
 
 /** Buckets of one octave. */
 export const OCTAVE_BUCKETS = 128;
 /** Larger values are counted in the last bucket; max and sum stay right. */
 export const VALUE_MAX = Number.MAX_SAFE_INTEGER;
 
+/** What a u32 count holds. */
+const COUNT_MAX = 2 ** 32 - 1;
 const SUB_BITS = 8;
 /** Below this, adding a half and cutting to 32 bits rounds. */
 const INT32_SAFE = 2 ** 31 - 1;
@@ -25,7 +27,10 @@ const SEGMENTS = 2 + 53 - SUB_BITS;
 /** Receives a bucket that is not empty: values from `lower` to `upper`, both inclusive. */
 export type BucketVisitor = (lower: number, upper: number, count: number) => void;
 
-/** Counts of values. Grows to at most 49 KiB. */
+/** A segment's counts: doubles as soon as one passes 2^32. */
+type Counts = Uint32Array | Float64Array;
+
+/** Counts of values. Grows to 25 KiB, and to 49 KiB when buckets hold more than 2^32 values. */
 export class Histogram {
   /** Values recorded. */
   count = 0;
@@ -35,8 +40,7 @@ export class Histogram {
   /** The sum is sumSteps * 2^52 + sumRest, exactly. */
   #sumRest = 0;
   #sumSteps = 0;
-  /** Doubles, because a u32 overflows after an hour at a million a second. */
-  readonly #segments: (Float64Array | undefined)[] = new Array(SEGMENTS).fill(undefined);
+  readonly #segments: (Counts | undefined)[] = new Array(SEGMENTS).fill(undefined);
 
   /** Records a value, rounded to an integer. Throws RangeError unless it is from 0 to VALUE_MAX. */
   record(value: number): void {
@@ -59,7 +63,10 @@ export class Histogram {
     if (rounded > this.max) this.max = rounded;
     this.#addToSum(rounded);
     const segment = this.#segments[index >>> 7] ?? this.#makeSegment(index >>> 7);
-    segment[index & (OCTAVE_BUCKETS - 1)]!++;
+    const slot = index & (OCTAVE_BUCKETS - 1);
+    const count = segment[slot]! + 1;
+    if (count > COUNT_MAX) this.#widen(index >>> 7)[slot] = count;
+    else segment[slot] = count;
   }
 
   /** The sum of all values, rounded to a double only when it is above 2^53. */
@@ -105,8 +112,12 @@ export class Histogram {
     this.#addToSum(other.#sumRest);
     for (const [number, theirs] of other.#segments.entries()) {
       if (theirs === undefined) continue;
-      const ours = this.#segments[number] ?? this.#makeSegment(number);
-      for (let slot = 0; slot < OCTAVE_BUCKETS; slot++) ours[slot]! += theirs[slot]!;
+      let ours = this.#segments[number] ?? this.#makeSegment(number);
+      for (let slot = 0; slot < OCTAVE_BUCKETS; slot++) {
+        const count = ours[slot]! + theirs[slot]!;
+        if (count > COUNT_MAX) ours = this.#widen(number);
+        ours[slot] = count;
+      }
     }
   }
 
@@ -152,8 +163,15 @@ export class Histogram {
     this.#sumRest = rest;
   }
 
-  #makeSegment(number: number): Float64Array {
-    const segment = new Float64Array(OCTAVE_BUCKETS);
+  #makeSegment(number: number): Counts {
+    const segment = new Uint32Array(OCTAVE_BUCKETS);
+    this.#segments[number] = segment;
+    return segment;
+  }
+
+  /** The segment with counts that go beyond 2^32: an hour at a million a second in one bucket. */
+  #widen(number: number): Float64Array {
+    const segment = Float64Array.from(this.#segments[number]!);
     this.#segments[number] = segment;
     return segment;
   }

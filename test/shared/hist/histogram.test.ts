@@ -110,6 +110,25 @@ describe("Histogram", () => {
     );
   });
 
+  test("counts on beyond 2^32 values in one bucket", () => {
+    const histogram = histogramOf([5, 5, 200]);
+    // Doubling by merging: 2^33 of 5 and more.
+    for (let i = 0; i < 32; i++) {
+      const twin = new Histogram();
+      twin.merge(histogram);
+      histogram.merge(twin);
+    }
+    histogram.record(5);
+    const counts = new Map<number, number>();
+    histogram.visitBuckets((lower, _upper, count) => counts.set(lower, count));
+    expect([...counts]).toEqual([
+      [5, 2 ** 33 + 1],
+      [200, 2 ** 32],
+    ]);
+    expect(histogram.count).toBe(2 ** 33 + 2 ** 32 + 1);
+    expect(histogram.quantile(0.5)).toBe(5);
+  });
+
   test("visitBuckets() gives buckets that hold the values, in order", () => {
     fc.assert(
       fc.property(fc.array(value, { maxLength: 60 }), (values) => {
