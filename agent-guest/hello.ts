@@ -4,7 +4,7 @@
  */
 import type { EventSet } from "../shared/event/event_set.ts";
 import type { MachineInfo } from "../shared/event/machine.ts";
-import { PERF_SAMPLE_IDENTIFIER } from "../shared/perf/attr.ts";
+import { PERF_SAMPLE_IDENTIFIER } from "../shared/perf/sample_type.ts";
 import { PAGE_BYTES } from "../shared/sys/abi.ts";
 import { FRAME_PAYLOAD_BYTES_MAX } from "../shared/wire/frame.ts";
 import {

@@ -6,14 +6,16 @@ import {
   encodeAttr,
   PERF_COUNT_SW_DUMMY,
   PERF_FORMAT_LOST,
-  PERF_SAMPLE_IDENTIFIER,
-  PERF_SAMPLE_RAW,
-  PERF_SAMPLE_TID,
-  PERF_SAMPLE_TIME,
   PERF_TYPE_SOFTWARE,
   PERF_TYPE_TRACEPOINT,
 } from "../perf/attr.ts";
 import { CONTROL_BYTES, Ring } from "../perf/ring.ts";
+import {
+  PERF_SAMPLE_IDENTIFIER,
+  PERF_SAMPLE_RAW,
+  PERF_SAMPLE_TID,
+  PERF_SAMPLE_TIME,
+} from "../perf/sample_type.ts";
 import { readUserTime, type UserTime } from "../perf/user_time.ts";
 import { CLOCK_MONOTONIC_RAW } from "../sys/abi.ts";
 import { rdtsc } from "../sys/clock.ts";

@@ -7,13 +7,6 @@ export const PERF_TYPE_SOFTWARE = 1;
 export const PERF_TYPE_TRACEPOINT = 2;
 export const PERF_COUNT_SW_DUMMY = 9;
 
-export const PERF_SAMPLE_IP = 1 << 0;
-export const PERF_SAMPLE_TID = 1 << 1;
-export const PERF_SAMPLE_TIME = 1 << 2;
-export const PERF_SAMPLE_CALLCHAIN = 1 << 5;
-export const PERF_SAMPLE_RAW = 1 << 10;
-export const PERF_SAMPLE_IDENTIFIER = 1 << 16;
-
 /** Since Linux 6.0: read() gives the records that found no room as well. */
 export const PERF_FORMAT_LOST = 1 << 4;
 

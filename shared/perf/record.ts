@@ -14,21 +14,39 @@ export const PERF_RECORD_SAMPLE = 9;
 export const PERF_RECORD_LOST_SAMPLES = 13;
 
 export const RECORD_HEADER_BYTES = 8;
+const RECORD_ALIGN_BYTES = 8;
+
+/** Size of the record at `position`; the kernel's records are 8-aligned, so no header wraps. */
+function recordBytes(ring: Ring, position: number): number {
+  const at = ring.offsetOf(position);
+  const size = ring.data[at + 6]! | (ring.data[at + 7]! << 8);
+  if (size >= RECORD_HEADER_BYTES && size % RECORD_ALIGN_BYTES === 0) return size;
+  throw new RangeError(`Cannot walk a ring: record of ${size} bytes`);
+}
 
 /**
- * How many samples lie in [from, to) of a ring, by walking the headers. For the loss path only: what
- * a client missed is counted exactly, and what is delivered is never walked.
+ * How many samples lie in [from, to) of a ring, by walking the headers from a record's start. For
+ * the loss path only: what a client missed is counted exactly, what is delivered is never walked.
+ * Throws RangeError where no record can be.
  */
 export function countSamples(ring: Ring, from: number, to: number): number {
-  const { data } = ring;
   let samples = 0;
-  // Records are 8-aligned, so a header never wraps.
-  for (let position = from; position < to; ) {
-    const at = ring.offsetOf(position);
-    if (data[at] === PERF_RECORD_SAMPLE) samples++;
-    const size = data[at + 6]! | (data[at + 7]! << 8);
-    if (size < RECORD_HEADER_BYTES) throw new RangeError(`Cannot walk a ring: record of ${size} B`);
-    position += size;
+  for (let position = from; position < to; position += recordBytes(ring, position)) {
+    if (ring.data[ring.offsetOf(position)] === PERF_RECORD_SAMPLE) samples++;
   }
   return samples;
+}
+
+/**
+ * Where the record begins that holds `position`, or `position` itself when one begins there. Walks
+ * from `from`, a record's start at or before it. Throws RangeError where no record can be.
+ */
+export function recordStartAt(ring: Ring, from: number, position: number): number {
+  let start = from;
+  while (start < position) {
+    const end = start + recordBytes(ring, start);
+    if (end > position) return start;
+    start = end;
+  }
+  return start;
 }

@@ -27,8 +27,8 @@ export class Ring {
 
   /** `buffer` holds the control page and then the data. */
   constructor(buffer: ArrayBuffer, ringBytes: number) {
-    const isPowerOfTwo = (ringBytes & (ringBytes - 1)) === 0;
-    if (!isPowerOfTwo || ringBytes < RING_BYTES_MIN || ringBytes > RING_BYTES_MAX) {
+    const isInRange = ringBytes >= RING_BYTES_MIN && ringBytes <= RING_BYTES_MAX;
+    if (!isInRange || (ringBytes & (ringBytes - 1)) !== 0) {
       throw new RangeError(`Cannot use a ring of ${ringBytes} bytes: wants a power of two`);
     }
     this.bytes = ringBytes;
