@@ -1,5 +1,5 @@
 // LatencyTable: the result of multi-trace for one interval, as a value. Renderers are beside this:
-// latency_text.ts prints perf-prof's table, latency_json.ts JSON lines.
+// latency_text.ts prints perf-prof's table, table_json.ts JSON lines.
 //
 // Times are kept in ns and, where --tsc shows guest cycles, in kcyc too; nothing is rounded here.
 

@@ -39,7 +39,8 @@ function where(row: LedgerRow): string {
   return places.length === 0 ? "" : `  ${places.join(", ")}`;
 }
 
-function writeVerdict(out: ByteWriter, verdict: LedgerVerdict): void {
+/** Writes the one line that says whether it balances. */
+export function writeVerdict(out: ByteWriter, verdict: LedgerVerdict): void {
   const { state, produced, delivered, lostKernel, dropped, unaccounted } = verdict;
   const parts = `${delivered} delivered + ${lostKernel} lost by the kernel + ${dropped} dropped`;
   if (state === "balances") {
