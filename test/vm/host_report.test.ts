@@ -1,6 +1,6 @@
 /** Reading agent-host's final tables back. */
 import { expect, test } from "bun:test";
-import { parseHostReport } from "./host_report.ts";
+import { eventsOf, parseHostReport } from "./host_report.ts";
 
 test("parseHostReport() reads latencies, bounds and the ledger", () => {
   const report = parseHostReport([
@@ -49,4 +49,5 @@ test("parseHostReport() reads latencies, bounds and the ledger", () => {
     ],
     verdict: "balances: 6000 produced = 5641 delivered + 0 lost by the kernel + 359 dropped",
   });
+  expect(eventsOf(report, "guest 1")).toBe(6000);
 });

@@ -93,3 +93,10 @@ export function parseHostReport(lines: readonly string[]): HostReport {
     verdict: verdicts[0]?.slice("ledger: ".length) ?? "",
   };
 }
+
+/** What a machine of the ledger, "host" or "guest 1", produced on all CPUs. */
+export function eventsOf(report: HostReport, machine: string): number {
+  return report.ledger
+    .filter((row) => row.machine === machine)
+    .reduce((sum, { produced }) => sum + produced, 0);
+}

@@ -11,7 +11,7 @@ import {
   multiTraceEvents,
   waitForGuestPerfEvents,
 } from "./agents.ts";
-import { type HostReport, type LedgerRow, parseHostReport } from "./host_report.ts";
+import { eventsOf, type HostReport, parseHostReport } from "./host_report.ts";
 import { buildInitramfs } from "./initramfs.ts";
 import { parseMsiLines } from "./msi.ts";
 import { type PokeInterrupt, Poker } from "./poke.ts";
@@ -23,8 +23,12 @@ import { Workspace } from "./workspace.ts";
 
 const INTERRUPTS = 1_000;
 const INTERRUPTS_PER_KILL = 200;
+/** Provoked first, while agent-host still finds out the guest's clock and its events sleep. */
+const WARM_UP = 400;
 const KILLS = 3;
-/** Interrupts that fall together with the one before have no handler run of their own. */
+/** The guest may look into the queue before the interrupt: QEMU then saves the next injection. */
+const COUNTED_SHARE_MIN = 0.9;
+/** An injection that falls together with the one before has no handler run of its own. */
 const PAIRED_SHARE_MIN = 0.98;
 
 const GUESTS: readonly (readonly [string, Partial<GuestConfig>])[] = [
@@ -64,8 +68,11 @@ describe.each(GUESTS)("interrupt latency of a real guest (%s)", (_name, config) 
     if (status !== 0 || row === undefined) {
       throw guest.explain(new Error(`agent-host ended with ${status}:\n${host.log.tail(40)}`));
     }
-    expect(row.calls).toBeGreaterThanOrEqual(interrupts * PAIRED_SHARE_MIN);
-    expect(row.calls).toBeLessThanOrEqual(interrupts);
+    const injected = eventsOf(report, "host");
+    expect(injected).toBeGreaterThan(interrupts * COUNTED_SHARE_MIN);
+    expect(injected).toBeLessThanOrEqual(WARM_UP + interrupts);
+    expect(row.calls).toBeGreaterThanOrEqual(injected * PAIRED_SHARE_MIN);
+    expect(row.calls).toBeLessThanOrEqual(injected);
     expect(row.min).toBeGreaterThanOrEqual(0);
     expect(report.violations).toBe(0);
     expect(report.clockBoundsUs.length).toBeGreaterThan(0);
@@ -94,25 +101,29 @@ describe.each(GUESTS)("interrupt latency of a real guest (%s)", (_name, config) 
 
   test("every interrupt is paired, none before its cause, and the ledger balances", async () => {
     const host = await startHost();
+    await poker.poke(WARM_UP);
+    const warm = await handled();
     await poker.poke(INTERRUPTS);
-    const { ledger } = await endAndCheck(host, INTERRUPTS);
-    const guestRows = ledger.filter(({ machine }) => machine !== "host");
-    const sum = (of: (row: LedgerRow) => number): number =>
-      guestRows.reduce((total, row) => total + of(row), 0);
-    expect(sum(({ produced }) => produced)).toBe((await handled()) - handledBefore);
-    expect(sum(({ delivered }) => delivered)).toBe((await handled()) - handledBefore);
+    const report = await endAndCheck(host, INTERRUPTS);
+    const inGuest = eventsOf(report, "guest 1");
+    expect(inGuest).toBeGreaterThanOrEqual((await handled()) - warm);
+    expect(inGuest).toBeLessThanOrEqual((await handled()) - handledBefore);
   });
 
   test(`agent-guest outlives ${KILLS} SIGKILLs of agent-host; the stream goes on`, async () => {
     for (let kill = 0; kill < KILLS; kill++) {
       const host = await startHost();
-      const poking = poker.poke(INTERRUPTS_PER_KILL);
-      await host.end("SIGKILL");
-      await poking;
+      let killed: Promise<number | string> | undefined;
+      await poker.poke(INTERRUPTS_PER_KILL, (done) => {
+        if (done === INTERRUPTS_PER_KILL / 2) {
+          killed = host.end("SIGKILL");
+        }
+      });
+      expect(await killed).toBe("SIGKILL");
       expect(await guest.isRunningInGuest(guestAgentPid)).toBe(true);
     }
     const host = await startHost();
-    await poker.poke(INTERRUPTS_PER_KILL);
+    await poker.poke(WARM_UP + INTERRUPTS_PER_KILL);
     await endAndCheck(host, INTERRUPTS_PER_KILL);
     expect(await guest.isRunningInGuest(guestAgentPid)).toBe(true);
   });
