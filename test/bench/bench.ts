@@ -5,7 +5,8 @@
  *   BENCH_EVENTS=200000 bun test/bench/bench.ts  a quick look, too few events to judge by
  *
  * The load and the readers run on CPU 0, the sampler under test on CPU 1. Progress goes to standard
- * error, the table to standard output, all figures to build/bench.json. Wants root, two CPUs, tracefs.
+ * error, the table to standard output, all figures to build/bench.json. Wants root, two CPUs and
+ * tracefs.
  */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, release } from "node:os";

@@ -1,6 +1,6 @@
 /**
  * The floor: the least that any sampler can cost. Writes as many bytes as the agent wrote, in plain
- * write calls of the agent's mean size, to the same kind of sink, from memory that is as hot as a ring:
+ * write calls of the agent's mean size, to the same kind of sink, from memory as hot as a ring:
  *
  *   bun floor.ts file build/x 240000000 65536        bun floor.ts tcp - 240000000 65536
  *   bun floor.ts unix /run/x.sock ...                bun floor.ts pty /dev/pts/3 ...

@@ -1,9 +1,9 @@
 /**
- * The guest's half of the bench: CPU time per event of every sampler, in interleaved rounds, so that
- * what else the machine does falls on all of them alike.
+ * The guest's half of the bench: CPU time per event of every sampler, in interleaved rounds, so
+ * that what else the machine does falls on all of them alike.
  *
- * Cost of one run = CPU time from "ready" to the end of the process, with the flush of what is left,
- * less the same of a run without events (printing the ledger, leaving), divided by the events.
+ * Cost of one run = CPU time from "ready" to the end of the process, with the flush of what is
+ * left, less the same of a run without events (printing the ledger, leaving), by the events.
  */
 import { agentGuest, measureFloor, SINK_TITLES, SINKS, type SinkKind } from "./agent.ts";
 import { isInstalled, perfRecord, traceCmdRecord } from "./peers.ts";
@@ -123,9 +123,10 @@ async function runPart(plan: Plan, each: Contender, isPaced: boolean): Promise<v
   const writeBytes = raw.writeBytes > 0 ? raw.writeBytes : WRITE_BYTES_GUESS[each.sink];
   const floorNs = await measureFloor(each.sink, plan.folder, raw.outcome.sinkBytes, writeBytes);
   (isPaced ? each.pacedFloor : each.floor).push(floorNs / calls);
+  const bytesEach = Math.round(raw.outcome.sinkBytes / calls);
   plan.progress(
     `  floor of a ${SINK_TITLES[each.sink]}: ${(floorNs / calls).toFixed(1)} ns per event ` +
-      `(${Math.round(raw.outcome.sinkBytes / calls)} bytes each, writes of ${Math.round(writeBytes)})`,
+      `(${bytesEach} bytes each, writes of ${Math.round(writeBytes)})`,
   );
 }
 

@@ -1,6 +1,6 @@
 /**
- * The host's half of the bench, from recorded files: two million sys_enter and as many sys_exit of one
- * thread, recorded by agent-guest, then paired and printed by agent-host on one core.
+ * The host's half of the bench, from recorded files: two million sys_enter and as many sys_exit of
+ * one thread, recorded by agent-guest, then paired and printed by agent-host on one core.
  *
  * Rates count from the start of the process to its end: what a user waits for.
  */
@@ -24,7 +24,7 @@ export interface HostRun {
   readonly cpuNsPerEvent: number;
 }
 
-/** Records `calls` system calls of the load into two files. Throws SamplerError when some were lost. */
+/** Records `calls` system calls into two files. Throws SamplerError when some were lost. */
 export async function recordCalls(load: Load, folder: string, calls: number): Promise<Recording> {
   const enterPath = join(folder, "enter.vms");
   const exitPath = join(folder, "exit.vms");

@@ -6,8 +6,8 @@
  *   while it runs   clock_gettime on the CPU clock of its process id: nanoseconds, all threads
  *   once it ended   the rusage that waitid(2) fills: microseconds, with all children it waited for
  *
- * Both come from the scheduler's exact run times. /proc/PID/stat shows the same sums, but in ticks of
- * 10 ms: 5 ns per event on two million events.
+ * Both come from the scheduler's exact run times. /proc/PID/stat shows the same sums, but in ticks
+ * of 10 ms: 5 ns per event on two million events.
  */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { SYS } from "../../shared/sys/abi.ts";

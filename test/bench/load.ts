@@ -1,14 +1,14 @@
 /**
- * The load: a process that calls getppid as often, and as fast, as it is told. One line in, one out:
+ * The load: a process that calls getppid as often, and as fast, as told. One line in, one out:
  *
  *   {"tid":4711}                                           it is ready
  *   2000000 0            two million at full speed         {"calls":2000000,"ns":1830000000}
  *   1000000 100000       one million, 100,000 per second   {"calls":1000000,"ns":10000000000}
  *   10000 1000           at a low rate it sleeps between   {"calls":3000,"ns":3000000000}
  *
- * Every call is one raw_syscalls:sys_enter and one sys_exit of this thread; pacing spins on the vDSO
- * clock, which enters no system call. At a low rate the sleep itself is the call, and SIGUSR1 ends
- * the run early.
+ * Every call is one raw_syscalls:sys_enter and one sys_exit of this thread; pacing spins on the
+ * vDSO clock, which enters no system call. At a low rate the sleep itself is the call, and SIGUSR1
+ * ends the run early.
  */
 import { readSync, writeSync } from "node:fs";
 import { SYS } from "../../shared/sys/abi.ts";
@@ -38,7 +38,7 @@ function callPaced(calls: number, callsPerSecond: number): void {
   }
 }
 
-/** The runtime's own signal handling runs in the main thread: between two sleeps it gets its turn. */
+/** The runtime handles signals in the main thread: now and then it gets its turn. */
 async function sleepPaced(calls: number, callsPerSecond: number): Promise<number> {
   const gapMs = Math.round(1000 / callsPerSecond);
   isInterrupted = false;

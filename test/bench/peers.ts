@@ -2,8 +2,8 @@
  * The samplers that everybody has: perf record and trace-cmd record, with rings of the same size.
  *
  * trace-cmd resets the function tracer before it records, and some kernels refuse even root some of
- * its control files (trace-cmd 3.1 then fails, or crashes). An empty file bound over each, in a mount
- * namespace of trace-cmd alone, lets it record; tracepoints do not need those files.
+ * its control files (trace-cmd 3.1 then fails, or crashes). An empty file bound over each, in a
+ * mount namespace of trace-cmd alone, lets it record; tracepoints do not need those files.
  */
 import { spawnSync } from "node:child_process";
 import {

@@ -1,6 +1,6 @@
 /**
- * Counts what `perf record` wrote, without perf: in a perf.data file the data section is a sequence of
- * records {u32 type, u16 misc, u16 size}. Must match struct perf_file_header in perf's header.h:
+ * Counts what `perf record` wrote, without perf: in a perf.data file the data section is a sequence
+ * of records {u32 type, u16 misc, u16 size}. Must match struct perf_file_header in perf's header.h:
  *
  *   "PERFILE2"  size  attr_size  attrs{offset,size}  data{offset,size}  ...      all u64
  */

@@ -7,6 +7,14 @@ import { join } from "node:path";
 
 const ANSWER_DEADLINE_MS = 120_000;
 const ANSWER_BYTES_MAX = 64 * 1024;
+/** Options of chrt(1). */
+const ORDINARY = ["-o", "0"];
+const REAL_TIME = ["-f", "1"];
+/**
+ * A reader stands for the host, which has CPUs of its own. Here it shares one with the load, so it
+ * goes before the load: else a sampler would be blamed for a reader that does not get to read.
+ */
+const READER = "reader.ts";
 
 /** A line that did not come: the program ended, or the deadline passed. */
 export class ProgramError extends Error {
@@ -23,8 +31,11 @@ export class Program {
   /** Starts `file` of this folder on `cpu`. */
   constructor(cpu: number, file: string, ...args: readonly string[]) {
     this.#name = [file, ...args].join(" ");
-    const command = ["-c", String(cpu), process.execPath, join(import.meta.dirname, file), ...args];
-    this.#child = spawn("taskset", command, { stdio: ["pipe", "pipe", "inherit"] });
+    const policy = file === READER ? REAL_TIME : ORDINARY;
+    const command = [process.execPath, join(import.meta.dirname, file), ...args];
+    this.#child = spawn("chrt", [...policy, "taskset", "-c", String(cpu), ...command], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
     this.#child.stdout!.setEncoding("utf8");
     this.#child.stdout!.on("data", (text: string) => {
       this.#text = (this.#text + text).slice(-ANSWER_BYTES_MAX);

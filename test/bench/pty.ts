@@ -1,6 +1,6 @@
 /**
- * A pseudo terminal that passes bytes through unchanged: as a character device, what a virtio-serial
- * port looks like to the guest agent. The master end plays QEMU's part.
+ * A pseudo terminal that passes bytes through unchanged: as a character device, what a
+ * virtio-serial port looks like to the guest agent. The master end plays QEMU's part.
  */
 import { O_NOCTTY, O_NONBLOCK, O_RDWR } from "../../shared/sys/abi.ts";
 import { type Fd, ioctl, openFile } from "../../shared/sys/fd.ts";

@@ -1,6 +1,6 @@
 /**
- * A sampler under test, whatever it is: a command that samples raw_syscalls:sys_enter of one thread,
- * what tells that it is ready, and what it lost.
+ * A sampler under test, whatever it is: a command that samples raw_syscalls:sys_enter of one
+ * thread, what tells that it is ready, and what it lost.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";

@@ -1,9 +1,9 @@
 /**
  * The table that `make bench` ends with:
  *
- *   what                                   value      beside                    target         verdict
+ *   what                                   value      beside                 target      verdict
  *   guest, full speed, CPU per event
- *     file                                 38.1 ns    floor 27.0 (x 1.41)       <= x 1.5       ok
+ *     file                                 38.1 ns    floor 27.0 (x 1.41)    <= x 1.5    ok
  */
 
 export interface Row {

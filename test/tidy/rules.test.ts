@@ -54,6 +54,11 @@ describe("checkColumns()", () => {
     expect(shown(checkColumns, `${"x".repeat(99)}µ\n`)).toEqual([]);
   });
 
+  test("checkColumns() leaves long strings alone, not long comments", () => {
+    expect(shown(checkColumns, `const a = "${"x".repeat(101)}";\n`)).toEqual([]);
+    expect(shown(checkColumns, `// "${"x".repeat(101)}"\n`)).toHaveLength(1);
+  });
+
   test("checkColumns() refuses 101", () => {
     expect(shown(checkColumns, `a\n${"x".repeat(101)}\n`)).toEqual([
       "a.ts:2: 101 columns, wanted at most 100",

@@ -1,6 +1,6 @@
 /**
- * Views of TypeScript source in which the house rules can be looked up without being fooled by text
- * inside strings, templates, regular expressions and comments. All views keep every offset and line:
+ * Views of TypeScript source in which the house rules can be looked up without being fooled by
+ * text inside strings, templates, regular expressions and comments. All views keep every offset and line:
  *
  *   const a = "x{"; // why     source
  *   const a = "  "; // why     withoutStrings (what is inside quotes is blank)

@@ -1,4 +1,4 @@
-/** The house rules, applied to this repository. The rules themselves are tested beside this file. */
+/** The house rules, applied to this repository. The rules have tests of their own beside this. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
