@@ -1,9 +1,8 @@
 /**
  * Views of TypeScript source in which the house rules can be looked up without being fooled by
- * text inside strings, templates, regular expressions and comments. All views keep every offset and line:
+ * text inside strings, templates, regular expressions and comments. All keep offsets and lines:
  *
- *   const a = "x{"; // why     source
- *   const a = "  "; // why     withoutStrings (what is inside quotes is blank)
+ *   const a = "x{"; // why     text
  *   const a = "x{";            withoutComments
  *   const a = "  ";            code
  */
