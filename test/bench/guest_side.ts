@@ -35,6 +35,8 @@ export interface Plan {
 export interface Run extends Outcome {
   readonly cpuNsPerEvent: number;
   readonly writeBytes: number;
+  /** What one system call of the load took meanwhile: the kernel's share of tracing is in it. */
+  readonly loadNsPerCall: number;
 }
 
 /** All that is known about one sampler. */
@@ -59,6 +61,7 @@ interface Contender extends Series {
 interface RawRun {
   readonly cpuNs: number;
   readonly writeBytes: number;
+  readonly loadNsPerCall: number;
   readonly outcome: Outcome;
 }
 
@@ -68,13 +71,14 @@ async function runOnce(sampler: Sampler, load: Load, calls: number, rate: number
     await running.process.ready(running.hasEvents);
     const before = running.process.written;
     const readyNs = running.process.cpuNs;
-    if (calls > 0) await load.run(calls, rate);
+    const { nsPerCall } = calls > 0 ? await load.run(calls, rate) : { nsPerCall: 0 };
     const after = running.process.written;
     running.beforeStop?.();
     const { cpuNs } = running.process.stop();
     const writes = after.calls - before.calls;
     const writeBytes = writes > 0 ? (after.bytes - before.bytes) / writes : 0;
-    return { cpuNs: cpuNs - readyNs, writeBytes, outcome: await running.outcome() };
+    const outcome = await running.outcome();
+    return { cpuNs: cpuNs - readyNs, writeBytes, loadNsPerCall: nsPerCall, outcome };
   } catch (error) {
     running.abort();
     throw error;
@@ -116,11 +120,12 @@ async function runPart(plan: Plan, each: Contender, isPaced: boolean): Promise<v
   const raw = await runOnce(each.sampler, plan.load, calls, rate);
   const cpuNsPerEvent = Math.max(0, raw.cpuNs - each.endNs) / calls;
   const runs = isPaced ? each.paced : each.fullSpeed;
-  runs.push({ ...raw.outcome, cpuNsPerEvent, writeBytes: raw.writeBytes });
+  const { writeBytes: meanWriteBytes, loadNsPerCall } = raw;
+  runs.push({ ...raw.outcome, cpuNsPerEvent, writeBytes: meanWriteBytes, loadNsPerCall });
   const lost = raw.outcome.lost === undefined ? "loss unknown" : `${raw.outcome.lost} lost`;
   plan.progress(`  ${each.name}: ${cpuNsPerEvent.toFixed(1)} ns per event, ${lost}`);
   if (!each.isAgent) return;
-  const writeBytes = raw.writeBytes > 0 ? raw.writeBytes : WRITE_BYTES_GUESS[each.sink];
+  const writeBytes = meanWriteBytes > 0 ? meanWriteBytes : WRITE_BYTES_GUESS[each.sink];
   const floorNs = await measureFloor(each.sink, plan.folder, raw.outcome.sinkBytes, writeBytes);
   (isPaced ? each.pacedFloor : each.floor).push(floorNs / calls);
   const bytesEach = Math.round(raw.outcome.sinkBytes / calls);
