@@ -76,6 +76,7 @@ export class GuestAlignment {
   #source = "";
   #contradictions = 0;
   #contradictedReading: number | undefined;
+  #clockStepReading: number | undefined;
   #isRefuted = false;
   /** Round trips that contradicted the exact relation in force. */
   disagreementCount = 0;
@@ -182,10 +183,11 @@ export class GuestAlignment {
 
   /**
    * The guest's clock showed a step, which its TSC may have made: what was measured before need not
-   * hold any more. An exact source tells by itself.
+   * hold any more. An exact source has to be read again.
    */
   onClockStep(): void {
     this.ping.restart();
+    this.#clockStepReading = this.kvmReadings;
   }
 
   /** Guest TSC to host cycles for `cpu`, of the whole session; undefined while not ready. */
@@ -201,9 +203,11 @@ export class GuestAlignment {
     return this.mapFor(cpu)?.newest;
   }
 
-  /** A trip contradicts KVM's relation: read debugfs again now, it may just have changed. */
+  /** KVM's relation may just have changed (a trip or the guest's clock says so): read it now. */
   get wantsKvmReading(): boolean {
-    return this.#contradictedReading === this.kvmReadings && this.method === "kvm";
+    const reading = this.kvmReadings;
+    const isAsked = this.#contradictedReading === reading || this.#clockStepReading === reading;
+    return isAsked && this.method === "kvm";
   }
 
   /** Times that the source in force has been asked, for telling what a later change means. */

@@ -20,8 +20,12 @@
 import { startTime, TimeMap } from "../../shared/tsc/time_map.ts";
 import { composeSegments, type TimeSegment } from "../../shared/tsc/time_segment.ts";
 
-/** Readings of the other part after which a step is taken to be of one part alone. */
-const CONFIRMING_READINGS = 2;
+/**
+ * Readings of the other part after which a step is taken to be of one part alone. The alignment is
+ * asked at once; the clock's next reading may have been on its way when the TSC was written.
+ */
+const CONFIRMING_ALIGNMENTS = 1;
+const CONFIRMING_CLOCKS = 2;
 
 /** What is known at a renewal. */
 export interface ChainParts {
@@ -33,8 +37,8 @@ export interface ChainParts {
   readonly clockReadings: number;
   /** Perf time of the last of them. */
   readonly clockNs: bigint;
-  /** Guest TSC to canonical cycles. */
-  readonly alignment: TimeMap;
+  /** Guest TSC to canonical cycles; undefined while it is being measured (again). */
+  readonly alignment: TimeMap | undefined;
   /** Round trips, or readings of debugfs, so far. */
   readonly alignmentReadings: number;
 }
@@ -44,9 +48,12 @@ interface Link {
   readonly outer: TimeSegment;
 }
 
+/** A step was seen that is not settled yet. */
 interface PendingStep {
   readonly clockReadings: number;
   readonly alignmentReadings: number;
+  /** Perf time from which the clock's new epoch holds, once the clock has stepped. */
+  clockStepNs: bigint | undefined;
 }
 
 /** Perf time of one guest CPU to canonical cycles. */
@@ -69,45 +76,45 @@ export class GuestTimeMap {
 
   /** Takes what is new into the chain; true if anything was. */
   update(parts: ChainParts): boolean {
-    const inner = parts.clock.newest;
-    const outer = parts.alignment.newest;
-    if (inner === undefined || outer === undefined) return false;
-    const link = { inner, outer };
+    const { clock, alignment, isClockExact } = parts;
+    const inner = clock.newest;
+    const outer = alignment?.newest;
     const old = this.#link;
-    if (old === undefined || parts.isClockExact) {
+    if (inner === undefined) return false;
+    if (old !== undefined && !isClockExact) this.#noteSteps(inner, outer, old, parts);
+    if (alignment === undefined || outer === undefined) return false;
+    const link = { inner, outer };
+    if (old === undefined || isClockExact) {
       if (old?.inner === inner && old.outer === outer) return false;
-      this.#map = parts.clock.compose(parts.alignment);
+      this.#map = clock.compose(alignment);
       return this.#adopt(link, parts);
     }
-    if (inner.epoch === old.inner.epoch && outer.epoch === old.outer.epoch) {
-      return this.#refine(link, old, parts);
-    }
-    if (!this.#isSettled(link, old, parts)) return false;
-    const stepNs = inner.epoch === old.inner.epoch ? parts.clockNs : startTime(inner);
+    if (this.#pending === undefined) return this.#refine(link, old, parts);
+    if (!isSettled(link, old, parts, this.#pending)) return false;
+    const stepNs = this.#pending.clockStepNs ?? parts.clockNs;
     this.#map.pushStep(composeSegments(inner, outer), this.#confirmedNs, stepNs);
     return this.#adopt(link, parts);
   }
 
+  #noteSteps(
+    inner: TimeSegment,
+    outer: TimeSegment | undefined,
+    old: Link,
+    { clockReadings, alignmentReadings }: ChainParts,
+  ): void {
+    const hasClockStepped = inner.epoch !== old.inner.epoch;
+    const hasAlignmentStepped = outer !== undefined && outer.epoch !== old.outer.epoch;
+    if (!hasClockStepped && !hasAlignmentStepped) return;
+    this.#pending ??= { clockReadings, alignmentReadings, clockStepNs: undefined };
+    if (hasClockStepped) this.#pending.clockStepNs ??= startTime(inner);
+  }
+
   /** Better fits of the same two lines. */
   #refine(link: Link, old: Link, parts: ChainParts): boolean {
-    this.#pending = undefined;
     const isNew = link.inner !== old.inner || link.outer !== old.outer;
     if (isNew) this.#map.push(composeSegments(link.inner, link.outer), this.#confirmedNs);
     this.#adopt(link, parts);
     return isNew;
-  }
-
-  /** Whether it is known which parts have stepped: both, or one and the other has been heard. */
-  #isSettled({ inner, outer }: Link, old: Link, parts: ChainParts): boolean {
-    const { clockReadings, alignmentReadings } = parts;
-    this.#pending ??= { clockReadings, alignmentReadings };
-    const hasClockStepped = inner.epoch !== old.inner.epoch;
-    const hasAlignmentStepped = outer.epoch !== old.outer.epoch;
-    if (hasClockStepped && hasAlignmentStepped) return true;
-    const heard = hasClockStepped
-      ? alignmentReadings - this.#pending.alignmentReadings
-      : clockReadings - this.#pending.clockReadings;
-    return heard >= CONFIRMING_READINGS;
   }
 
   #adopt(link: Link, parts: ChainParts): boolean {
@@ -116,4 +123,18 @@ export class GuestTimeMap {
     this.#confirmedNs = parts.clockNs;
     return true;
   }
+}
+
+/** Whether it is known which parts have stepped: both, or one and the other has been heard. */
+function isSettled(
+  { inner, outer }: Link,
+  old: Link,
+  parts: ChainParts,
+  pending: PendingStep,
+): boolean {
+  const hasClockStepped = inner.epoch !== old.inner.epoch;
+  if (hasClockStepped && outer.epoch !== old.outer.epoch) return true;
+  return hasClockStepped
+    ? parts.alignmentReadings - pending.alignmentReadings >= CONFIRMING_ALIGNMENTS
+    : parts.clockReadings - pending.clockReadings >= CONFIRMING_CLOCKS;
 }

@@ -130,7 +130,7 @@ export class PingEstimator {
     return second === "agreed" ? first : second;
   }
 
-  /** The relation may have stepped unseen: it is measured anew, what is in force stays meanwhile. */
+  /** The relation may have stepped unseen: it is measured anew; what is in force stays so far. */
   restart(): void {
     this.#tracked.beginEpoch(this.#lastGuest);
   }

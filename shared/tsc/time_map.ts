@@ -161,9 +161,13 @@ function distance(value: bigint, anchor: bigint): number {
   return Number(wrappedDelta(value, anchor));
 }
 
-/** The first source time at which a segment is in force; its base for one without a beginning. */
+/**
+ * The first source time at which a segment is in force; its base for one without a beginning.
+ * Rounded down: clocks show the last whole unit passed, so what happens at the very beginning is
+ * stamped with the unit before.
+ */
 export function startTime(segment: TimeSegment): bigint {
-  const start = Number.isFinite(segment.deltaFrom) ? Math.ceil(segment.deltaFrom) : 0;
+  const start = Number.isFinite(segment.deltaFrom) ? Math.floor(segment.deltaFrom) : 0;
   return BigInt.asUintN(64, baseOf(segment) + BigInt(start));
 }
 
