@@ -47,10 +47,9 @@ function printLedger({ name, rows }: LedgerReport): void {
   const produced = sum((row) => row.produced);
   const lost = sum((row) => row.lostKernel);
   const dropped = sum((row) => row.dropped);
-  const delivered = produced - lost - dropped;
   process.stderr.write(
-    `${name}: produced ${produced} = delivered ${delivered} + lost by the kernel ${lost} ` +
-      `+ dropped ${dropped}\n`,
+    `${name}: produced ${produced}, lost by the kernel ${lost}, dropped ${dropped}, ` +
+      `forwarded ${produced - lost - dropped}\n`,
   );
   for (const row of rows) {
     if (row.lostKernel + row.dropped === 0) continue;

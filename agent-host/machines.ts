@@ -78,6 +78,13 @@ class OpenMachines implements Machines {
     // Files of one machine alone have that machine's TSC as their time line; there is no host in it.
     const needsHost =
       wanted.local.length > 0 || targets.some(({ target }) => target.kind !== "file");
+    const file = targets.find(({ target }) => target.kind === "file")?.target;
+    if (needsHost && file !== undefined && manualOffset === undefined) {
+      throw new SourceError(
+        `Cannot put "${file.name}" on the host's time line: a recording answers no ping`,
+        "say --tsc-offset N, or pull all events from recordings of that machine",
+      );
+    }
     if (needsHost) {
       session.setAnchorOnce(readTsc());
       this.hostClock = new HostClock(session.anchor);

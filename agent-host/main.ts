@@ -141,7 +141,7 @@ function buildProgram(): Command {
     .option("-k, --key <EXPR>", "key of events that have no key= of their own")
     .option("-i, --interval <MS>", "print a table every MS milliseconds of event time")
     .option("--than <TIME>", "print pairs that took longer: 1ms, 50us, 800ns")
-    .option("--only-than", "count only pairs that --than selects")
+    .option("--only-than", "print a table only when --than selected a pair")
     .option("--detail [WHAT]", "print the two events of a pair and what lies between")
     .option("--perins", "one row for each key")
     .option("--cycle", "the last stage is also the first of the next round")

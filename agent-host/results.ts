@@ -7,6 +7,7 @@ import { ByteWriter } from "../shared/text/byte_writer.ts";
 import { formatAlignment } from "./align/alignment_description.ts";
 import { ClockBounds } from "./analyze/clock_bounds.ts";
 import { DETAIL_ALL, type DetailOptions } from "./analyze/detail.ts";
+import type { EventView } from "./analyze/event_view.ts";
 import { Pairing } from "./analyze/pairing.ts";
 import type { SlowPair } from "./analyze/slow_pairs.ts";
 import type { Consumer } from "./consumer.ts";
@@ -15,11 +16,13 @@ import { printerOf } from "./event_printer.ts";
 import type { Machines } from "./machines.ts";
 import { PairingConsumer } from "./pairing_consumer.ts";
 import type { EngineOrder } from "./protocol.ts";
+import { EventJson } from "./report/event_json.ts";
 import { type ClockNote, makeLatencyTable } from "./report/latency_table.ts";
 import { writeLatencyTable } from "./report/latency_text.ts";
 import { type LedgerRow, makeLedger } from "./report/ledger.ts";
-import { writeLedger } from "./report/ledger_text.ts";
+import { writeLedger, writeVerdict } from "./report/ledger_text.ts";
 import { SlowPairText } from "./report/slow_pair_text.ts";
+import { writeLatencyJson, writeLedgerJson } from "./report/table_json.ts";
 import { TraceLines } from "./report/trace_line.ts";
 import type { Guest } from "./session/guest.ts";
 import type { Session } from "./session/session.ts";
@@ -62,56 +65,90 @@ export class Report {
     const isTsc = this.#order.isTscDisplay || (guests.length > 0 && guestsShowTsc);
     const display = timeDisplay(this.#machines, this.#session.anchor, isTsc);
     this.#display = display;
-    const lines = new TraceLines({
+    const options = {
       wall: display.wall,
       clock: display.clock,
-      events: this.#session.events.list.map((event) => ({
-        system: event.system,
-        label: event.label,
-        info: printerOf(event.format),
+      events: this.#session.events.list.map(({ system, label, format }) => ({
+        system,
+        label,
+        format,
+        info: printerOf(format),
       })),
       machines: this.#lineMachines(),
-    });
+      isTsc,
+      nsPerCycle: display.nsPerCycle,
+    };
+    const lines = new TraceLines(options);
+    const json = new EventJson(options);
     if (this.#order.command === "trace") {
-      return new TraceConsumer(this.#out, lines, this.#order.eventsMax);
+      const write = this.#order.isJson
+        ? (view: EventView) => json.writeEvent(this.#out, view)
+        : (view: EventView) => lines.write(this.#out, view);
+      return new TraceConsumer(this.#out, write, this.#order.eventsMax);
     }
-    return this.#pairingConsumer(lines, display);
+    const slowText = new SlowPairText(lines, display.unit);
+    const writeSlowPair = (pair: SlowPair): void => {
+      if (this.#order.isJson) json.writeSlowPair(this.#out, pair);
+      else slowText.write(this.#out, pair);
+    };
+    return this.#pairingConsumer(writeSlowPair, display);
   }
 
   /** After the consumer: how the clocks were related, and where every event went. */
   finish(): void {
+    const ledger = makeLedger(this.#ledgerRows());
+    if (this.#order.isJson) {
+      writeLedgerJson(this.#out, ledger);
+      this.#out.flush();
+      return;
+    }
+    const isLossless = ledger.verdict.lostKernel + ledger.verdict.dropped === 0;
+    // Lines are what a trace is for: beside them only what the user must know.
+    const isBrief = this.#order.command === "trace" && isLossless;
+    if (!isBrief) this.#writeAlignment();
+    if (isBrief && ledger.verdict.state !== "unbalanced") writeVerdict(this.#notes, ledger.verdict);
+    else writeLedger(this.#notes, ledger);
+    this.#notes.flush();
+  }
+
+  #ledgerRows(): LedgerRow[] {
     const { guests, local } = this.#machines;
+    const rows = (local?.ledger() ?? []).map((row) => ({ machine: machineName(0), ...row }));
+    for (const { ledger, machine } of guests) {
+      rows.push(...ledger.rows().map((row) => ({ machine: machineName(machine), ...row })));
+    }
+    return rows;
+  }
+
+  #writeAlignment(): void {
     const tscHz = 1e9 / this.#display!.nsPerCycle;
-    for (const { time, machine } of guests) {
+    for (const { time, machine } of this.#machines.guests) {
       if (time === undefined) continue;
       for (const line of formatAlignment(time.alignment.describe(), tscHz)) {
         this.#notes.ascii(`${machineName(machine)}: ${line}\n`);
       }
     }
-    const rows: LedgerRow[] = (local?.ledger() ?? []).map((row) => ({ machine: "host", ...row }));
-    for (const { ledger, machine } of guests) {
-      rows.push(...ledger.rows().map((row) => ({ machine: machineName(machine), ...row })));
-    }
-    writeLedger(this.#notes, makeLedger(rows));
-    this.#notes.flush();
   }
 
   #lineMachines() {
     const { guests, local } = this.#machines;
     const noNames = { get: () => undefined };
     return [
-      { isGuest: false, names: local?.rings.names ?? noNames },
-      ...guests.map(({ rings }) => ({ isGuest: true, names: rings.names })),
+      { name: machineName(0), isGuest: false, names: local?.rings.names ?? noNames },
+      ...guests.map(({ rings, machine }) => ({
+        name: machineName(machine),
+        isGuest: true,
+        names: rings.names,
+      })),
     ];
   }
 
-  #pairingConsumer(lines: TraceLines, display: TimeDisplay): Consumer {
+  #pairingConsumer(writeSlowPair: (pair: SlowPair) => void, display: TimeDisplay): Consumer {
     const order = this.#order;
     const thanCycles = order.thanNs === 0 ? Infinity : order.thanNs / display.nsPerCycle;
-    const slowText = new SlowPairText(lines, display.unit);
     const onSlowPair = (pair: SlowPair): void => {
       consumer.hasCrossed = true;
-      slowText.write(this.#out, pair);
+      writeSlowPair(pair);
     };
     const detail: DetailOptions | undefined =
       order.detail === undefined
@@ -163,21 +200,21 @@ export class Report {
   #writeTable(out: ByteWriter, cycles: number, thanCycles: number, isLast: boolean): void {
     const { unit, wall } = this.#display!;
     const pairing = this.#pairing!;
-    writeLatencyTable(
-      out,
-      makeLatencyTable({
-        rows: pairing.rows.list(),
-        losses: pairing.losses,
-        labels: this.#session.events.list.map(({ label }) => label),
-        date: wall.text(cycles),
-        wallNs: wall.scale.exact(cycles),
-        unit,
-        keyName: this.#order.isPerInstance ? this.#keyName() : undefined,
-        clocks: this.#clockNotes(),
-        thanCycles,
-        unmatched: isLast ? pairing.counters : undefined,
-      }),
-    );
+    const table = makeLatencyTable({
+      rows: pairing.rows.list(),
+      losses: pairing.losses,
+      labels: this.#session.events.list.map(({ label }) => label),
+      date: wall.text(cycles),
+      wallNs: wall.scale.exact(cycles),
+      unit,
+      keyName: this.#order.isPerInstance ? this.#keyName() : undefined,
+      clocks: this.#clockNotes(),
+      thanCycles,
+      unmatched: isLast ? pairing.counters : undefined,
+    });
+    if (this.#order.onlyThan && !table.lines.some(({ over }) => over > 0)) return;
+    if (this.#order.isJson) writeLatencyJson(out, table);
+    else writeLatencyTable(out, table);
   }
 
   #keyName(): string {

@@ -4,23 +4,21 @@ import { type Chunk, NO_EVENT } from "./analyze/chunk.ts";
 import { EventView } from "./analyze/event_view.ts";
 import type { Consumer } from "./consumer.ts";
 
-/** Writes one event: a line of text, or of JSON. */
-export interface EventWriter {
-  write(out: ByteWriter, view: EventView): void;
-}
+/** Writes one event into the output: a line of text, or of JSON. */
+export type EventWriter = (view: EventView) => void;
 
 export class TraceConsumer implements Consumer {
   readonly hasCrossed = false;
   readonly #out: ByteWriter;
-  readonly #writer: EventWriter;
+  readonly #write: EventWriter;
   readonly #eventsMax: number;
   readonly #view = new EventView();
   #printed = 0;
 
   /** `eventsMax` 0 means all. */
-  constructor(out: ByteWriter, writer: EventWriter, eventsMax: number) {
+  constructor(out: ByteWriter, write: EventWriter, eventsMax: number) {
     this.#out = out;
-    this.#writer = writer;
+    this.#write = write;
     this.#eventsMax = eventsMax === 0 ? Number.POSITIVE_INFINITY : eventsMax;
   }
 
@@ -34,7 +32,7 @@ export class TraceConsumer implements Consumer {
       if (event[i] === NO_EVENT) continue;
       if (this.#printed >= this.#eventsMax) return;
       this.#view.setRecord(chunk, i);
-      this.#writer.write(this.#out, this.#view);
+      this.#write(this.#view);
       this.#printed++;
     }
   }

@@ -7,6 +7,7 @@
  */
 import type { EventSpec } from "../../shared/event/spec.ts";
 import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
+import { readTsc } from "../../shared/sys/clock.ts";
 import { composeSegments, convert, type TimeSegment } from "../../shared/tsc/time_segment.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import type {
@@ -145,6 +146,7 @@ export class Guest implements GuestListener {
 
   /** Decodes what came, and tells the merger how far this guest is. */
   settle(): void {
+    if (this.time !== undefined) this.rings.setLatest(readTsc(), this.boundCycles);
     this.rings.decode((cpu) => this.mapFor(cpu));
     const tsc = this.progressTsc;
     if (tsc === undefined || !this.isReady) return;
@@ -253,7 +255,7 @@ export class Guest implements GuestListener {
       },
     };
     this.#streams.set(cpu, stream);
-    this.ledger.addRing(cpu, intake.decoder.counters);
+    this.ledger.addRing(cpu, intake.decoder.counters, () => stream.joiner.position);
     return stream;
   }
 

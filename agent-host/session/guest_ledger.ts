@@ -20,7 +20,25 @@ export interface CpuLedger {
   readonly gapBytes: number;
 }
 
+/**
+ * Where events are that the kernel's counter has and no ring ever had: every byte of the ring has
+ * come, so they were not written. Seen with software events in interrupts of an idle CPU, where
+ * `perf record` misses as many and says nothing.
+ */
+export const NOT_RECORDED = "not recorded by the kernel";
+
+/** Closes a row whose ring has come to its last byte: what is left was never in it. */
+export function withNotRecorded(row: CpuLedger): CpuLedger {
+  if (row.produced === undefined || row.gapBytes > 0) return row;
+  const dropped = row.drops.reduce((sum, { events }) => sum + events, 0);
+  const events = row.produced - row.delivered - row.lostKernel - dropped;
+  if (events <= 0) return row;
+  return { ...row, drops: [...row.drops, { place: NOT_RECORDED, events }] };
+}
+
 interface RingCounts {
+  /** Up to where the ring's bytes have come. */
+  readonly position: () => number;
   readonly counters: DecodeCounters;
   gapBytes: number;
   /** Counters when the stream began: those of an agent that was restarted are not its successor's. */
@@ -55,8 +73,8 @@ export class GuestLedger {
     }
   }
 
-  addRing(cpu: number, counters: DecodeCounters): void {
-    this.#rings.set(cpu, { counters, gapBytes: 0, samplesBefore: 0, lostBefore: 0 });
+  addRing(cpu: number, counters: DecodeCounters, position: () => number): void {
+    this.#rings.set(cpu, { position, counters, gapBytes: 0, samplesBefore: 0, lostBefore: 0 });
   }
 
   onGap(cpu: number, bytes: number): void {
@@ -89,7 +107,7 @@ export class GuestLedger {
     const lostInRing = ring === undefined ? 0 : ring.counters.lostEvents - ring.lostBefore;
     // Loss at the very end stays in the kernel's counter: no later record carried it to us.
     const lostKernel = Math.max(Number(stats?.lostKernel ?? 0n), lostInRing);
-    return {
+    const row = {
       cpu,
       produced: this.isFinal && stats !== undefined ? Number(stats.produced) : undefined,
       delivered: ring === undefined ? 0 : ring.counters.samples - ring.samplesBefore,
@@ -97,6 +115,8 @@ export class GuestLedger {
       drops: this.#dropsOf(cpu, stats),
       gapBytes: ring?.gapBytes ?? 0,
     };
+    const isComplete = ring !== undefined && Number(stats?.headPosition ?? -1n) === ring.position();
+    return isComplete ? withNotRecorded(row) : row;
   }
 
   #dropsOf(cpu: number, stats: CpuStats | undefined): { place: string; events: number }[] {

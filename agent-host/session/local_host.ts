@@ -16,7 +16,7 @@ import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import { sampleLayout } from "../analyze/sample_layout.ts";
 import type { WantedEvent } from "./guest.ts";
-import type { CpuLedger } from "./guest_ledger.ts";
+import { type CpuLedger, withNotRecorded } from "./guest_ledger.ts";
 import type { HostClock } from "./host_clock.ts";
 import { MachineRings } from "./machine_rings.ts";
 import type { Session } from "./session.ts";
@@ -143,17 +143,18 @@ export class LocalHost {
   }
 
   ledger(): CpuLedger[] {
+    // Events stand still and the rings are drained: what a counter has beyond them was not written.
     return this.set.rings.map((ring) => {
       const { produced, lost } = this.set.count(ring);
       const counters = this.rings.intakes.get(ring.cpu)?.decoder.counters;
-      return {
+      return withNotRecorded({
         cpu: ring.cpu,
         produced: Number(produced),
         delivered: counters?.samples ?? 0,
         lostKernel: Math.max(Number(lost), counters?.lostEvents ?? 0),
         drops: [],
         gapBytes: this.rings.intakes.get(ring.cpu)?.droppedBytes ?? 0,
-      };
+      });
     });
   }
 

@@ -48,6 +48,15 @@ export class MachineRings {
     return intake;
   }
 
+  /**
+   * Nothing that was read can be newer than the present, and the clock's bound: a false stamp beyond
+   * it would hold up the merger for good. `bound` in canonical cycles.
+   */
+  setLatest(tsc: bigint, boundCycles: number): void {
+    const latest = Number(BigInt.asIntN(64, tsc - this.#session.anchor)) + boundCycles;
+    for (const { decoder } of this.intakes.values()) decoder.latestCycles = latest;
+  }
+
   /** Decodes all that waits, with the map of each CPU. */
   decode(mapOf: (cpu: number) => TimeSegments | undefined): void {
     for (const intake of this.intakes.values()) {
