@@ -9,7 +9,10 @@ import { agentGuest, measureFloor, SINK_TITLES, SINKS, type SinkKind } from "./a
 import { isInstalled, perfRecord, traceCmdRecord } from "./peers.ts";
 import type { Load } from "./program.ts";
 import type { Outcome, Sampler } from "./sampler.ts";
+import { median } from "./statistics.ts";
 
+/** Runs without events of each sampler: their median is taken off. */
+const END_RUNS = 3;
 /** When there is no agent yet to learn them from. */
 const BYTES_PER_EVENT_GUESS = 104;
 const WRITE_BYTES_GUESS: Readonly<Record<SinkKind, number>> = {
@@ -114,6 +117,12 @@ function contenders({ folder, hasAgent, progress }: Plan): Contender[] {
   return list;
 }
 
+async function measureEnd(each: Contender, load: Load): Promise<void> {
+  const endsNs: number[] = [];
+  for (let i = 0; i < END_RUNS; i++) endsNs.push((await runOnce(each.sampler, load, 0, 0)).cpuNs);
+  each.endNs = median(endsNs)!;
+}
+
 async function runPart(plan: Plan, each: Contender, isPaced: boolean): Promise<void> {
   const calls = isPaced ? plan.pacedEvents : plan.events;
   const rate = isPaced ? plan.pacedPerSecond : 0;
@@ -148,11 +157,7 @@ export async function measureGuestSide(plan: Plan): Promise<Series[]> {
     }
   };
   plan.progress("runs without events");
-  for (const each of list) {
-    await attempt(each, async () => {
-      each.endNs = (await runOnce(each.sampler, plan.load, 0, 0)).cpuNs;
-    });
-  }
+  for (const each of list) await attempt(each, () => measureEnd(each, plan.load));
   for (let round = 1; round <= plan.rounds; round++) {
     plan.progress(`full speed, ${plan.events} events, round ${round} of ${plan.rounds}`);
     for (const each of list) await attempt(each, () => runPart(plan, each, false));
