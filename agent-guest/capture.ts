@@ -21,16 +21,20 @@ import type { Sink, SinkHost } from "./sink/sink.ts";
 
 /** Time that one wake-up may spend on naming tasks. */
 const TASK_SLICE_MS = 4;
-/** Pause between two Progress messages while nothing else is sent. */
-const IDLE_PROGRESS_MS = 100;
+/**
+ * How often what lies below the rings' watermarks is forwarded. It bounds how late an event reaches
+ * the host, and is the rate at which an idle guest is woken.
+ */
+export const FLUSH_MS = 100;
+/** The same in the first second of a stream, when somebody waits for its first event. */
+const EAGER_FLUSH_MS = 10;
+const EAGER_MS = 1000;
 const STATS_MS = 10_000;
 
 interface Session {
   readonly outlet: Outlet;
   readonly ledger: Ledger;
   tasks: Generator<TaskName[], void> | undefined;
-  sentBytes: number;
-  progressMs: number;
 }
 
 export interface CaptureOptions {
@@ -50,6 +54,9 @@ export class Capture implements SinkHost {
   #sessions: Session[] = [];
   #previousTsc = 0n;
   #nextStatsMs = 0;
+  #nextFlushMs = 0;
+  #eagerUntilMs = 0;
+  #firstRingSlot = 0;
 
   constructor(set: EventSet, options: CaptureOptions) {
     this.set = set;
@@ -77,25 +84,56 @@ export class Capture implements SinkHost {
   }
 
   register(poll: PollSet, readableEvents: number): void {
+    this.#firstRingSlot = poll.count;
     for (const ring of this.rings) poll.add(ring.fds[0]!.number, readableEvents);
     this.sink.register(poll);
   }
 
-  /** One round: serve the sink, forward what the rings hold, give back what has arrived. */
+  /** Milliseconds until what lies below the rings' watermarks is forwarded too. */
+  dueInMs(nowMs: number): number {
+    return Math.max(0, this.#nextFlushMs - nowMs);
+  }
+
+  /**
+   * One round: serve the sink, give back what has arrived, and forward what the rings hold when that
+   * is due. Being woken by an acknowledgement is no reason to send: it would make a loop of tiny
+   * spans and their acknowledgements.
+   */
   pump(poll: PollSet, nowMs: number): void {
     const tsc = readTsc();
+    const wasBlocked = this.sink.outlets.some((outlet) => outlet.isBlocked);
     this.sink.service(poll);
     if (this.sink.wantsEvents !== this.set.isEnabled) this.#toggle();
+    const isUnblocked = wasBlocked && this.sink.outlets.some((outlet) => !outlet.isBlocked);
+    if (nowMs >= this.#nextFlushMs || isUnblocked || this.#isRingReady(poll)) {
+      this.#nextFlushMs = nowMs + (nowMs < this.#eagerUntilMs ? EAGER_FLUSH_MS : FLUSH_MS);
+      this.#forward(nowMs);
+      // Stamps are taken just before a record is committed. One round later even a record that was
+      // being written when this round read the heads has been seen.
+      this.#previousTsc = tsc;
+    } else this.#release();
+  }
+
+  #isRingReady(poll: PollSet): boolean {
+    for (let i = 0; i < this.rings.length; i++) {
+      if (poll.readyEvents(this.#firstRingSlot + i) !== 0) return true;
+    }
+    return false;
+  }
+
+  #forward(nowMs: number): void {
     for (const ring of this.rings) ring.ring.refreshHead();
     this.sink.send();
-    this.rings.forEach((ring, index) => {
-      const position = this.sink.releasable(index);
-      if (position > ring.ring.tail) ring.ring.setTail(position);
-    });
+    this.#release();
     if (this.#sessions.length > 0) this.#accompany(nowMs);
-    // Stamps are taken just before a record is committed. One round later even a record that was
-    // being written when this round read the heads has been seen.
-    this.#previousTsc = tsc;
+  }
+
+  #release(): void {
+    for (let index = 0; index < this.rings.length; index++) {
+      const { ring } = this.rings[index]!;
+      const position = this.sink.releasable(index);
+      if (position > ring.tail) ring.setTail(position);
+    }
   }
 
   begin(outlet: Outlet, attach: Attach | undefined): void {
@@ -110,13 +148,13 @@ export class Capture implements SinkHost {
       outlet.seek(index, isHeld ? wanted : resumed ? ring.tail : ring.head);
     });
     outlet.restart();
+    this.#nextFlushMs = 0;
+    this.#eagerUntilMs = performance.now() + EAGER_MS;
     this.#sendHello(outlet, attach?.attachNonce ?? 0n);
     this.#sessions.push({
       outlet,
       ledger,
       tasks: snapshotTaskNames(),
-      sentBytes: 0,
-      progressMs: 0,
     });
     this.#sendTasks(this.#sessions[this.#sessions.length - 1]!);
   }
@@ -206,7 +244,7 @@ export class Capture implements SinkHost {
       if (sample !== undefined) outlet.send(FrameType.CLOCK_SAMPLE, sample);
       if (outlet.isBlocked) continue;
       this.#sendTasks(session);
-      this.#sendProgress(session, nowMs);
+      this.#sendProgress(session);
       if (withStats) this.#sendStats(session, false);
     }
   }
@@ -220,15 +258,10 @@ export class Capture implements SinkHost {
     }
   }
 
-  #sendProgress(session: Session, nowMs: number): void {
-    const { outlet } = session;
+  #sendProgress({ outlet }: Session): void {
     const isComplete = this.rings.every(({ ring }, i) => outlet.positions[i] === ring.head);
     if (!isComplete || this.#previousTsc === 0n) return;
-    const isIdle = outlet.bytesSent === session.sentBytes;
-    if (isIdle && nowMs < session.progressMs) return;
     outlet.send(FrameType.PROGRESS, { tsc: this.#previousTsc });
-    session.sentBytes = outlet.bytesSent;
-    session.progressMs = nowMs + IDLE_PROGRESS_MS;
   }
 
   #sendStats(session: Session, final: boolean): CpuStats[] {

@@ -10,7 +10,7 @@ import { POLLIN } from "../shared/sys/abi.ts";
 import { PollSet } from "../shared/sys/poll.ts";
 import { Tracefs } from "../shared/tracefs/tracefs.ts";
 import type { CpuStats } from "../shared/wire/gen/vmspan/v1/channel.ts";
-import { Capture } from "./capture.ts";
+import { Capture, FLUSH_MS } from "./capture.ts";
 import type { LedgerReport, LedgerRow, SamplerOrder } from "./protocol.ts";
 import { BroadcastSink } from "./sink/broadcast_sink.ts";
 import { FileSink } from "./sink/file_sink.ts";
@@ -19,11 +19,10 @@ import { type PushTarget, parsePushTarget, pushOfEach } from "./sink/push_target
 import type { Sink } from "./sink/sink.ts";
 import { UnixSink } from "./sink/unix_sink.ts";
 
-/**
- * Longest wait of the loop: what lies below a ring's watermark is collected this often. It bounds how
- * late an event reaches the host; 50 wake-ups a second cost under 0.1 % of a core.
- */
-export const POLL_MS_MAX = 20;
+/** Longest wait of the loop: to look at ports without a host, and at the flag that says stop. */
+export const POLL_MS_MAX = FLUSH_MS;
+/** Pause between two rounds of the end, while receivers take what is left. */
+const FINISH_POLL_MS = 20;
 /** How long the end waits for receivers to take what the rings hold. */
 export const FINISH_MS_MAX = 2000;
 /** Of a ring: fill at which the kernel wakes the sampler. */
@@ -123,7 +122,7 @@ export class Sampler {
   run(): LedgerReport[] {
     try {
       while (Atomics.load(this.#stop, 0) === 0) {
-        this.#round(POLL_MS_MAX);
+        this.#round();
         for (const { sink } of this.#captures) if (sink.failure !== undefined) throw sink.failure;
       }
       return this.#finish();
@@ -132,7 +131,12 @@ export class Sampler {
     }
   }
 
-  #round(timeoutMs: number): void {
+  #round(): void {
+    const startMs = performance.now();
+    const timeoutMs = this.#captures.reduce(
+      (least, capture) => Math.min(least, Math.ceil(capture.dueInMs(startMs))),
+      POLL_MS_MAX,
+    );
     this.#poll.clear();
     this.#poll.add(this.#order.eventFdNumber, POLLIN);
     for (const capture of this.#captures) capture.register(this.#poll, POLLIN);
@@ -157,7 +161,7 @@ export class Sampler {
   #finishRound(): void {
     this.#poll.clear();
     for (const capture of this.#captures) capture.register(this.#poll, 0);
-    this.#poll.wait(POLL_MS_MAX);
+    this.#poll.wait(FINISH_POLL_MS);
     for (const { sink } of this.#captures) {
       sink.service(this.#poll);
       sink.send();

@@ -24,6 +24,8 @@ export class PushTargetError extends RangeError {
 }
 
 const PORT_MAX = 65535;
+/** /dev/null, /dev/full, /dev/zero; must match <linux/major.h>. */
+const MEMORY_DEVICE_MAJOR = 1;
 const VIRTIO_PORTS = "/dev/virtio-ports/";
 const VIRTIO_PORTS_CLASS = "/sys/class/virtio-ports";
 
@@ -78,7 +80,11 @@ function classifyPath(path: string): PushTarget {
     throw new PushTargetError(`Cannot push to "${path}": it is a directory`);
   }
   if (status?.isSocket()) return { kind: "unix", path };
-  if (status?.isCharacterDevice()) return { kind: "device", path: resolved };
+  if (status?.isCharacterDevice()) {
+    // /dev/null and its kin have nobody at their other end: they are written like files.
+    const kind = status.rdev >> 8 === MEMORY_DEVICE_MAJOR ? "file" : "device";
+    return { kind, path: resolved };
+  }
   if (status === undefined && path.startsWith("/dev/")) {
     throw new PushTargetError(`Cannot push to "${path}": no such device${knownPorts()}`);
   }

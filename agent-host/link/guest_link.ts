@@ -33,8 +33,12 @@ import { type Source, SourceError } from "./source.ts";
 const SILENCE_MS_MAX = 3000;
 /** Pause between two attempts to attach. */
 const ATTACH_RETRY_MS = 1000;
-/** How often received positions are acknowledged. */
-const ACK_MS = 20;
+/**
+ * Received positions are acknowledged after so many bytes, or so much time: a small part of a ring,
+ * so that the guest always has room, and rarely enough to wake it for something.
+ */
+const ACK_BYTES = 256 * 1024;
+const ACK_MS = 50;
 /** Reads of one wake-up, so that other sources have their turn. */
 const READS_PER_WAKE_MAX = 4;
 /** Events that one guest may describe. */
@@ -72,6 +76,7 @@ export class GuestLink {
   #nextAttachMs = 0;
   #lastFrameMs = 0;
   #nextAckMs = 0;
+  #unackedBytes = 0;
 
   constructor(source: Source, listener: GuestListener, agentVersion: string) {
     this.source = source;
@@ -98,6 +103,7 @@ export class GuestLink {
         this.#lastFrameMs = nowMs;
         this.#dispatch(frame, receivedTsc);
       }
+      if (this.#unackedBytes >= ACK_BYTES) this.#acknowledge(nowMs);
     }
     if (this.source.hasEnded && this.bye === undefined) this.#checkEnd();
   }
@@ -108,11 +114,7 @@ export class GuestLink {
     this.source.flush();
     const isSilent = this.#isStreaming && nowMs - this.#lastFrameMs > SILENCE_MS_MAX;
     if ((!this.#isStreaming || isSilent) && nowMs >= this.#nextAttachMs) this.#attach(nowMs);
-    if (this.#isStreaming && this.#hello?.twoWay === true && nowMs >= this.#nextAckMs) {
-      this.#nextAckMs = nowMs + ACK_MS;
-      const positions = this.#listener.positions();
-      if (positions.length > 0) this.source.send(FrameType.ACK, { positions });
-    }
+    if (nowMs >= this.#nextAckMs) this.#acknowledge(nowMs);
   }
 
   ping(seq: number): void {
@@ -122,6 +124,15 @@ export class GuestLink {
   /** Tells the guest that we leave; it answers with the rest and its last Stats. */
   leave(): void {
     this.source.send(FrameType.BYE, { reason: 1, exitCode: 0, message: "" });
+  }
+
+  /** Tells the guest what it may forget, when there is something new since the last time. */
+  #acknowledge(nowMs: number): void {
+    if (!this.#isStreaming || this.#hello?.twoWay !== true || this.#unackedBytes === 0) return;
+    this.#nextAckMs = nowMs + ACK_MS;
+    this.#unackedBytes = 0;
+    const positions = this.#listener.positions();
+    if (positions.length > 0) this.source.send(FrameType.ACK, { positions });
   }
 
   #attach(nowMs: number): void {
@@ -156,6 +167,7 @@ export class GuestLink {
     const listener = this.#listener;
     switch (type) {
       case FrameType.SAMPLES:
+        this.#unackedBytes += to - from;
         if (readSamples(bytes, from, to, this.#samples)) listener.onSamples(this.#samples, bytes);
         else this.malformedFrames++;
         return;
