@@ -57,18 +57,16 @@ describe("QemuGuest", () => {
 
   test("channel carries bytes both ways through a unix socket", async () => {
     const device = await guest.waitForPort(PERF_PORT_NAME);
-    // A port reads as ended while the host is away, so the echo starts over until it is there.
-    const echo = `while [ -e /run/echo ]; do cat <>${device} >&0; usleep 20000; done`;
-    await guest.shell.output(`touch /run/echo; (${echo}) >/dev/null 2>&1 &`);
     const socket: Socket = await connectUnix(guest.channel.replace(/^unix:/, ""));
+    await guest.waitForHostEnd(device);
+    await guest.shell.output(`(cat <>${device} >&0) >/dev/null 2>&1 &`);
     let received = "";
     socket.on("data", (bytes) => {
       received += bytes.toString("latin1");
     });
     socket.write("over and back");
     await waitUntil(() => received === "over and back", STEP_DEADLINE_MS, "the echo");
-    await guest.shell.output("rm /run/echo");
-    socket.destroy();
+    socket.destroy(); // the echo reads the end and exits
   });
 
   test("pokes raise one interrupt line, whose message QEMU tells", async () => {

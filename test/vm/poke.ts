@@ -43,6 +43,7 @@ export class Poker {
   /** Starts the echo in the guest. A port takes one opener: cat reads and writes one descriptor. */
   async start(): Promise<void> {
     const device = await this.#guest.waitForPort(POKE_PORT_NAME);
+    await this.#guest.waitForHostEnd(device);
     await this.#guest.shell.output(`(cat <>${device} >&0) >/dev/null 2>&1 &`);
     await this.poke(1);
   }

@@ -109,6 +109,19 @@ export class QemuGuest {
     return await findPort(this.shell, this.config, name, deadlineMs);
   }
 
+  /**
+   * Resolves when the guest knows that the host has opened a port. Before that, reads from it end
+   * at once, and closing it discards what the host has sent: cat would exit and lose the bytes.
+   */
+  async waitForHostEnd(device: string, deadlineMs = PORT_DEADLINE_MS): Promise<void> {
+    const file = device.replace("/dev/", "/sys/kernel/debug/virtio-ports/");
+    await waitUntil(
+      async () => (await this.shell.output(`cat ${file}`)).includes("host_connected: 1"),
+      deadlineMs,
+      `the host's end of ${device}`,
+    );
+  }
+
   /** Ends QEMU, by "quit" or by force, and removes every file. */
   async shutdown(): Promise<void> {
     const end = ended(this.#process);
