@@ -1,7 +1,8 @@
 /**
  * A scratch folder and child processes that are gone when this process is, however it ends.
  *
- *   normal end, exception, SIGINT, SIGTERM, SIGHUP   the folder is removed, the children killed
+ *   normal end, exception, SIGINT, SIGTERM, SIGHUP   the folder is removed, the children
+ *                                                    are asked to end, then killed
  *   SIGKILL                                          the kernel kills the children (PDEATHSIG);
  *                                                    the next `Workspace` sweeps the folder
  */
@@ -14,26 +15,34 @@ import { withDeadline } from "./deadline.ts";
 
 const PREFIX = "vmspan-";
 const END_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+const TERMINATE_DEADLINE_MS = 3_000;
 const KILL_DEADLINE_MS = 5_000;
 
 const live = new Set<Workspace>();
 let handlersInstalled = false;
+
+function abandonAll(): void {
+  for (const workspace of live) {
+    workspace.abandon();
+  }
+}
+
+/** Children get a moment to clean up after themselves: agent-host removes its probes. */
+async function endBySignal(signal: NodeJS.Signals): Promise<void> {
+  await Promise.all([...live].map((workspace) => workspace.terminate()));
+  abandonAll();
+  process.exit(128 + constants.signals[signal]);
+}
 
 function installHandlers(): void {
   if (handlersInstalled) {
     return;
   }
   handlersInstalled = true;
-  const disposeAll = (): void => {
-    for (const workspace of live) {
-      workspace.abandon();
-    }
-  };
-  process.on("exit", disposeAll);
+  process.on("exit", abandonAll);
   for (const signal of END_SIGNALS) {
-    process.on(signal, () => {
-      disposeAll();
-      process.exit(128 + constants.signals[signal]);
+    process.once(signal, () => {
+      void endBySignal(signal);
     });
   }
 }
@@ -99,7 +108,18 @@ export class Workspace {
     this.abandon();
   }
 
-  /** The same without waiting, for the end of the process. */
+  /** Asks the children to end and waits for them, not for long. */
+  async terminate(): Promise<void> {
+    const children = [...this.#children];
+    for (const child of children) {
+      child.kill("SIGTERM");
+    }
+    const ends = Promise.all(children.map(ended)).then(() => "ended");
+    const patience = new Promise((resolve) => setTimeout(resolve, TERMINATE_DEADLINE_MS));
+    await Promise.race([ends, patience]);
+  }
+
+  /** Kills and removes without waiting, for the end of the process. */
   abandon(): void {
     for (const child of this.#children) {
       child.kill("SIGKILL");
