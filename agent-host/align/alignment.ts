@@ -76,7 +76,7 @@ export class GuestAlignment {
   #source = "";
   #contradictions = 0;
   #contradictedReading: number | undefined;
-  #clockStepReading: number | undefined;
+  #askedReading: number | undefined;
   #isRefuted = false;
   /** Round trips that contradicted the exact relation in force. */
   disagreementCount = 0;
@@ -155,10 +155,15 @@ export class GuestAlignment {
     this.#unavailable.set("kvm", { method: "kvm", reason, hint });
   }
 
-  /** kvm:kvm_write_tsc_offset of this VM, stamped `at`. Returns whether a relation changed. */
+  /**
+   * kvm:kvm_write_tsc_offset of this VM, stamped `at`: tells when, debugfs tells whether, so that
+   * wantsKvmReading becomes true. Returns whether this corrected a relation already read.
+   */
   onKvmWrite(apicId: number, previous: bigint, next: bigint, at: HostTsc): boolean {
     const vcpu = this.#vcpus.get(apicId);
-    if (vcpu === undefined || !vcpu.timeline.write(previous, next, at)) return false;
+    if (vcpu === undefined) return false;
+    this.#askedReading = this.kvmReadings;
+    if (!vcpu.timeline.write(previous, next, at)) return false;
     vcpu.map = this.#exactMap(vcpu.timeline.epochs);
     return true;
   }
@@ -187,7 +192,7 @@ export class GuestAlignment {
    */
   onClockStep(): void {
     this.ping.restart();
-    this.#clockStepReading = this.kvmReadings;
+    this.#askedReading = this.kvmReadings;
   }
 
   /** Guest TSC to host cycles for `cpu`, of the whole session; undefined while not ready. */
@@ -203,10 +208,10 @@ export class GuestAlignment {
     return this.mapFor(cpu)?.newest;
   }
 
-  /** KVM's relation may just have changed (a trip or the guest's clock says so): read it now. */
+  /** KVM's relation may just have changed (a trip, the guest's clock or an event says so). */
   get wantsKvmReading(): boolean {
     const reading = this.kvmReadings;
-    const isAsked = this.#contradictedReading === reading || this.#clockStepReading === reading;
+    const isAsked = this.#contradictedReading === reading || this.#askedReading === reading;
     return isAsked && this.method === "kvm";
   }
 

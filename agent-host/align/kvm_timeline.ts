@@ -6,7 +6,9 @@
  *   known     [ A        A ]  ?    [ B  ...       poll alone: B from p2, in doubt since p1
  *   with w    [ A           ][ B        ...       the event's stamp removes the doubt
  *
- * The two sources may arrive in either order (the event waits in its ring while a poll runs).
+ * debugfs says what is in force, the event only when it was written: an offset that debugfs does
+ * not show (a KVM that keeps the guest on the host's TSC announces them all the same) is none. The
+ * two may arrive in either order, as the event waits in its ring while a poll runs.
  */
 import type { HostTsc } from "../../shared/tsc/tsc.ts";
 import { type TscRelation, tscRelation } from "./kvm_offset.ts";
@@ -20,16 +22,26 @@ export interface TscEpoch {
   readonly doubtFrom: HostTsc;
 }
 
+interface AnnouncedWrite {
+  readonly previous: bigint;
+  readonly next: bigint;
+  readonly at: HostTsc;
+}
+
 /** Epochs kept per vCPU; a guest that writes its TSC forever must not fill the host's memory. */
 export const TSC_EPOCHS_MAX = 64;
+/** Announced writes that wait for a poll; the oldest goes first. */
+const WRITES_WAITING_MAX = 64;
 
 /** The epochs of one vCPU. */
 export class TscTimeline {
   /** Oldest first, never empty. */
-  readonly #epochs: TscEpoch[];
+  #epochs: TscEpoch[];
+  /** Announced and not seen in debugfs yet, by time. */
+  #writes: AnnouncedWrite[] = [];
   #confirmed: HostTsc;
-  /** Changes that no event announced, and events that continue from an offset we never saw. */
-  missedCount = 0;
+  /** Announced writes that debugfs never showed. */
+  ignoredCount = 0;
   /** Epochs dropped at TSC_EPOCHS_MAX. */
   forgottenCount = 0;
 
@@ -55,49 +67,90 @@ export class TscTimeline {
     return this.#epochs[0]!;
   }
 
-  /** debugfs said `relation` at host TSC `at`. Returns whether that is a change. */
+  /** debugfs said `relation` at host TSC `at`. Returns whether the epochs changed. */
   poll(relation: TscRelation, at: HostTsc): boolean {
     const doubtFrom = this.#confirmed;
-    this.#confirmed = at > doubtFrom ? at : doubtFrom;
-    if (isSame(this.newest.relation, relation)) return false;
-    // An event stamped after this poll has already told of a later change.
-    if (at < this.newest.from) return false;
-    this.#insert({ relation, from: at, doubtFrom });
-    return true;
-  }
-
-  /** kvm_write_tsc_offset at host TSC `at`; the ratio stays. Returns whether it is news. */
-  write(previousOffset: bigint, nextOffset: bigint, at: HostTsc): boolean {
-    const index = this.#epochs.findIndex(
-      (epoch, i) =>
-        i > 0 &&
-        epoch.doubtFrom < at &&
-        at <= epoch.from &&
-        epoch.relation.offset === BigInt.asIntN(64, nextOffset),
-    );
-    if (index > 0) {
-      this.#epochs[index] = { ...this.#epochs[index]!, from: at, doubtFrom: at };
+    if (at < doubtFrom) return false;
+    this.#confirmed = at;
+    const { relation: old, from: oldFrom } = this.newest;
+    const due = this.#writes.filter((write) => oldFrom < write.at && write.at <= at);
+    const told = chainOf(due, old.offset, relation.offset);
+    this.#dropWrites(doubtFrom, told);
+    const isSameScale = old.ratio === relation.ratio && old.fracBits === relation.fracBits;
+    if (told.length > 0 && isSameScale) {
+      for (const write of told) this.#append(relation, write);
       return true;
     }
-    const before = this.at(at).relation;
-    if (before.offset === BigInt.asIntN(64, nextOffset)) return false;
-    if (before.offset !== BigInt.asIntN(64, previousOffset)) this.missedCount++;
-    const relation = tscRelation(nextOffset, before.ratio, before.fracBits);
-    this.#insert({ relation, from: at, doubtFrom: at });
+    if (old.offset === relation.offset && isSameScale) return false;
+    this.#push({ relation, from: at, doubtFrom });
     return true;
   }
 
-  #insert(epoch: TscEpoch): void {
-    let at = this.#epochs.length;
-    while (at > 1 && this.#epochs[at - 1]!.from > epoch.from) at--;
-    this.#epochs.splice(at, 0, epoch);
-    if (this.#epochs.length > TSC_EPOCHS_MAX) {
-      this.#epochs.shift();
-      this.forgottenCount++;
+  /**
+   * kvm_write_tsc_offset at host TSC `at`. Returns whether the epochs changed: a poll had already
+   * seen the result. Otherwise the write waits for the next poll, which should come soon.
+   */
+  write(previous: bigint, next: bigint, at: HostTsc): boolean {
+    const write = { previous: BigInt.asIntN(64, previous), next: BigInt.asIntN(64, next), at };
+    this.#writes.push(write);
+    this.#writes.sort((a, b) => (a.at < b.at ? -1 : 1));
+    if (this.#writes.length > WRITES_WAITING_MAX) {
+      this.#writes.shift();
+      this.ignoredCount++;
     }
+    return at <= this.#confirmed && this.#removeDoubt(at);
+  }
+
+  /**
+   * Forgets writes that became epochs, and those that two polls could not explain: an event that
+   * completes a chain may come later than the poll after it.
+   */
+  #dropWrites(before: HostTsc, told: readonly AnnouncedWrite[]): void {
+    const open = this.#writes.filter((write) => !told.includes(write));
+    this.#writes = open.filter((write) => write.at > before);
+    this.ignoredCount += open.length - this.#writes.length;
+  }
+
+  /** The epoch that a poll found, with `at` in its doubt: now told write by write, if all came. */
+  #removeDoubt(at: HostTsc): boolean {
+    const index = this.#epochs.findIndex((epoch) => epoch.doubtFrom < at && at <= epoch.from);
+    if (index < 1) return false;
+    const { relation, from, doubtFrom } = this.#epochs[index]!;
+    const before = this.#epochs[index - 1]!.relation.offset;
+    const due = this.#writes.filter((write) => doubtFrom < write.at && write.at <= from);
+    const told = chainOf(due, before, relation.offset);
+    if (told.length === 0) return false;
+    this.#writes = this.#writes.filter((write) => !told.includes(write));
+    const later = this.#epochs.slice(index + 1);
+    this.#epochs = this.#epochs.slice(0, index);
+    for (const write of told) this.#append(relation, write);
+    for (const epoch of later) this.#push(epoch);
+    return true;
+  }
+
+  #append({ ratio, fracBits }: TscRelation, { next, at }: AnnouncedWrite): void {
+    this.#push({ relation: tscRelation(next, ratio, fracBits), from: at, doubtFrom: at });
+  }
+
+  #push(epoch: TscEpoch): void {
+    this.#epochs.push(epoch);
+    if (this.#epochs.length <= TSC_EPOCHS_MAX) return;
+    this.#epochs.shift();
+    this.forgottenCount++;
   }
 }
 
-function isSame(a: TscRelation, b: TscRelation): boolean {
-  return a.offset === b.offset && a.ratio === b.ratio && a.fracBits === b.fracBits;
+/**
+ * The writes that lead from one offset to the other, each from where the one before ended; none if
+ * they do not lead there.
+ */
+function chainOf(writes: readonly AnnouncedWrite[], from: bigint, to: bigint): AnnouncedWrite[] {
+  const chain: AnnouncedWrite[] = [];
+  let offset = from;
+  for (const write of writes) {
+    if (write.previous !== offset || write.next === offset) continue;
+    chain.push(write);
+    offset = write.next;
+  }
+  return offset === to ? chain : [];
 }

@@ -110,18 +110,23 @@ describe("KVM per vCPU", () => {
     expect(convertOn(alignment, 0, START + 1000n + OFFSET)[0]).toBe(1000);
     expect(convertOn(alignment, 1, START + 1100n + OFFSET)[0]).toBe(1000);
     const at = hostTsc(START + 5000n);
-    expect(alignment.onKvmWrite(4, OFFSET + 100n, 1n << 60n, at)).toBe(true);
     expect(alignment.onKvmWrite(9, 0n, 1n, at)).toBe(false);
+    expect(alignment.wantsKvmReading).toBe(false);
+    expect(alignment.onKvmWrite(4, OFFSET + 100n, 1n << 60n, at)).toBe(false);
+    expect(alignment.wantsKvmReading).toBe(true);
+    const soon = hostTsc(START + 5500n);
+    alignment.setKvm("kvm/1-2", [vcpu(0, OFFSET), vcpu(4, 1n << 60n)], soon);
     expect(convertOn(alignment, 1, START + 6000n + (1n << 60n))[0]).toBe(6000);
     expect(alignment.segmentFor(1)!.epoch).toBe(1);
     // The offsets were changed by polls in between: either may hold, and the bound says so.
     const jump = 7n - OFFSET;
+    expect(alignment.mapFor(1)!.convert(START + 5000n + (1n << 60n)).boundCycles).toBeLessThan(1);
     alignment.setKvm("kvm/1-2", [vcpu(0, 7n)], hostTsc(START + 9000n));
     const doubtful = alignment.mapFor(0)!.convert(START + 8000n + 7n);
     expect(doubtful.cycles).toBe(8000);
     expect(doubtful.boundCycles).toBeGreaterThanOrEqual(Number(jump));
     expect(alignment.mapFor(0)!.convert(START + 10_000n + 7n).boundCycles).toBeLessThan(1);
-    expect(alignment.kvmReadings).toBe(2);
+    expect(alignment.kvmReadings).toBe(3);
   });
 
   test("the offset of a nested guest is not taken", () => {

@@ -214,6 +214,7 @@ function makeStep(world: World, tool: Tool, { step, tscJump, clockJumpNs }: Roun
   world.offset = BigInt.asIntN(64, previous + tscJump);
   if (world.setting.source === "kvm traced") {
     tool.alignment.onKvmWrite(0, previous, world.offset, hostTsc(world.now));
+    tool.pollIfWanted();
   }
 }
 
