@@ -3,13 +3,14 @@
  * Reads .symtab and .dynsym through the section headers; offsets must match Elf64_Ehdr, Elf64_Shdr,
  * Elf64_Phdr and Elf64_Sym in <elf.h>. The file is read in pieces: binaries are large.
  */
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 
 const SHT_SYMTAB = 2;
 const SHT_DYNSYM = 11;
 const PT_LOAD = 1;
 const STT_FUNC = 2;
 const STT_GNU_IFUNC = 10;
+const SHN_UNDEF = 0;
 const SYMBOL_BYTES = 24;
 /** Limits against broken files: a symbol table of 64 MiB holds 2.8 million symbols. */
 const TABLE_BYTES_MAX = 64 * 1024 * 1024;
@@ -30,14 +31,18 @@ interface Section {
 class ElfFile {
   readonly #fd: number;
   readonly #path: string;
+  readonly #fileBytes: number;
 
   constructor(path: string) {
     this.#path = path;
     this.#fd = openSync(path, "r");
+    const status = fstatSync(this.#fd);
+    this.#fileBytes = status.isFile() ? status.size : 0;
   }
 
   read(offset: number, bytes: number): DataView {
-    if (bytes > TABLE_BYTES_MAX) throw this.#error(`a table of ${bytes} bytes`);
+    if (bytes > TABLE_BYTES_MAX) throw this.#error(`it has a table of ${bytes} bytes`);
+    if (offset + bytes > this.#fileBytes) throw this.#error("it ends early");
     const buffer = new Uint8Array(bytes);
     let filled = 0;
     while (filled < bytes) {
@@ -92,29 +97,41 @@ class ElfFile {
   }
 }
 
-function findIn(
-  elf: ElfFile,
-  section: Section,
-  strings: Section,
-  name: string,
-): number | undefined {
+/** Address of function `name`, or undefined when this table does not define it. */
+function findIn(elf: ElfFile, section: Section, strings: Section, name: string) {
   const symbols = elf.read(section.offset, section.bytes);
   const names = elf.read(strings.offset, strings.bytes);
   const wanted = new TextEncoder().encode(`${name}\0`);
   for (let at = 0; at + SYMBOL_BYTES <= symbols.byteLength; at += SYMBOL_BYTES) {
     const kind = symbols.getUint8(at + 4) & 0xf;
-    const address = Number(symbols.getBigUint64(at + 8, true));
-    if ((kind !== STT_FUNC && kind !== STT_GNU_IFUNC) || address === 0) continue;
+    if (kind !== STT_FUNC && kind !== STT_GNU_IFUNC) continue;
     const nameAt = symbols.getUint32(at, true);
     if (nameAt + wanted.length > names.byteLength) continue;
-    if (wanted.every((byte, i) => names.getUint8(nameAt + i) === byte)) return address;
+    if (!wanted.every((byte, i) => names.getUint8(nameAt + i) === byte)) continue;
+    if (symbols.getUint16(at + 6, true) === SHN_UNDEF) continue;
+    if (kind === STT_GNU_IFUNC) {
+      throw new ElfError(
+        `Cannot probe "${name}": it is an indirect function, whose address is that of the code ` +
+          "which chooses one; wants the chosen function's own name",
+      );
+    }
+    return Number(symbols.getBigUint64(at + 8, true));
   }
   return undefined;
 }
 
-/** File offset of function `name` in the ELF file `path`. Throws ElfError, or the error of open. */
+function openElf(path: string): ElfFile {
+  try {
+    return new ElfFile(path);
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code ?? (error as Error).message;
+    throw new ElfError(`Cannot read symbols of "${path}": ${reason}`, { cause: error });
+  }
+}
+
+/** File offset of function `name` in the ELF file `path`. Throws ElfError. */
 export function functionFileOffset(path: string, name: string): number {
-  const elf = new ElfFile(path);
+  const elf = openElf(path);
   try {
     const header = elf.header();
     const sections = elf.sections(header);

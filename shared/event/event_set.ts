@@ -2,14 +2,17 @@
  * A set of opened events: one ring per CPU that all events of this CPU share. The set owns every
  * descriptor, mapping and probe of it, and knows nothing of what the records mean.
  */
+import { readdirSync } from "node:fs";
 import {
+  type EventAttr,
   encodeAttr,
+  type Inherit,
   PERF_COUNT_SW_DUMMY,
   PERF_FORMAT_LOST,
   PERF_TYPE_SOFTWARE,
   PERF_TYPE_TRACEPOINT,
 } from "../perf/attr.ts";
-import { CONTROL_BYTES, Ring } from "../perf/ring.ts";
+import { CONTROL_BYTES } from "../perf/ring.ts";
 import {
   PERF_SAMPLE_IDENTIFIER,
   PERF_SAMPLE_RAW,
@@ -19,12 +22,10 @@ import {
 import { readUserTime, type UserTime } from "../perf/user_time.ts";
 import { CLOCK_MONOTONIC_RAW } from "../sys/abi.ts";
 import { rdtsc } from "../sys/clock.ts";
-import { SysError } from "../sys/errno.ts";
+import { ESRCH, SysError } from "../sys/errno.ts";
 import type { Fd } from "../sys/fd.ts";
-import { Mapping } from "../sys/mapping.ts";
+import type { Mapping } from "../sys/mapping.ts";
 import {
-  disablePerfEvent,
-  enablePerfEvent,
   openPerfEvent,
   type PerfCount,
   perfEventId,
@@ -32,7 +33,11 @@ import {
   setPerfFilter,
   setPerfOutput,
 } from "../sys/perf_event.ts";
+import type { PollSet } from "../sys/poll.ts";
+import { CpuRing, mapRing } from "./cpu_ring.ts";
 import { closeProbes, type ResolvedEvent } from "./resolve.ts";
+
+export { CpuRing } from "./cpu_ring.ts";
 
 /** How records are stamped: perf's own clock, exact in TSC, or a kernel clock to be fitted. */
 export type PerfClock =
@@ -58,44 +63,14 @@ export interface EventSetOptions {
   readonly threadIds: boolean;
   /** Put COMM, FORK and EXIT records into the rings. */
   readonly taskNames: boolean;
-  /** Trace only this process or thread, or -1 for all. */
+  /** Trace only this thread, or -1 for all. */
   readonly pid: number;
-}
-
-/** One CPU's ring with its events' descriptors, first the one whose descriptor maps the ring. */
-export class CpuRing {
-  readonly cpu: number;
-  readonly ring: Ring;
-  readonly address: number;
-  readonly fds: readonly Fd[];
-  readonly mapping: Mapping;
-
-  constructor(cpu: number, fds: readonly Fd[], mapping: Mapping) {
-    this.cpu = cpu;
-    this.fds = fds;
-    this.mapping = mapping;
-    this.ring = new Ring(mapping.buffer, mapping.bytes - CONTROL_BYTES);
-    this.address = mapping.address + CONTROL_BYTES;
-  }
-
-  close(): void {
-    this.mapping.close();
-    for (const fd of this.fds) fd.close();
-  }
+  /** `pid` is a process: trace all its threads, those to come included. */
+  readonly wholeProcess?: boolean;
 }
 
 const barrierWords = new Uint32Array(2);
 const barrier = (): void => rdtsc(barrierWords);
-
-function mapRing(fd: Fd, ringBytes: number): Mapping {
-  try {
-    return Mapping.ofFd(fd, CONTROL_BYTES + ringBytes, `map a ring of ${ringBytes} bytes`);
-  } catch (error) {
-    if (!(error instanceof SysError) || error.code !== "EPERM") throw error;
-    const hint = "raise /proc/sys/kernel/perf_event_mlock_kb, or ask for less with -m";
-    throw new SysError(`map a ring of ${ringBytes} bytes`, error.errno, hint);
-  }
-}
 
 /**
  * Which clock this machine's rings can be stamped with. The bit in a ring's page decides, not the
@@ -110,6 +85,7 @@ export function probePerfClock(cpu: number): PerfClock {
     watermarkBytes: CONTROL_BYTES,
     clockId: undefined,
     taskNames: false,
+    inherit: "none",
   });
   using fd = openPerfEvent(attr, -1, cpu, "dummy");
   using mapping = mapRing(fd, CONTROL_BYTES);
@@ -128,6 +104,16 @@ function sampleTypeFor(events: readonly ResolvedEvent[], options: EventSetOption
   return sampleType;
 }
 
+/** Threads of a process. Throws SysError when it has ended. */
+function threadsOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).map(Number);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    throw new SysError(`sample process ${pid}`, ESRCH);
+  }
+}
+
 export class EventSet {
   readonly events: readonly ResolvedEvent[];
   readonly rings: readonly CpuRing[];
@@ -136,6 +122,7 @@ export class EventSet {
   readonly options: EventSetOptions;
   /** Whether counts include the records that found no room (Linux 6.0). */
   readonly hasLost: boolean;
+  readonly #inherit: Inherit;
   #isEnabled = false;
   #isOpen = true;
 
@@ -146,10 +133,13 @@ export class EventSet {
     this.sampleType = sampleTypeFor(events, options);
     const rings: CpuRing[] = [];
     try {
+      const tids = options.wholeProcess === true ? threadsOf(options.pid) : [options.pid];
       this.clock = probePerfClock(options.cpus[0]!);
-      this.hasLost = this.#probeLost();
+      const features = this.#probeFeatures();
+      this.hasLost = features.readFormat === PERF_FORMAT_LOST;
+      this.#inherit = features.inherit;
       for (const cpu of options.cpus) {
-        const ring = this.#openCpu(cpu);
+        const ring = this.#openCpu(cpu, tids);
         if (ring !== undefined) rings.push(ring);
       }
       if (rings.length === 0) throw new RangeError("Cannot open events: no CPU is online");
@@ -165,17 +155,32 @@ export class EventSet {
     return this.#isEnabled;
   }
 
+  /** Whether every task that was to be sampled has ended; never so when all tasks are. */
+  get hasEnded(): boolean {
+    return this.rings.every((ring) => ring.hasEnded);
+  }
+
   enable(): void {
     if (this.#isEnabled) return;
     this.#isEnabled = true;
-    for (const ring of this.rings) for (const fd of ring.fds) enablePerfEvent(fd);
+    for (const ring of this.rings) ring.enable();
   }
 
   /** After it nothing more is produced: heads and counts stand still. */
   disable(): void {
     if (!this.#isEnabled) return;
     this.#isEnabled = false;
-    for (const ring of this.rings) for (const fd of ring.fds) disablePerfEvent(fd);
+    for (const ring of this.rings) ring.disable();
+  }
+
+  /** Adds what wakes the reader of the rings. */
+  register(poll: PollSet): void {
+    for (const ring of this.rings) ring.register(poll);
+  }
+
+  /** After each wait that followed register(). */
+  noteHangUps(poll: PollSet): void {
+    for (const ring of this.rings) ring.noteHangUp(poll);
   }
 
   /** Produced and lost of one CPU, over all its events. */
@@ -189,9 +194,12 @@ export class EventSet {
     return { produced, lost };
   }
 
-  /** PERF_SAMPLE_IDENTIFIER values of event `index`, one per CPU. */
+  /** PERF_SAMPLE_IDENTIFIER values of event `index`: one per CPU and thread. */
   identifiers(index: number): bigint[] {
-    return this.rings.map((ring) => perfEventId(ring.fds[index]!));
+    const count = this.events.length;
+    return this.rings.flatMap(({ fds }) =>
+      fds.filter((_, i) => i % count === index).map((fd) => perfEventId(fd)),
+    );
   }
 
   /** The exact conversion as the kernel has it now, of a set whose clock is exact. */
@@ -206,51 +214,83 @@ export class EventSet {
     closeProbes(this.events);
   }
 
-  #attr(event: ResolvedEvent, index: number, readFormat: number): Uint8Array {
+  #attr(parts: Pick<EventAttr, "type" | "config" | "readFormat" | "inherit">): Uint8Array {
     return encodeAttr({
-      type: PERF_TYPE_TRACEPOINT,
-      config: event.id,
+      ...parts,
       sampleType: this.sampleType,
-      readFormat,
       watermarkBytes: this.options.watermarkBytes,
       clockId: this.clock.clockId,
-      taskNames: this.options.taskNames && index === 0,
+      taskNames: parts.type === PERF_TYPE_SOFTWARE,
     });
   }
 
-  #probeLost(): boolean {
-    const event = this.events[0]!;
-    const what = `${event.system}:${event.name}`;
-    try {
-      const attr = this.#attr(event, 0, PERF_FORMAT_LOST);
-      openPerfEvent(attr, this.options.pid, this.options.cpus[0]!, what).close();
-      return true;
-    } catch (error) {
-      if (error instanceof SysError && error.code === "EINVAL") return false;
-      throw error;
+  /** The most that this kernel can: it answers EINVAL to flags that it does not know. */
+  #probeFeatures(): { readFormat: number; inherit: Inherit } {
+    const { pid, cpus, wholeProcess } = this.options;
+    const [event] = this.events;
+    const what = `${event!.system}:${event!.name}`;
+    const inherits: Inherit[] = wholeProcess === true ? ["threads", "children"] : ["none"];
+    const choices = [PERF_FORMAT_LOST, 0].flatMap((readFormat) =>
+      inherits.map((inherit) => ({ readFormat, inherit })),
+    );
+    const last = choices.pop()!;
+    for (const choice of choices) {
+      const attr = this.#attr({ type: PERF_TYPE_TRACEPOINT, config: event!.id, ...choice });
+      try {
+        openPerfEvent(attr, pid, cpus[0]!, what).close();
+        return choice;
+      } catch (error) {
+        if (!(error instanceof SysError) || error.code !== "EINVAL") throw error;
+      }
     }
+    return last;
   }
 
-  #openCpu(cpu: number): CpuRing | undefined {
+  #openCpu(cpu: number, tids: readonly number[]): CpuRing | undefined {
     const fds: Fd[] = [];
+    const sides: Fd[] = [];
     let mapping: Mapping | undefined;
     try {
-      this.events.forEach((event, index) => {
-        const attr = this.#attr(event, index, this.hasLost ? PERF_FORMAT_LOST : 0);
-        const fd = openPerfEvent(attr, this.options.pid, cpu, `${event.system}:${event.name}`);
-        fds.push(fd);
-        if (mapping === undefined) mapping = mapRing(fd, this.options.ringBytes);
-        else setPerfOutput(fd, fds[0]!);
-        const { filter } = event.spec;
-        if (filter !== "" && !setPerfFilter(fd, filter)) throw new FilterError(event);
-      });
+      for (const tid of tids) {
+        const opened = this.#openTask(cpu, tid, sides, tids.length > 1);
+        fds.push(...opened);
+        if (opened.length > 0) mapping ??= mapRing(opened[0]!, this.options.ringBytes);
+      }
+      if (mapping === undefined) throw new SysError(`sample process ${this.options.pid}`, ESRCH);
+      for (const fd of [...fds.slice(1), ...sides]) setPerfOutput(fd, fds[0]!);
+      return new CpuRing(cpu, fds, sides, mapping);
     } catch (error) {
       mapping?.close();
-      for (const fd of fds) fd.close();
+      for (const fd of [...fds, ...sides]) fd.close();
       // The CPU went offline since the list was read: there is nothing to sample on it.
       if (error instanceof SysError && error.code === "ENODEV") return undefined;
       throw error;
     }
-    return new CpuRing(cpu, fds, mapping!);
+  }
+
+  /** All events on one thread; none when it is one of several and has just ended. */
+  #openTask(cpu: number, tid: number, sides: Fd[], mayBeGone: boolean): Fd[] {
+    const fds: Fd[] = [];
+    const inherit = this.#inherit;
+    try {
+      for (const event of this.events) {
+        const { system, name, id, spec } = event;
+        const readFormat = this.hasLost ? PERF_FORMAT_LOST : 0;
+        const attr = this.#attr({ type: PERF_TYPE_TRACEPOINT, config: id, readFormat, inherit });
+        const fd = openPerfEvent(attr, tid, cpu, `${system}:${name}`);
+        fds.push(fd);
+        if (spec.filter !== "" && !setPerfFilter(fd, spec.filter)) throw new FilterError(event);
+      }
+      if (this.options.taskNames) {
+        const [type, config] = [PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY];
+        const attr = this.#attr({ type, config, readFormat: 0, inherit });
+        sides.push(openPerfEvent(attr, tid, cpu, "dummy"));
+      }
+    } catch (error) {
+      for (const fd of fds) fd.close();
+      if (mayBeGone && error instanceof SysError && error.code === "ESRCH") return [];
+      throw error;
+    }
+    return fds;
   }
 }

@@ -13,19 +13,31 @@ import { functionFileOffset } from "./elf_symbol.ts";
 import type { ProbeSpec } from "./spec.ts";
 
 const GROUP = /^[pr]\d*:(vmspan_(\d+)\/\S+)/;
+/** Of a function's name in its event's name, of which the kernel takes 63 bytes. */
+const NAME_CHARS_MAX = 48;
+/** Keeps the probes of this process apart, whatever asks for them. */
+let serial = 0;
 
 function controlFile(root: string, probe: ProbeSpec): string {
   return `${root}/${probe.kind.startsWith("u") ? "uprobe_events" : "kprobe_events"}`;
 }
 
+/** FUNC, FUNC+N or 0xADDRESS as `FILE:0xOFFSET` for a uprobe; the kernel looks up the others. */
 function locate(probe: ProbeSpec): string {
   if (probe.file === undefined) return probe.target;
-  const path = realpathSync(probe.file);
   const [name = "", offset = "0"] = probe.target.split("+");
-  const at = /^0x[0-9a-fA-F]+$/.test(name)
-    ? Number(name)
-    : functionFileOffset(path, name) + Number(offset);
-  return `${path}:0x${at.toString(16)}`;
+  const at = /^0x[0-9a-fA-F]+$/.test(name) ? Number(name) : functionFileOffset(probe.file, name);
+  return `${realpathSync(probe.file)}:0x${(at + Number(offset)).toString(16)}`;
+}
+
+/** The event's name: letters, digits and underscores, a digit not first. */
+function eventNameOf(probe: ProbeSpec): string {
+  const clean = probe.target.replace(/[^A-Za-z0-9_]/g, "_").slice(0, NAME_CHARS_MAX);
+  return `${/^\d/.test(clean) ? "_" : ""}${clean}_${serial++}`;
+}
+
+function writeControl(file: string, command: string): void {
+  writeFileSync(file, `${command}\n`, { flag: "a" });
 }
 
 /** A created probe: event `group:name` exists until close(). */
@@ -44,8 +56,8 @@ export class Probe {
     this.definition = definition;
   }
 
-  /** Creates the probe; `serial` keeps several probes on one function apart. Throws TracefsError. */
-  static create(root: string, probe: ProbeSpec, serial: number): Probe {
+  /** Creates the probe. Throws TracefsError, ElfError. */
+  static create(root: string, probe: ProbeSpec): Probe {
     const file = controlFile(root, probe);
     if (!existsSync(file)) {
       throw new TracefsError(
@@ -54,12 +66,12 @@ export class Probe {
       );
     }
     const group = `vmspan_${process.pid}`;
-    const name = `${probe.target.replace(/[^A-Za-z0-9_]/g, "_")}_${serial}`;
+    const name = eventNameOf(probe);
     const letter = probe.kind.includes("ret") ? "r" : "p";
     const location = locate(probe);
     const definition = `${letter}:${group}/${name} ${location} ${probe.fetchArguments}`.trim();
     try {
-      writeFileSync(file, `${definition}\n`, { flag: "a" });
+      writeControl(file, definition);
     } catch (error) {
       throw new TracefsError(
         `Cannot create ${probe.kind} "${definition}": ${(error as Error).message}`,
@@ -70,15 +82,31 @@ export class Probe {
     return new Probe(file, group, name, definition);
   }
 
-  /** Removes the probe. All its events must be closed first, or the kernel answers EBUSY. */
+  /**
+   * Removes the probe; one that is gone already is no error. All its events must be closed first,
+   * or the kernel answers EBUSY. Throws TracefsError.
+   */
   close(): void {
     if (!this.#isOpen) return;
+    try {
+      writeControl(this.#file, `-:${this.group}/${this.name}`);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") {
+        throw new TracefsError(
+          `Cannot remove probe "${this.group}/${this.name}": ${(error as Error).message}`,
+          `write "-:${this.group}/${this.name}" to ${this.#file} once nothing uses it`,
+          { cause: error },
+        );
+      }
+    }
     this.#isOpen = false;
-    writeFileSync(this.#file, `-:${this.group}/${this.name}\n`, { flag: "a" });
   }
 }
 
-/** Removes probes whose process is gone; gives the names of those that it removed. */
+/**
+ * Removes probes whose process is gone; gives the names of those that it removed. One that another
+ * program has open, or removes at the same time, is left alone.
+ */
 export function removeStaleProbes(root: string): string[] {
   const removed: string[] = [];
   for (const file of [`${root}/uprobe_events`, `${root}/kprobe_events`]) {
@@ -86,8 +114,13 @@ export function removeStaleProbes(root: string): string[] {
     for (const line of readFileSync(file, "utf8").split("\n")) {
       const match = GROUP.exec(line);
       if (match === null || existsSync(`/proc/${match[2]}`)) continue;
-      writeFileSync(file, `-:${match[1]}\n`, { flag: "a" });
-      removed.push(match[1]!);
+      try {
+        writeControl(file, `-:${match[1]}`);
+        removed.push(match[1]!);
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if (code !== "EBUSY" && code !== "ENOENT") throw error;
+      }
     }
   }
   return removed;

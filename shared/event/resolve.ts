@@ -22,34 +22,36 @@ export interface ResolvedEvent {
   readonly probe: Probe | undefined;
 }
 
-/** Looks up every event. Throws TracefsError, ElfError. Probes belong to the caller: closeProbes. */
+/** Creates the probe and looks up its event; nothing is left behind when that fails. */
+function resolveProbe(specIndex: number, spec: EventSpec, tracefs: Tracefs): ResolvedEvent {
+  const probe = Probe.create(tracefs.root, spec.probe!);
+  try {
+    const id = tracefs.eventId(probe.group, probe.name);
+    const formatText = tracefs.formatText(probe.group, probe.name);
+    return { specIndex, spec, system: spec.system, name: spec.name, id, formatText, probe };
+  } catch (error) {
+    probe.close();
+    throw error;
+  }
+}
+
+/** Looks up all events. Probes are the caller's: closeProbes. Throws TracefsError, ElfError. */
 export function resolveEvents(specs: readonly EventSpec[], tracefs: Tracefs): ResolvedEvent[] {
   const resolved: ResolvedEvent[] = [];
-  let staleChecked = false;
   try {
+    if (specs.some(({ probe }) => probe !== undefined)) removeStaleProbes(tracefs.root);
     specs.forEach((spec, specIndex) => {
       if (spec.probe !== undefined) {
-        if (!staleChecked) removeStaleProbes(tracefs.root);
-        staleChecked = true;
-        const probe = Probe.create(tracefs.root, spec.probe, specIndex);
-        resolved.push({
-          specIndex,
-          spec,
-          system: spec.system,
-          name: spec.name,
-          id: tracefs.eventId(probe.group, probe.name),
-          formatText: tracefs.formatText(probe.group, probe.name),
-          probe,
-        });
+        resolved.push(resolveProbe(specIndex, spec, tracefs));
         return;
       }
       for (const { system, name } of tracefs.find(`${spec.system}:${spec.name}`)) {
-        if (resolved.length === EVENTS_MAX) {
-          throw new RangeError(`Cannot open "${spec.text}": over ${EVENTS_MAX} events`);
-        }
         const id = tracefs.eventId(system, name);
         const formatText = tracefs.formatText(system, name);
         resolved.push({ specIndex, spec, system, name, id, formatText, probe: undefined });
+      }
+      if (resolved.length > EVENTS_MAX) {
+        throw new RangeError(`Cannot open "${spec.text}": over ${EVENTS_MAX} events`);
       }
     });
   } catch (error) {
@@ -59,6 +61,15 @@ export function resolveEvents(specs: readonly EventSpec[], tracefs: Tracefs): Re
   return resolved;
 }
 
+/** Removes the events' probes: all that can be; throws the first TracefsError of the others. */
 export function closeProbes(events: readonly ResolvedEvent[]): void {
-  for (const event of events) event.probe?.close();
+  const failures: unknown[] = [];
+  for (const event of events) {
+    try {
+      event.probe?.close();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }

@@ -5,8 +5,8 @@
  *   irq:irq_handler_entry/name~"virtio0-input*"/push="/dev/virtio-ports/org.qemu.perf0"/
  *   uprobe:virtio_notify@"/usr/bin/qemu-system-x86_64" vdev=%di:u64/common_pid==7/key=vdev/
  *
- * Quotes and parentheses protect `/` and `,`. A value that is a path (push=/run/x, pull=unix:/run/x)
- * keeps its slashes up to the next `/attr` or the closing slash, quoted or not.
+ * Quotes and parentheses protect `/` and `,`. A value that is a path (push=/run/x,
+ * pull=unix:/run/x) keeps its slashes up to the next `/attr` or the closing slash, quoted or not.
  */
 
 /** Longest accepted `-e` argument: kernel filters alone may fill a page. */
@@ -71,10 +71,26 @@ const TEXT_ATTRIBUTES = ["push", "pull", "key", "alias", "cpus", "role", "printk
 const FLAG_ATTRIBUTES = ["stack", "untraced", "trigger"] as const;
 const ATTRIBUTE_NAMES = [...TEXT_ATTRIBUTES, ...FLAG_ATTRIBUTES, "max-stack"];
 const MAX_STACK_MAX = 127;
-const PROBE = /^(kprobe|kretprobe|uprobe|uretprobe):/;
+/** Longest piece of the text that a message quotes. */
+const QUOTED_CHARS_MAX = 60;
+// Sticky: they match where lastIndex says, so that no copy of a long text is made at each place.
+const PROBE = /\s*(?:kprobe|kretprobe|uprobe|uretprobe):/y;
+const ATTRIBUTE = /([A-Za-z_-]+)(=?)/y;
+const PATH_VALUE = /(?:unix:|file:)?\.{0,2}\/(?=[^/,])/y;
 const NEXT_ATTRIBUTE = new RegExp(
-  `^/(?:${TEXT_ATTRIBUTES.join("|")}|max-stack)=|^/(?:${FLAG_ATTRIBUTES.join("|")})(?:/|,|$)`,
+  `/(?:${TEXT_ATTRIBUTES.join("|")}|max-stack)=|/(?:${FLAG_ATTRIBUTES.join("|")})(?:/|,|$)`,
+  "y",
 );
+
+function matchAt(pattern: RegExp, text: string, at: number): RegExpExecArray | null {
+  pattern.lastIndex = at;
+  return pattern.exec(text);
+}
+
+function quote(text: string): string {
+  const isShort = text.length <= QUOTED_CHARS_MAX;
+  return isShort ? `"${text}"` : `"${text.slice(0, QUOTED_CHARS_MAX)}..."`;
+}
 
 /** Parses one `-e` argument. Throws EventSyntaxError. */
 export function parseEventSpecs(text: string): EventSpec[] {
@@ -107,7 +123,7 @@ class SpecParser {
   }
 
   parse(): EventSpec {
-    const isProbe = PROBE.test(this.#text.slice(this.at));
+    const isProbe = matchAt(PROBE, this.#text, this.at) !== null;
     const head = this.#scan("/,");
     const { system, name, probe } = isProbe
       ? this.#parseProbe(head)
@@ -158,25 +174,23 @@ class SpecParser {
 
   #parseName(head: string): { system: string; name: string } {
     const match = /^\s*([A-Za-z0-9_*?[\]-]+):([A-Za-z0-9_*?[\]:.-]+)\s*$/.exec(head);
-    if (match === null) this.#fail(`"${head}" is no event, wants SYSTEM:NAME`, this.#start);
+    if (match === null) this.#fail(`${quote(head)} is no event, wants SYSTEM:NAME`, this.#start);
     return { system: match[1]!, name: match[2]! };
   }
 
   #parseProbe(head: string): { system: string; name: string; probe: ProbeSpec } {
     const match =
-      /^(\w+):([\w.$]+(?:\+(?:0x)?[0-9a-fA-F]+)?)(?:@(?:"([^"]+)"|([^\s"]+)))?(?:\s+(.*))?$/.exec(
+      /^(\w+):([\w.$]+(?:\+(?:0x[0-9a-fA-F]+|\d+))?)(?:@(?:"([^"]+)"|([^\s"]+)))?(?:\s+(.*))?$/.exec(
         head.trim(),
       );
-    const kind = head.slice(0, head.indexOf(":")) as ProbeKind;
+    const kind = head.slice(0, head.indexOf(":")).trim() as ProbeKind;
     const isUser = kind.startsWith("u");
     const wanted = isUser ? `${kind}:FUNC@"FILE" [ARG=%REG:TYPE ...]` : `${kind}:FUNC [ARG ...]`;
-    if (match === null) this.#fail(`"${head}" is no probe, wants ${wanted}`, this.#start);
+    if (match === null) this.#fail(`${quote(head)} is no probe, wants ${wanted}`, this.#start);
     const file = match[3] ?? match[4];
     if (isUser !== (file !== undefined)) {
-      this.#fail(
-        `"${head}" ${isUser ? "names no file" : "names a file"}, wants ${wanted}`,
-        this.at,
-      );
+      const fault = isUser ? "names no file" : "names a file";
+      this.#fail(`${quote(head)} ${fault}, wants ${wanted}`, this.at);
     }
     const fetchArguments = (match[5] ?? "").trim().replace(/\s+/g, " ");
     const probe = { kind, target: match[2]!, file, fetchArguments };
@@ -185,20 +199,22 @@ class SpecParser {
 
   #parseAttribute(into: Record<string, string | number | true>): void {
     const from = this.at;
-    const match = /^([A-Za-z_-]+)(=?)/.exec(this.#text.slice(this.at));
+    const match = matchAt(ATTRIBUTE, this.#text, this.at);
     const name = match?.[1] ?? "";
     if (!ATTRIBUTE_NAMES.includes(name)) {
       const shown = name === "" ? this.#text.slice(from, from + 20) : name;
-      this.#fail(`unknown attribute "${shown}", knows ${ATTRIBUTE_NAMES.join(" ")}`, from);
+      this.#fail(`unknown attribute ${quote(shown)}, knows ${ATTRIBUTE_NAMES.join(" ")}`, from);
     }
     const isFlag = FLAG_ATTRIBUTES.includes(name as (typeof FLAG_ATTRIBUTES)[number]);
     if (isFlag === (match?.[2] === "=")) {
       this.#fail(`attribute "${name}" ${isFlag ? "takes no value" : "wants a value"}`, from);
     }
+    const field = name === "max-stack" ? "maxStack" : name;
+    if (into[field] !== undefined) this.#fail(`attribute "${name}" is given twice`, from);
     this.at += match![0].length;
-    if (isFlag) into[name] = true;
-    else if (name === "max-stack") into.maxStack = this.#parseMaxStack();
-    else into[name] = this.#parseValue(name);
+    if (isFlag) into[field] = true;
+    else if (field === "maxStack") into[field] = this.#parseMaxStack();
+    else into[field] = this.#parseValue(name);
     if (this.#text[this.at] === "/") this.at++;
     else if (this.at < this.#text.length && this.#text[this.at] !== ",") {
       this.#fail(`"/" is missing after attribute "${name}"`, this.at);
@@ -216,8 +232,8 @@ class SpecParser {
 
   #parseValue(name: string): string {
     const from = this.at;
-    const rest = this.#text.slice(from);
-    const isPath = (name === "push" || name === "pull") && /^(unix:|file:)?\.{0,2}\//.test(rest);
+    const isPlace = name === "push" || name === "pull";
+    const isPath = isPlace && matchAt(PATH_VALUE, this.#text, from) !== null;
     const value = (isPath ? this.#scanPath() : this.#scan("/,")).trim();
     const quoted = /^"((?:[^"\\]|\\.)*)"$/.exec(value);
     const plain = quoted === null ? value : quoted[1]!.replace(/\\(.)/g, "$1");
@@ -225,15 +241,16 @@ class SpecParser {
     return plain;
   }
 
-  /** An unquoted path: its slashes belong to it, but for the closing one and before an attribute. */
+  /** An unquoted path: its slashes are part of it, but for those that close it or an attribute. */
   #scanPath(): string {
     const from = this.at;
     for (; this.at < this.#text.length; this.at++) {
       const char = this.#text[this.at];
       if (char === ",") break;
       if (char !== "/" || this.at === from) continue;
-      const rest = this.#text.slice(this.at);
-      if (rest === "/" || rest.startsWith("/,") || NEXT_ATTRIBUTE.test(rest)) break;
+      const next = this.#text[this.at + 1];
+      if (next === undefined || next === ",") break;
+      if (matchAt(NEXT_ATTRIBUTE, this.#text, this.at) !== null) break;
     }
     return this.#text.slice(from, this.at);
   }

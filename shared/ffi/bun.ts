@@ -1,6 +1,6 @@
 /**
- * Bun backend of "#ffi". `i64_fast` gives plain numbers for every value that a stub returns: all are
- * addresses below 2^47 or errors above -4096, never near 2^53 where Bun would switch to BigInt.
+ * Bun backend of "#ffi". `i64_fast` gives plain numbers for every value that a stub returns: all
+ * are addresses below 2^47 or errors above -4096, never near 2^53 where Bun would switch to BigInt.
  */
 import { dlopen, FFIType, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { type Address, type Bytes, type Ffi, NULL_ADDRESS, type Stubs } from "./ffi.ts";
@@ -13,6 +13,8 @@ const SYMBOLS = {
   },
   vs_rdtsc: { args: ["ptr"], returns: "void" },
   vs_bracket: { args: ["i64", "i64", "i64", "ptr"], returns: FFIType.i64_fast },
+  vs_read_stamped: { args: ["i64", "ptr", "i64", "ptr"], returns: FFIType.i64_fast },
+  vs_write_stamped: { args: ["i64", "ptr", "i64", "i64"], returns: FFIType.i64_fast },
   vs_xxh64_init: { args: ["ptr"], returns: "void" },
   vs_xxh64_update: { args: ["ptr", "ptr", "i64"], returns: "void" },
   vs_xxh64_digest: { args: ["ptr", "ptr"], returns: "void" },
@@ -38,6 +40,8 @@ function openStubs(): Stubs {
       syscall: symbols.vs_syscall as unknown as Stubs["syscall"],
       rdtsc: symbols.vs_rdtsc as unknown as Stubs["rdtsc"],
       bracket: symbols.vs_bracket as unknown as Stubs["bracket"],
+      readStamped: symbols.vs_read_stamped as unknown as Stubs["readStamped"],
+      writeStamped: symbols.vs_write_stamped as unknown as Stubs["writeStamped"],
       xxh64Init: symbols.vs_xxh64_init as unknown as Stubs["xxh64Init"],
       xxh64Update: symbols.vs_xxh64_update as unknown as Stubs["xxh64Update"],
       xxh64Digest: symbols.vs_xxh64_digest as unknown as Stubs["xxh64Digest"],

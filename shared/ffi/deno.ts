@@ -1,6 +1,6 @@
 /**
- * Deno backend of "#ffi". Deno returns every i64 as a BigInt, hence the Number() around results that
- * are small by contract (see bun.ts). Checked by `deno check`, not by tsc.
+ * Deno backend of "#ffi". Deno returns every i64 as a BigInt, hence the Number() around results
+ * that are small by contract (see bun.ts). Checked by `deno check`, not by tsc.
  */
 import { type Address, type Bytes, type Ffi, FfiError, NULL_ADDRESS, type Stubs } from "./ffi.ts";
 import { type Bootstrap, withImage } from "./image.ts";
@@ -9,6 +9,8 @@ const SYMBOLS = {
   vs_syscall: { parameters: ["i64", "i64", "i64", "i64", "i64", "i64", "i64"], result: "i64" },
   vs_rdtsc: { parameters: ["i64"], result: "void" },
   vs_bracket: { parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
+  vs_read_stamped: { parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
+  vs_write_stamped: { parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
   vs_xxh64_init: { parameters: ["i64"], result: "void" },
   vs_xxh64_update: { parameters: ["i64", "i64", "i64"], result: "void" },
   vs_xxh64_digest: { parameters: ["i64", "i64"], result: "void" },
@@ -37,6 +39,10 @@ function openStubs(): Stubs {
       rdtsc: (out) => symbols.vs_rdtsc(big(out)),
       bracket: (gettime, clock, rounds, out) =>
         Number(symbols.vs_bracket(big(gettime), big(clock), big(rounds), big(out))),
+      readStamped: (fd, bytes, length, tsc) =>
+        Number(symbols.vs_read_stamped(big(fd), big(bytes), big(length), big(tsc))),
+      writeStamped: (fd, bytes, length, stampAt) =>
+        Number(symbols.vs_write_stamped(big(fd), big(bytes), big(length), big(stampAt))),
       xxh64Init: (state) => symbols.vs_xxh64_init(big(state)),
       xxh64Update: (state, from, bytes) =>
         symbols.vs_xxh64_update(big(state), big(from), big(bytes)),

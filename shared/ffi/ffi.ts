@@ -17,6 +17,10 @@ export interface Stubs {
   syscall(nr: number, a: number, b: number, c: number, d: number, e: number, f: number): number;
   rdtsc(out: Address): void;
   bracket(gettime: Address, clock: number, rounds: number, out: Address): number;
+  /** Result or -errno; the TSC right after it is stored at `tsc`. */
+  readStamped(fd: number, bytes: Address, length: number, tsc: Address): number;
+  /** Result or -errno; the TSC right before it is stored, and sent, at bytes + stampAt. */
+  writeStamped(fd: number, bytes: Address, length: number, stampAt: number): number;
   xxh64Init(state: Address): void;
   xxh64Update(state: Address, from: Address, bytes: number): void;
   xxh64Digest(state: Address, out: Address): void;

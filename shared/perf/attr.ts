@@ -12,11 +12,14 @@ export const PERF_FORMAT_LOST = 1 << 4;
 
 const ATTR_BYTES = 112;
 const FLAG_DISABLED = 1 << 0;
+const FLAG_INHERIT = 1 << 1;
 const FLAG_COMM = 1 << 9;
 const FLAG_TASK = 1 << 13;
 const FLAG_WATERMARK = 1 << 14;
 const FLAG_SAMPLE_ID_ALL = 1 << 18;
 const FLAG_USE_CLOCKID = 1 << 25;
+/** Of the second half of the flags: bit 35, inherit_thread, since Linux 5.13. */
+const FLAG_HIGH_INHERIT_THREAD = 1 << 3;
 
 /** What to open. Events begin disabled and wake the reader by bytes, not by count. */
 export interface EventAttr {
@@ -31,7 +34,12 @@ export interface EventAttr {
   readonly clockId: number | undefined;
   /** COMM, FORK and EXIT records in the ring: who is who, without asking /proc. */
   readonly taskNames: boolean;
+  /** Which tasks that the sampled one creates later are sampled too. */
+  readonly inherit: Inherit;
 }
+
+/** None, new threads of the process (Linux 5.13), or all children, which includes its threads. */
+export type Inherit = "none" | "threads" | "children";
 
 export function encodeAttr(attr: EventAttr): Uint8Array {
   const bytes = new Uint8Array(ATTR_BYTES);
@@ -39,13 +47,15 @@ export function encodeAttr(attr: EventAttr): Uint8Array {
   let flags = FLAG_DISABLED | FLAG_WATERMARK | FLAG_SAMPLE_ID_ALL;
   if (attr.taskNames) flags |= FLAG_COMM | FLAG_TASK;
   if (attr.clockId !== undefined) flags |= FLAG_USE_CLOCKID;
+  if (attr.inherit !== "none") flags |= FLAG_INHERIT;
   view.setUint32(0, attr.type, true);
   view.setUint32(4, ATTR_BYTES, true);
   view.setBigUint64(8, BigInt(attr.config), true);
   view.setBigUint64(16, attr.type === PERF_TYPE_TRACEPOINT ? 1n : 0n, true);
   view.setBigUint64(24, BigInt(attr.sampleType), true);
   view.setBigUint64(32, BigInt(attr.readFormat), true);
-  view.setBigUint64(40, BigInt(flags), true);
+  view.setUint32(40, flags, true);
+  view.setUint32(44, attr.inherit === "threads" ? FLAG_HIGH_INHERIT_THREAD : 0, true);
   view.setUint32(48, attr.watermarkBytes, true);
   view.setInt32(92, attr.clockId ?? 0, true);
   return bytes;

@@ -48,8 +48,8 @@ export class Ring {
 
   /**
    * Reads data_head and returns it; it always ends a record. The kernel stores it after the bytes
-   * before it (store-release) and x86 does not reorder loads, so those bytes may be read now. The low
-   * word is enough: the ring is far smaller than 4 GiB. Call it once after a poll(): the engine may
+   * before it (store-release) and x86 does not reorder loads, so those bytes may be read now. The
+   * low word is enough: the ring is far smaller than 4 GiB. Call it once after a poll(): the engine may
    * keep a plain load in a register where no native call separates two of them.
    */
   refreshHead(): number {
@@ -60,8 +60,8 @@ export class Ring {
 
   /**
    * Gives the bytes before `position` back to the kernel, which may overwrite them at once: whoever
-   * read them has finished (write(2) has copied them). Two stores for one 64-bit word are enough, as
-   * the kernel computes the free space modulo the ring's size, in which the high word has no part.
+   * read them has finished (write(2) has copied them). Two stores for one 64-bit word are enough:
+   * the kernel computes the free space modulo the ring's size, where the high word has no part.
    */
   setTail(position: number): void {
     if (position < this.#tail || position > this.#head) {

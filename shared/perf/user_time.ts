@@ -22,8 +22,8 @@ export interface UserTime {
 
 /**
  * Reads the conversion out of a control page, or undefined where the kernel offers none. The page's
- * lock is a sequence counter: odd or changed means that the kernel was writing. `barrier` is a native
- * call, so that neither compiler nor engine keeps the first loads.
+ * lock is a sequence counter: odd or changed means that the kernel was writing. `barrier` is a
+ * native call, so that neither compiler nor engine keeps the first loads.
  */
 export function readUserTime(page: ArrayBuffer, barrier: () => void): UserTime | undefined {
   const words = new Uint32Array(page, 0, 32);

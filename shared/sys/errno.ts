@@ -3,7 +3,7 @@
  * Only the numbers that our calls can meet are named; others print as "errno N".
  */
 
-/** errno of x86-64 and arm64 Linux; must match <asm-generic/errno-base.h> and <asm-generic/errno.h>. */
+/** errno of x86-64 and arm64; must match <asm-generic/errno-base.h> and <asm-generic/errno.h>. */
 const ERRNO: ReadonlyMap<number, readonly [code: string, meaning: string]> = new Map([
   [1, ["EPERM", "operation not permitted"]],
   [2, ["ENOENT", "no such file or directory"]],
@@ -77,6 +77,7 @@ export function checked(result: number, action: string): number {
   return result;
 }
 
+export const ESRCH = 3;
 export const EINTR = 4;
 export const EAGAIN = 11;
 export const EINPROGRESS = 115;

@@ -2,6 +2,7 @@
  * Ownership of a file descriptor, and the calls on it that a trace channel needs.
  * Reads and writes go to memory by address, so that a perf ring is written where it lies.
  */
+import { ffi } from "#ffi";
 import { O_CLOEXEC, SYS } from "./abi.ts";
 import { checked, EINTR, SysError } from "./errno.ts";
 import { type Address, addressOf, cString, syscall } from "./syscall.ts";
@@ -59,6 +60,22 @@ export function readInto(fd: Fd, to: Address, bytes: number): number {
 export function writeFrom(fd: Fd, from: Address, bytes: number): number {
   for (;;) {
     const result = syscall(SYS.write, fd.number, from, bytes, 0, 0, 0);
+    if (result !== -EINTR) return result;
+  }
+}
+
+/** As readInto; the TSC right after the read is stored at `tsc`: what came had arrived before. */
+export function readStamped(fd: Fd, to: Address, bytes: number, tsc: Address): number {
+  for (;;) {
+    const result = ffi.stubs.readStamped(fd.number, to, bytes, tsc);
+    if (result !== -EINTR) return result;
+  }
+}
+
+/** As writeFrom; the TSC right before the write is stored, and goes out, at from + stampAt. */
+export function writeStamped(fd: Fd, from: Address, bytes: number, stampAt: number): number {
+  for (;;) {
+    const result = ffi.stubs.writeStamped(fd.number, from, bytes, stampAt);
     if (result !== -EINTR) return result;
   }
 }

@@ -1,7 +1,7 @@
 /**
- * poll(2) over a set of descriptors kept in one unmoving array of struct pollfd {i32 fd, i16 events,
- * i16 revents}; must match <poll.h>. poll rather than epoll: the sets are small and change rarely,
- * and a perf descriptor's readiness is consumed by being reported in either.
+ * poll(2) over a set of descriptors kept in one unmoving array of struct pollfd {i32 fd, i16
+ * events, i16 revents}; must match <poll.h>. poll rather than epoll: the sets are small and change
+ * rarely, and a perf descriptor's readiness is consumed by being reported in either.
  */
 import { SYS } from "./abi.ts";
 import { EINTR, SysError } from "./errno.ts";

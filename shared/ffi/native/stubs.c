@@ -59,6 +59,22 @@ EXPORT long vs_bracket(long (*gettime)(long, struct timespec64 *), long clock, l
   return 0;
 }
 
+/*
+ * read() and write() with the TSC as close as can be: what was read had arrived before *tsc, and what
+ * is written had not been sent before the stamp that goes out with it, at bytes[stamp_at].
+ */
+EXPORT long vs_read_stamped(long fd, u8 *bytes, long length, u64 *tsc) {
+  long result = vs_syscall(0, fd, (long)bytes, length, 0, 0, 0);
+  *tsc = rdtsc_ordered();
+  return result;
+}
+
+EXPORT long vs_write_stamped(long fd, u8 *bytes, long length, long stamp_at) {
+  u64 tsc = rdtsc_ordered();
+  __builtin_memcpy(bytes + stamp_at, &tsc, 8);
+  return vs_syscall(1, fd, (long)bytes, length, 0, 0, 0);
+}
+
 #define P1 0x9E3779B185EBCA87UL
 #define P2 0xC2B2AE3D27D4EB4FUL
 #define P3 0x165667B19E3779F9UL

@@ -25,6 +25,7 @@ const TRACEPOINT: EventAttr = {
   watermarkBytes: 0x40000,
   clockId: 4,
   taskNames: true,
+  inherit: "none",
 };
 
 describe("encodeAttr", () => {
@@ -54,6 +55,7 @@ describe("encodeAttr", () => {
       watermarkBytes: 4096,
       clockId: undefined,
       taskNames: false,
+      inherit: "none",
     });
     expect([...bytes.slice(0, 52)]).toEqual([
       ...[1, 0, 0, 0, 112, 0, 0, 0],
@@ -71,5 +73,13 @@ describe("encodeAttr", () => {
     const USE_CLOCKID = 0x02;
     expect(encodeAttr({ ...TRACEPOINT, clockId: 0 })[43]! & USE_CLOCKID).toBe(USE_CLOCKID);
     expect(encodeAttr({ ...TRACEPOINT, clockId: undefined })[43]! & USE_CLOCKID).toBe(0);
+  });
+
+  test("encodeAttr() inherits to threads (bits 1 and 35) or to all children (bit 1)", () => {
+    const flags = (inherit: EventAttr["inherit"]): number[] => [
+      ...encodeAttr({ ...TRACEPOINT, inherit }).slice(40, 48),
+    ];
+    expect(flags("threads")).toEqual([0x03, 0x62, 0x04, 0x02, 0x08, 0, 0, 0]);
+    expect(flags("children")).toEqual([0x03, 0x62, 0x04, 0x02, 0, 0, 0, 0]);
   });
 });

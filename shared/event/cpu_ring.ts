@@ -1,0 +1,82 @@
+/**
+ * The ring of one CPU and all that writes into it:
+ *
+ *   fds[0]              maps the ring
+ *   fds[1...]           other events, other threads: redirected to it
+ *   sides               a dummy event per thread that carries COMM, FORK and EXIT records
+ *
+ * Side records come from dummies of their own, because the kernel counts whatever finds no room as
+ * lost by the event that wrote it: from an event of ours they would count as lost samples.
+ */
+import { CONTROL_BYTES, Ring } from "../perf/ring.ts";
+import { POLLHUP, POLLIN } from "../sys/abi.ts";
+import { SysError } from "../sys/errno.ts";
+import type { Fd } from "../sys/fd.ts";
+import { Mapping } from "../sys/mapping.ts";
+import { disablePerfEvent, enablePerfEvent } from "../sys/perf_event.ts";
+import type { PollSet } from "../sys/poll.ts";
+
+export function mapRing(fd: Fd, ringBytes: number): Mapping {
+  try {
+    return Mapping.ofFd(fd, CONTROL_BYTES + ringBytes, `map a ring of ${ringBytes} bytes`);
+  } catch (error) {
+    if (!(error instanceof SysError) || error.code !== "EPERM") throw error;
+    const hint = "raise /proc/sys/kernel/perf_event_mlock_kb, or ask for less with -m";
+    throw new SysError(`map a ring of ${ringBytes} bytes`, error.errno, hint);
+  }
+}
+
+/** One CPU's ring with its events' descriptors, first the one whose descriptor maps the ring. */
+export class CpuRing {
+  readonly cpu: number;
+  readonly ring: Ring;
+  readonly address: number;
+  /** Of each thread in turn, its events in their order. */
+  readonly fds: readonly Fd[];
+  readonly mapping: Mapping;
+  readonly #sides: readonly Fd[];
+  /** The descriptor that is polled: any of them tells of the ring. */
+  #polled = 0;
+  #slot = -1;
+
+  constructor(cpu: number, fds: readonly Fd[], sides: readonly Fd[], mapping: Mapping) {
+    this.cpu = cpu;
+    this.fds = fds;
+    this.mapping = mapping;
+    this.#sides = sides;
+    this.ring = new Ring(mapping.buffer, mapping.bytes - CONTROL_BYTES);
+    this.address = mapping.address + CONTROL_BYTES;
+  }
+
+  /** Whether every task that the events were opened on has ended. */
+  get hasEnded(): boolean {
+    return this.#polled === this.fds.length;
+  }
+
+  /** Side records first, so that a task's name comes before its samples. */
+  enable(): void {
+    for (const fd of [...this.#sides, ...this.fds]) enablePerfEvent(fd);
+  }
+
+  disable(): void {
+    for (const fd of [...this.fds, ...this.#sides]) disablePerfEvent(fd);
+  }
+
+  /** Adds what wakes the reader; nothing when there is nothing more to come. */
+  register(poll: PollSet): void {
+    this.#slot = this.hasEnded ? -1 : poll.add(this.fds[this.#polled]!.number, POLLIN);
+  }
+
+  /**
+   * After a wait: a descriptor whose task has ended reports POLLHUP at once and forever, so the
+   * next one takes its place.
+   */
+  noteHangUp(poll: PollSet): void {
+    if (this.#slot >= 0 && (poll.readyEvents(this.#slot) & POLLHUP) !== 0) this.#polled++;
+  }
+
+  close(): void {
+    this.mapping.close();
+    for (const fd of [...this.fds, ...this.#sides]) fd.close();
+  }
+}
