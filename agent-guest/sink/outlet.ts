@@ -8,9 +8,8 @@
  */
 
 import type { CpuRing } from "../../shared/event/event_set.ts";
-import { rdtsc } from "../../shared/sys/clock.ts";
 import { EAGAIN, SysError } from "../../shared/sys/errno.ts";
-import { type Fd, writeFrom, writeGathered } from "../../shared/sys/fd.ts";
+import { type Fd, writeFrom, writeGathered, writeStamped } from "../../shared/sys/fd.ts";
 import { Mapping } from "../../shared/sys/mapping.ts";
 import type { Address } from "../../shared/sys/syscall.ts";
 import { Xxh64 } from "../../shared/sys/xxh64.ts";
@@ -28,6 +27,8 @@ import { SAMPLES_HEADER_BYTES_MAX, writeSamplesHeader } from "../../shared/wire/
 
 /** Bytes that may wait for a slow descriptor: a few control frames, or the rest of one span. */
 export const WAITING_BYTES_MAX = 2 * 1024 * 1024;
+/** sent_tsc is the last field of a Pong: its fixed64 ends the frame. */
+const PONG_SENT_TSC_BYTES = 8;
 /** Ring bytes of one frame, where frames are gathered. */
 export const SPAN_BYTES_MAX = 256 * 1024;
 const STAGED_SPAN_BYTES_MAX = PORT_WRITE_BYTES_MAX - SAMPLES_HEADER_BYTES_MAX;
@@ -63,7 +64,6 @@ export class Outlet {
   readonly #writer: FrameWriter;
   readonly #waiting = Mapping.anonymous(WAITING_BYTES_MAX);
   readonly #waitingBytes = new Uint8Array(this.#waiting.buffer);
-  readonly #sentTsc = new Uint32Array(2);
   #waitingFrom = 0;
   #waitingTo = 0;
   #pieces = 0;
@@ -115,35 +115,45 @@ export class Outlet {
     this.flush();
   }
 
-  /** Answers a ping. The last stamp is taken right before the frame is queued. */
+  /** Answers a ping. The last stamp is taken right before the write. */
   sendPong(ping: PingView, receivedTsc: Uint32Array): void {
     this.#makeRoom(PING_FRAME_BYTES_MAX);
     if (this.failure !== undefined || this.#waitingTo + PING_FRAME_BYTES_MAX > WAITING_BYTES_MAX) {
       return;
     }
     const { seq, senderTsc } = ping;
-    rdtsc(this.#sentTsc);
-    this.#waitingTo += writePong(
-      this.#waitingBytes,
-      this.#waitingTo,
-      seq,
-      senderTsc,
-      receivedTsc,
-      this.#sentTsc,
-      this.#sequence,
-    );
+    const end =
+      this.#waitingTo +
+      writePong(
+        this.#waitingBytes,
+        this.#waitingTo,
+        seq,
+        senderTsc,
+        receivedTsc,
+        receivedTsc,
+        this.#sequence,
+      );
+    this.#waitingTo = end;
     this.#sequence = (this.#sequence + 1) >>> 0;
     this.framesSent++;
-    this.flush();
+    this.flush(end - PONG_SENT_TSC_BYTES);
   }
 
-  /** Writes what waits; true when nothing waits any more. */
-  flush(): boolean {
+  /**
+   * Writes what waits; true when nothing waits any more. With `stampAt`, the TSC is put there at the
+   * last moment before the first write.
+   */
+  flush(stampAt = -1): boolean {
+    let stamp = stampAt;
     while (this.#waitingFrom < this.#waitingTo && this.failure === undefined) {
       const at = (this.#waiting.address + this.#waitingFrom) as Address;
       const left = this.#waitingTo - this.#waitingFrom;
       const chunk = this.#options.isStaged ? Math.min(left, PORT_WRITE_BYTES_MAX) : left;
-      const written = writeFrom(this.fd, at, chunk);
+      const written =
+        stamp < 0
+          ? writeFrom(this.fd, at, chunk)
+          : writeStamped(this.fd, at, chunk, stamp - this.#waitingFrom);
+      stamp = -1;
       if (written <= 0) {
         this.#note(written);
         break;

@@ -3,9 +3,8 @@
  * counted; the guest obeys this vocabulary only.
  */
 
-import { rdtsc } from "../../shared/sys/clock.ts";
 import { EAGAIN } from "../../shared/sys/errno.ts";
-import { type Fd, readInto } from "../../shared/sys/fd.ts";
+import { type Fd, readStamped } from "../../shared/sys/fd.ts";
 import { Mapping } from "../../shared/sys/mapping.ts";
 import type { Address } from "../../shared/sys/syscall.ts";
 import { FrameType } from "../../shared/wire/frame.ts";
@@ -14,6 +13,7 @@ import type { Ack, Attach } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
 import { PingView, readPing } from "../../shared/wire/ping_frame.ts";
 
+const TSC_BYTES = 8;
 /** Reads from one peer per wake-up: more waits for the next, so that no peer starves the rings. */
 const READS_PER_WAKE_MAX = 16;
 
@@ -30,11 +30,13 @@ export interface PeerListener {
 export class PeerReader {
   /** Frames that a host has no business to send, or that could not be read. */
   refusedFrames = 0;
-  readonly #memory = Mapping.anonymous(DECODER_BUFFER_BYTES_MIN);
-  readonly #buffer = new Uint8Array(this.#memory.buffer);
+  /** The decoder's buffer, and behind it the TSC of the last read. */
+  readonly #memory = Mapping.anonymous(DECODER_BUFFER_BYTES_MIN + TSC_BYTES);
+  readonly #buffer = new Uint8Array(this.#memory.buffer, 0, DECODER_BUFFER_BYTES_MIN);
+  readonly #tscAddress = (this.#memory.address + DECODER_BUFFER_BYTES_MIN) as Address;
+  readonly #received = new Uint32Array(this.#memory.buffer, DECODER_BUFFER_BYTES_MIN, 2);
   readonly #decoder = new FrameDecoder({ buffer: this.#buffer });
   readonly #listener: PeerListener;
-  readonly #received = new Uint32Array(2);
   readonly #ping = new PingView();
 
   constructor(listener: PeerListener) {
@@ -49,14 +51,14 @@ export class PeerReader {
   read(fd: Fd): void {
     for (let i = 0; i < READS_PER_WAKE_MAX; i++) {
       const at = this.#decoder.reserveAt();
-      const got = readInto(fd, (this.#memory.address + at) as Address, this.#buffer.length - at);
+      const to = (this.#memory.address + at) as Address;
+      const got = readStamped(fd, to, this.#buffer.length - at, this.#tscAddress);
       if (got === -EAGAIN) return;
       if (got <= 0) {
         this.#decoder.reset();
         this.#listener.onEnd();
         return;
       }
-      rdtsc(this.#received);
       this.#decoder.commit(got);
       this.#dispatchAll();
     }

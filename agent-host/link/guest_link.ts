@@ -10,7 +10,6 @@
  *     Bye                    ------------>
  *              <------------  the rest, Stats{final}, Bye
  */
-import { readTsc } from "../../shared/sys/clock.ts";
 import { FrameType } from "../../shared/wire/frame.ts";
 import type { Frame } from "../../shared/wire/frame_decoder.ts";
 import {
@@ -96,7 +95,7 @@ export class GuestLink {
   receive(nowMs: number): void {
     for (let i = 0; i < READS_PER_WAKE_MAX; i++) {
       if (!this.source.read()) break;
-      const receivedTsc = readTsc();
+      const { receivedTsc } = this.source;
       for (;;) {
         const frame = this.source.decoder.next();
         if (frame === undefined) break;
@@ -118,7 +117,7 @@ export class GuestLink {
   }
 
   ping(seq: number): void {
-    this.source.send(FrameType.PING, { seq, senderTsc: readTsc() });
+    this.source.ping(seq);
   }
 
   /** Tells the guest that we leave; it answers with the rest and its last Stats. */

@@ -4,7 +4,7 @@
  */
 import { O_RDONLY, POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
 import { EAGAIN, SysError } from "../../shared/sys/errno.ts";
-import { type Fd, openFile, readInto, writeFrom } from "../../shared/sys/fd.ts";
+import { type Fd, openFile, readStamped, writeFrom, writeStamped } from "../../shared/sys/fd.ts";
 import { Mapping } from "../../shared/sys/mapping.ts";
 import { PollSet } from "../../shared/sys/poll.ts";
 import {
@@ -21,6 +21,7 @@ import type { FrameType } from "../../shared/wire/frame.ts";
 import { DECODER_BUFFER_BYTES_MIN, FrameDecoder } from "../../shared/wire/frame_decoder.ts";
 import { FrameWriter } from "../../shared/wire/frame_writer.ts";
 import type { MessageOf } from "../../shared/wire/message.ts";
+import { PING_FRAME_BYTES_MAX, writePing } from "../../shared/wire/ping_frame.ts";
 import type { PullTarget } from "./pull_target.ts";
 
 /** A source refused, ended or sent what it should not: exit code 4. */
@@ -37,6 +38,12 @@ export class SourceError extends Error {
 const CONNECT_MS_MAX = 5000;
 /** What we have to say may wait behind a peer that does not read; then the link is given up. */
 const UNSENT_BYTES_MAX = 1024 * 1024;
+const BUFFER_BYTES = Math.ceil((DECODER_BUFFER_BYTES_MIN * 2) / 8) * 8;
+const PING_AT = 8;
+const NO_STAMP = new Uint32Array(2);
+const SCRATCH_BYTES = PING_AT + PING_FRAME_BYTES_MAX;
+/** sender_tsc is the last field of a Ping: its fixed64 ends the frame. */
+const PING_SENDER_TSC_BYTES = 8;
 
 function waitConnected(fd: Fd): void {
   const poll = new PollSet();
@@ -81,8 +88,11 @@ export class Source {
   readonly decoder: FrameDecoder;
   hasEnded = false;
   bytesRead = 0;
-  readonly #memory = Mapping.anonymous(DECODER_BUFFER_BYTES_MIN * 2);
-  readonly #buffer = new Uint8Array(this.#memory.buffer);
+  /** The decoder's buffer; behind it the TSC of the last read, and a ping frame. */
+  readonly #memory = Mapping.anonymous(BUFFER_BYTES + SCRATCH_BYTES);
+  readonly #buffer = new Uint8Array(this.#memory.buffer, 0, BUFFER_BYTES);
+  readonly #received = new BigUint64Array(this.#memory.buffer, BUFFER_BYTES, 1);
+  readonly #scratch = new Uint8Array(this.#memory.buffer, BUFFER_BYTES, SCRATCH_BYTES);
   readonly #writer = new FrameWriter();
   #sequence = 0;
   #unsent: Uint8Array = new Uint8Array(0);
@@ -128,7 +138,8 @@ export class Source {
   read(): boolean {
     const at = this.decoder.reserveAt();
     const address = (this.#memory.address + at) as Address;
-    const got = readInto(this.fd, address, this.#buffer.length - at);
+    const tscAddress = (this.#memory.address + BUFFER_BYTES) as Address;
+    const got = readStamped(this.fd, address, this.#buffer.length - at, tscAddress);
     if (got > 0) {
       this.decoder.commit(got);
       this.bytesRead += got;
@@ -141,6 +152,24 @@ export class Source {
     }
     this.hasEnded = true;
     return false;
+  }
+
+  /** This machine's TSC right after the last read. */
+  get receivedTsc(): bigint {
+    return this.#received[0]!;
+  }
+
+  /** Sends a ping, stamped at the last moment. Not while older frames wait: it would wait too. */
+  ping(seq: number): void {
+    if (this.isFile || this.hasEnded || this.#unsent.length > 0) return;
+    const bytes = writePing(this.#scratch, PING_AT, seq, NO_STAMP, this.#sequence);
+    const address = (this.#memory.address + BUFFER_BYTES + PING_AT) as Address;
+    const written = writeStamped(this.fd, address, bytes, bytes - PING_SENDER_TSC_BYTES);
+    if (written === -EAGAIN) return;
+    this.#sequence = (this.#sequence + 1) >>> 0;
+    if (written < bytes && written >= 0) {
+      this.#unsent = this.#scratch.slice(PING_AT + written, PING_AT + bytes);
+    }
   }
 
   /** Sends a message; what the peer does not take now waits. Nothing is sent to a file. */
