@@ -418,3 +418,10 @@ export class ByteWriter {
     this.length += 9;
   }
 }
+
+/** Text that is not ours, made safe once (as untrusted() would write it) to be written raw later. */
+export function safeBytes(bytes: Uint8Array): Uint8Array {
+  const out = new ByteWriter(Math.max(WRITER_BYTES_MIN, bytes.length * 4));
+  out.untrusted(bytes, 0, bytes.length);
+  return out.bytes.slice(0, out.length);
+}

@@ -123,7 +123,7 @@ class Renderer implements PrintRenderer {
 }
 
 function compilePieces(compiler: PieceCompiler): PrintPiece[] {
-  const { printFormat } = compiler.format;
+  const printFormat = compiler.source;
   const nodes = parseExprList(printFormat, { isPrintFormat: true, charsMax: FORMAT_BYTES_MAX });
   const [formatNode, ...args] = nodes;
   if (formatNode?.kind !== "string") {

@@ -2,9 +2,10 @@
 
 import type { CallNode, ExprNode } from "../expr/ast.ts";
 import type { EvalContext } from "../expr/eval_context.ts";
-import type { ByteWriter } from "../text/byte_writer.ts";
+import type { IntIr } from "../expr/ir.ts";
+import { type ByteWriter, safeBytes } from "../text/byte_writer.ts";
 import { evaluateConstant } from "./print_constant.ts";
-import { type PieceCompiler, type PrintPiece, safeBytes } from "./print_piece.ts";
+import type { PieceCompiler, PrintPiece } from "./print_piece.ts";
 import { constantValue } from "./print_scope.ts";
 
 /** The lists of one format, as columns. */
@@ -20,7 +21,8 @@ export function flagsPiece(compiler: PieceCompiler, node: CallNode): PrintPiece 
   if (valueNode === undefined || delimiterNode === undefined) {
     return compiler.fail("__print_flags() wants a value and a delimiter", node);
   }
-  const { evaluate } = compiler.number(valueNode);
+  const { evaluate, ir } = compiler.number(valueNode);
+  const restMask = unknownMask(ir);
   const delimiter = safeBytes(stringBytes(compiler, delimiterNode));
   const { lo, hi, names } = readList(compiler, rest);
   return (c: EvalContext, out: ByteWriter) => {
@@ -41,7 +43,7 @@ export function flagsPiece(compiler: PieceCompiler, node: CallNode): PrintPiece 
     if ((valueLo | valueHi) === 0) return;
     if (!isFirst) out.raw(delimiter);
     out.ascii("0x");
-    out.hex64(valueLo, valueHi);
+    out.hex64(valueLo & restMask.lo, valueHi & restMask.hi);
   };
 }
 
@@ -52,9 +54,9 @@ const LINEAR_MAX = 8;
 export function symbolicPiece(compiler: PieceCompiler, node: CallNode): PrintPiece {
   const [valueNode, ...rest] = node.args;
   if (valueNode === undefined) return compiler.fail("__print_symbolic() wants a value", node);
-  const { evaluate } = compiler.number(valueNode);
-  const list = readList(compiler, rest);
-  const { lo, hi, names } = list;
+  const { evaluate, ir } = compiler.number(valueNode);
+  const unknown = unknownMask(ir);
+  const { lo, hi, names } = readList(compiler, rest);
   const firstByLow = new Map<number, number>();
   if (names.length > LINEAR_MAX) {
     for (let i = names.length - 1; i >= 0; i--) firstByLow.set(lo[i]!, i);
@@ -70,8 +72,17 @@ export function symbolicPiece(compiler: PieceCompiler, node: CallNode): PrintPie
       }
     }
     out.ascii("0x");
-    out.hex64(valueLo, valueHi);
+    out.hex64(valueLo & unknown.lo, valueHi & unknown.hi);
   };
+}
+
+/**
+ * A field without a name in the list is shown with the digits of its own width, as libtraceevent does:
+ * an int of -5 as 0xfffffffb.
+ */
+function unknownMask(ir: IntIr): { readonly lo: number; readonly hi: number } {
+  if (ir.op !== "load" || ir.bytes === 8) return { lo: -1, hi: -1 };
+  return { lo: ir.bytes === 4 ? -1 : (1 << (ir.bytes * 8)) - 1, hi: 0 };
 }
 
 /**

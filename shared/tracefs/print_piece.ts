@@ -9,8 +9,10 @@ import { foldConstants } from "../expr/fold.ts";
 import type { IntIr, TextIr } from "../expr/ir.ts";
 import { isPure } from "../expr/ir_walk.ts";
 import type { Typed } from "../expr/typed.ts";
-import { ByteWriter } from "../text/byte_writer.ts";
+import type { ByteWriter } from "../text/byte_writer.ts";
 import type { EventFormat } from "./format.ts";
+import type { StringResolver } from "./kernel_strings.ts";
+import { printFormatOf } from "./print_rewrite.ts";
 import { printCallHook, printScope } from "./print_scope.ts";
 import type { SymbolResolver } from "./symbols.ts";
 
@@ -21,6 +23,8 @@ export type PrintPiece = (context: EvalContext, out: ByteWriter) => void;
 export interface PrintOptions {
   /** Names for %pS and %ps, of the kernel that the event came from. */
   readonly symbols?: SymbolResolver | undefined;
+  /** Constant strings that records point at, of that kernel. */
+  readonly strings?: StringResolver | undefined;
   /** Values of names that the kernel left in the format (enum constants). */
   readonly constants?: ((name: string) => bigint | undefined) | undefined;
 }
@@ -33,18 +37,19 @@ export class PieceCompiler {
   readonly unresolved = new Set<string>();
   /** Bytes that a record must have. */
   recordBytesMin = 0;
-  readonly #source: string;
+  /** The print format that is compiled; arguments are places in it. */
+  readonly source: string;
 
   constructor(format: EventFormat, options: PrintOptions) {
     this.format = format;
     this.options = options;
-    this.#source = format.printFormat;
+    this.source = printFormatOf(format);
   }
 
   /** The typed value of an argument. Throws ExprError. */
   typed(node: ExprNode): { readonly value: Typed; readonly checker: Checker } {
     const scope = printScope(this.format, this.options, this.unresolved);
-    const checker = new Checker(this.#source, scope, printCallHook);
+    const checker = new Checker(this.source, scope, printCallHook);
     const value = checker.value(node);
     this.recordBytesMin = Math.max(this.recordBytesMin, checker.recordBytesMin);
     return { value, checker };
@@ -65,7 +70,7 @@ export class PieceCompiler {
   /** A condition. Throws ExprError. */
   condition(node: ExprNode): IntEval {
     const scope = printScope(this.format, this.options, this.unresolved);
-    const checker = new Checker(this.#source, scope, printCallHook);
+    const checker = new Checker(this.source, scope, printCallHook);
     const ir = foldConstants(checker.condition(node));
     this.recordBytesMin = Math.max(this.recordBytesMin, checker.recordBytesMin);
     if (!isPure(ir)) return checker.fail("print formats cannot compare text", node.at);
@@ -77,7 +82,7 @@ export class PieceCompiler {
   }
 
   fail(detail: string, node: ExprNode): never {
-    return new Checker(this.#source, printScope(this.format, this.options, this.unresolved)).fail(
+    return new Checker(this.source, printScope(this.format, this.options, this.unresolved)).fail(
       detail,
       node.at,
     );
@@ -88,10 +93,3 @@ const NO_FUNCTIONS: EvalFunctions = new Map();
 const NULL_POINTER: Typed = { kind: "int", ir: { op: "const", lo: 0, hi: 0 }, isSigned: false };
 /** Stands for an expression that is not a plain field. */
 const NO_IR: IntIr = { op: "value", index: 0 };
-
-/** Text from a format, made safe once so that it can be written raw every time. */
-export function safeBytes(bytes: Uint8Array): Uint8Array {
-  const out = new ByteWriter(Math.max(4096, bytes.length * 4 + 16));
-  out.untrusted(bytes, 0, bytes.length);
-  return out.bytes.slice(0, out.length);
-}

@@ -133,11 +133,14 @@ function functionPiece(compiler: PieceCompiler, node: ExprNode): PrintPiece {
   if (node.kind === "call" && isPrintFunction(node.name)) return callPiece(compiler, node);
   const { value } = compiler.typed(node);
   if (value.kind === "int" && value.field !== undefined) {
-    // The text is in the kernel's memory: its address, as libtraceevent prints it.
+    // The text is in the kernel's memory: a known constant, or its address, as libtraceevent has it.
     const { evaluate } = compiler.number(node);
+    const { strings } = compiler.options;
     return (c, out) => {
       const lo = evaluate(c);
-      out.hex64(lo, c.hi);
+      const text = strings?.lookup(lo, c.hi);
+      if (text !== undefined) out.raw(text);
+      else out.hex64(lo, c.hi);
     };
   }
   return compiler.fail("this is no text", node);

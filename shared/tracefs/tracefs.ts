@@ -160,6 +160,16 @@ export class Tracefs {
     return Number(text);
   }
 
+  /** The text of printk_formats, for KernelStrings; empty when there is none. */
+  printkFormats(): string {
+    try {
+      return readFileSync(`${this.root}/printk_formats`, "latin1");
+    } catch (error) {
+      if (isErrno(error, "ENOENT")) return "";
+      throw this.#wrap(error, "printk_formats");
+    }
+  }
+
   #readEvent(system: string, name: string, file: string): string {
     const event = `${system}:${name}`;
     if (!PATH_NAME.test(system) || !PATH_NAME.test(name)) this.#unknown(event, name);

@@ -1,0 +1,106 @@
+// Where our print formats differ from libtraceevent's on purpose: what the kernel itself prints, or what
+// C says, is on our side. The differential tests count these apart and fail on anything else.
+
+/** One kind of difference. */
+export interface Explanation {
+  readonly reason: string;
+  /** Whether this pair of texts of this event differs for that reason. */
+  explains(event: string, ours: string, theirs: string): boolean;
+}
+
+function byEvent(reason: string, events: RegExp): Explanation {
+  return { reason, explains: (event) => events.test(event) };
+}
+
+export const EXPLANATIONS: readonly Explanation[] = [
+  {
+    reason: "libtraceevent cannot parse the format",
+    explains: (_event, _ours, theirs) => theirs.startsWith("[FAILED TO PARSE]"),
+  },
+  {
+    reason: "libtraceevent crashed",
+    explains: (_event, _ours, theirs) => theirs === "<none>",
+  },
+  {
+    reason: "libtraceevent has no %c (before 1.8), and no %*pbl",
+    explains: (_event, _ours, theirs) => theirs.includes(">c<") || theirs.includes("(nil)bl"),
+  },
+  {
+    reason: "libtraceevent prints %.*s itself when the precision is negative",
+    explains: (_event, _ours, theirs) => theirs.includes("%.*s"),
+  },
+  byEvent(
+    "names of constants without a value match 0 in libtraceevent's __print_flags",
+    /^(btrfs:|fs_dax:|writeback:(writeback_(mark|dirty|single|write|lazytime)|sb_))/,
+  ),
+  byEvent(
+    "libtraceevent reads `flags & (A | B)` of casts and parentheses wrongly: a constant result",
+    /^timer:timer_start$/,
+  ),
+  byEvent(
+    "libtraceevent compares, divides and shifts signed numbers as unsigned ones",
+    /^(kvm:kvm_userspace_exit|kvm:kvm_wait_lapic_expire|sock:sock_(recv|send)_length|timer:itimer_state|kvm:kvm_pvclock_update)$/,
+  ),
+  byEvent(
+    "libtraceevent groups operators of the same rank from the right: a - b + 1 as a - (b + 1)",
+    /^(btrfs:raid56_(read|write).*|kmem:mm_page_alloc_extfrag)$/,
+  ),
+  byEvent("libtraceevent does not pad a value without a name (%-8s)", /^(compaction|oom):/),
+  byEvent("libtraceevent cannot hold a flag in bit 63", /^xfs:xfs_exch(maps|range)_/),
+  byEvent(
+    "made-up lengths beyond the array: libtraceevent reads on, we stop at its end",
+    /^(kvm:kvm_emulate_insn|neigh:|ras:)/,
+  ),
+  byEvent(
+    "made-up shift counts of 64 and more: 0 here, the count modulo 64 on x86",
+    /^(alarmtimer:|ext4:ext4_mballoc_alloc|compaction:|ras:mc_event)/,
+  ),
+];
+
+/** Text with what we escape escaped, and without white space at its end. */
+export function comparable(text: string): string {
+  return Array.from(text.trimEnd(), (char) => {
+    const code = char.charCodeAt(0);
+    if (char === "\t" || (code >= 0x20 && code < 0x7f)) return char;
+    return char === "\n" ? "\\n" : `\\x${code.toString(16).padStart(2, "0")}`;
+  }).join("");
+}
+
+/** Counts of a comparison, and what could not be explained. */
+export class Comparison {
+  compared = 0;
+  equal = 0;
+  readonly explained = new Map<string, number>();
+  readonly events = new Set<string>();
+  readonly differing = new Set<string>();
+  readonly unexplained: string[] = [];
+
+  /** Adds one pair of texts. */
+  add(event: string, ours: string, theirs: string): void {
+    this.compared++;
+    this.events.add(event);
+    if (comparable(ours) === comparable(theirs)) {
+      this.equal++;
+      return;
+    }
+    this.differing.add(event);
+    const found = EXPLANATIONS.find((entry) => entry.explains(event, ours, theirs));
+    if (found === undefined) {
+      if (this.unexplained.length < 20) this.unexplained.push(`${event}\n  ${ours}\n  ${theirs}`);
+      else this.unexplained.push(event);
+      return;
+    }
+    this.explained.set(found.reason, (this.explained.get(found.reason) ?? 0) + 1);
+  }
+
+  /** Prints the counts, as the test's record. */
+  report(title: string): void {
+    const explained = [...this.explained.values()].reduce((sum, count) => sum + count, 0);
+    console.log(
+      `${title}: ${this.events.size} events, ${this.compared} texts compared, ${this.equal} equal, ` +
+        `${explained} explained, ${this.unexplained.length} unexplained`,
+    );
+    for (const [reason, count] of this.explained) console.log(`  ${count} x ${reason}`);
+    for (const text of this.unexplained.slice(0, 20)) console.log(`  unexplained: ${text}`);
+  }
+}

@@ -1,0 +1,117 @@
+// A small reader of perf.data files (perf record without -z), for comparing with what perf script prints.
+//
+// Layout: struct perf_file_header, then attributes with their ids, then the records
+// (tools/perf/Documentation/perf.data-file-format.txt).
+
+import { closeSync, openSync, readSync, statSync } from "node:fs";
+
+const MAGIC = 0x32454c4946524550n; // "PERFILE2"
+const PERF_RECORD_SAMPLE = 9;
+const SAMPLE_IP = 1n << 0n;
+const SAMPLE_TID = 1n << 1n;
+const SAMPLE_TIME = 1n << 2n;
+const SAMPLE_CPU = 1n << 7n;
+const SAMPLE_PERIOD = 1n << 8n;
+const SAMPLE_RAW = 1n << 10n;
+const SAMPLE_IDENTIFIER = 1n << 16n;
+const KNOWN =
+  SAMPLE_IP |
+  SAMPLE_TID |
+  SAMPLE_TIME |
+  SAMPLE_CPU |
+  SAMPLE_PERIOD |
+  SAMPLE_RAW |
+  SAMPLE_IDENTIFIER;
+
+/** One tracepoint sample. */
+export interface PerfSample {
+  /** attr.config: the tracepoint's id. */
+  readonly event: number;
+  readonly timeNs: bigint;
+  readonly pid: number;
+  readonly tid: number;
+  readonly cpu: number;
+  /** The record in the file's bytes. */
+  readonly rawOffset: number;
+  readonly rawBytes: number;
+}
+
+export interface PerfData {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly samples: readonly PerfSample[];
+}
+
+/** Reads a whole file. Throws RangeError for what it does not know. */
+export function readPerfData(path: string): PerfData {
+  const bytes = new Uint8Array(statSync(path).size);
+  const file = openSync(path, "r");
+  try {
+    for (let at = 0; at < bytes.length; ) {
+      const count = readSync(file, bytes, at, Math.min(bytes.length - at, 1 << 26), at);
+      if (count === 0) throw new RangeError(`Cannot read ${path}: it ends at ${at}`);
+      at += count;
+    }
+  } finally {
+    closeSync(file);
+  }
+  const view = new DataView(bytes.buffer);
+  const u64 = (at: number): number => Number(view.getBigUint64(at, true));
+  if (view.getBigUint64(0, true) !== MAGIC) throw new RangeError(`Cannot read ${path}: no magic`);
+  const attrBytes = u64(16);
+  const kindById = new Map<bigint, SampleKind>();
+  for (let at = u64(24); at < u64(24) + u64(32); at += attrBytes) {
+    const sampleType = view.getBigUint64(at + 24, true);
+    if ((sampleType & ~KNOWN) !== 0n) throw new RangeError(`unknown sample_type ${sampleType}`);
+    const ids = u64(at + attrBytes - 16);
+    for (let i = 0; i < u64(at + attrBytes - 8); i += 8) {
+      kindById.set(view.getBigUint64(ids + i, true), { event: u64(at + 8), sampleType });
+    }
+  }
+  const samples: PerfSample[] = [];
+  const end = u64(40) + u64(48);
+  for (let at = u64(40); at + 8 <= end; ) {
+    const size = view.getUint16(at + 6, true);
+    if (size < 8) throw new RangeError(`Cannot read ${path}: record of ${size} bytes`);
+    if (view.getUint32(at, true) === PERF_RECORD_SAMPLE) {
+      // Every attribute has IDENTIFIER, so the id comes first in each sample.
+      const kind = kindById.get(view.getBigUint64(at + 8, true));
+      if (kind !== undefined && (kind.sampleType & SAMPLE_RAW) !== 0n) {
+        samples.push(readSample(view, at + 8, kind));
+      }
+    }
+    at += size;
+  }
+  return { bytes, view, samples };
+}
+
+interface SampleKind {
+  readonly event: number;
+  readonly sampleType: bigint;
+}
+
+function readSample(view: DataView, start: number, kind: SampleKind): PerfSample {
+  const { event, sampleType } = kind;
+  let at = start;
+  const take = (flag: bigint, size: number): number => {
+    if ((sampleType & flag) === 0n) return -1;
+    at += size;
+    return at - size;
+  };
+  take(SAMPLE_IDENTIFIER, 8);
+  take(SAMPLE_IP, 8);
+  const task = take(SAMPLE_TID, 8);
+  const time = take(SAMPLE_TIME, 8);
+  const cpu = take(SAMPLE_CPU, 8);
+  take(SAMPLE_PERIOD, 8);
+  const raw = take(SAMPLE_RAW, 4);
+  return {
+    event,
+    timeNs: view.getBigUint64(time, true),
+    pid: view.getUint32(task, true),
+    tid: view.getUint32(task + 4, true),
+    cpu: view.getUint32(cpu, true),
+    rawOffset: raw + 4,
+    rawBytes: view.getUint32(raw, true),
+  };
+}
