@@ -71,6 +71,8 @@ export async function runCommandLine(program: string, command: Command): Promise
     if (!(error instanceof CommanderError)) exitWith(program, failureOf(error));
     // Help and version have been printed; anything else is a wrong command line.
     if (error.exitCode === 0) process.exit(EXIT.DONE);
+    // No command given: the help has been printed, which says more than a line could.
+    if (error.code === "commander.help") process.exit(EXIT.USAGE);
     const message = error.message.replace(/^error: /, "");
     const usage = new UsageError(`Cannot understand the command line: ${message}`);
     exitWith(program, { ...failureOf(usage), hint: `${program} --help` });

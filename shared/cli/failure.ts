@@ -64,11 +64,13 @@ const CARET_TEXT_MAX = 160;
 
 /** Turns whatever was thrown into a Failure: what we did not foresee is a bug, with its stack. */
 export function failureOf(error: unknown): Failure {
-  const { name, message, hint, text, position, code, stack } = error as {
+  const { name, message, hint, text, source, position, code, stack } = error as {
     name?: string;
     message?: string;
     hint?: string;
     text?: string;
+    /** What ExprError calls its text. */
+    source?: string;
     position?: number;
     code?: string;
     stack?: string;
@@ -79,7 +81,7 @@ export function failureOf(error: unknown): Failure {
   return {
     message: message ?? String(error),
     hint: hint === "" ? undefined : hint,
-    text,
+    text: text ?? (name === "ExprError" ? source : undefined),
     position: position ?? 0,
     exitCode: known ?? (isExpected ? EXIT.FAILED : EXIT.BUG),
     stack: isExpected ? undefined : stack,
