@@ -96,6 +96,7 @@ export class Engine {
     this.#machines.checkTimeLine();
     this.#consumer = this.#report.consumer();
     this.#machines.local?.start();
+    if (this.#machines.guests.some(({ link }) => !link.source.isFile)) this.#onStatus("Tracing");
   }
 
   /** One round: wait, read everything there is, decode. */

@@ -102,6 +102,7 @@ class OpenMachines implements Machines {
               anchor: session.anchor,
               manualOffset,
               vm: order.vm,
+              source,
               onFinding: onStatus,
             })
           : undefined;

@@ -164,7 +164,7 @@ export class Guest implements GuestListener {
   }
 
   onStream(hello: Hello, events: readonly Event[], resumed: boolean): void {
-    this.time?.begin(hello, this.link);
+    this.time?.begin(hello);
     this.ledger.begin(hello, resumed);
     for (const { joiner } of this.#streams.values()) {
       if (resumed) joiner.resume();

@@ -4,15 +4,17 @@
  */
 
 import { readTsc } from "../../shared/sys/clock.ts";
-import { SysError } from "../../shared/sys/errno.ts";
 import { peerPid } from "../../shared/sys/socket.ts";
 import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
 import { guestTsc, hostTsc } from "../../shared/tsc/tsc.ts";
 import type { Hello } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { GuestAlignment } from "../align/alignment.ts";
 import { KvmLookupError, type KvmVm, readVcpus, vmOfPid } from "../align/kvm_debugfs.ts";
+import { RATE_EQUAL, RATE_UNKNOWN } from "../align/ping.ts";
 import { pidOfTcpPeer, pidOfVm } from "../align/vm_lookup.ts";
+import { emulatesAtHostRate } from "../align/vmm_clock.ts";
 import type { GuestLink } from "../link/guest_link.ts";
+import type { Source } from "../link/source.ts";
 
 /** How often KVM's offsets are read again. */
 const KVM_POLL_MS = 1000;
@@ -23,6 +25,7 @@ export interface GuestTimeOptions {
   readonly manualOffset: bigint | undefined;
   /** --vm. */
   readonly vm: string | undefined;
+  readonly source: Source;
   readonly onFinding: (text: string) => void;
 }
 
@@ -31,6 +34,8 @@ export class GuestTime {
   /** Grows with each renewal. */
   version = 0;
   readonly #options: GuestTimeOptions;
+  /** The process at the other end, or why it is not known. */
+  readonly #owner: number | KvmLookupError;
   #vm: KvmVm | undefined;
   #nextKvmMs = 0;
   #nextPingMs = 0;
@@ -39,12 +44,15 @@ export class GuestTime {
 
   constructor(options: GuestTimeOptions) {
     this.#options = options;
-    const { manualOffset, anchor } = options;
+    const { manualOffset, anchor, source, vm } = options;
+    this.#owner = ownerOf(source, vm);
     const hostAnchor = hostTsc(anchor);
+    const isEmulated = typeof this.#owner === "number" && emulatesAtHostRate(this.#owner);
+    const rate = isEmulated ? RATE_EQUAL : RATE_UNKNOWN;
     this.alignment = new GuestAlignment(
       manualOffset === undefined
-        ? { wanted: "auto", hostAnchor }
-        : { wanted: "manual", manualOffset, hostAnchor },
+        ? { wanted: "auto", hostAnchor, rate }
+        : { wanted: "manual", manualOffset, hostAnchor, rate },
     );
   }
 
@@ -54,9 +62,9 @@ export class GuestTime {
   }
 
   /** A stream began: its CPUs are known, and the process behind the link can be looked for. */
-  begin(hello: Hello, link: GuestLink): void {
+  begin(hello: Hello): void {
     this.alignment.setCpus(hello.cpus.map(({ cpu, apicId }) => ({ cpu, apicId })));
-    this.#vm = this.#findVm(link);
+    this.#vm = this.#findVm();
     this.#nextKvmMs = 0;
     this.version++;
   }
@@ -86,25 +94,15 @@ export class GuestTime {
     );
   }
 
-  #findVm(link: GuestLink): KvmVm | undefined {
+  #findVm(): KvmVm | undefined {
     try {
-      return vmOfPid(this.#ownerOf(link));
+      if (typeof this.#owner !== "number") throw this.#owner;
+      return vmOfPid(this.#owner);
     } catch (error) {
-      const isExpected = error instanceof KvmLookupError || error instanceof SysError;
-      if (!isExpected) throw error;
-      this.alignment.kvmFailed(error.message, error.hint ?? "");
+      if (!(error instanceof KvmLookupError)) throw error;
+      this.alignment.kvmFailed(error.message, error.hint);
       return undefined;
     }
-  }
-
-  /** The process at the other end of the link: QEMU, or whoever listens. */
-  #ownerOf(link: GuestLink): number {
-    const { vm } = this.#options;
-    if (vm !== undefined) return pidOfVm(vm);
-    const { fd, address } = link.source;
-    if (address?.kind === "unix") return peerPid(fd);
-    if (address !== undefined) return pidOfTcpPeer(link.source.ownPort, address.port);
-    throw new KvmLookupError(`Cannot find the process behind ${link.source.name}`, "--vm PID");
   }
 
   #readKvm(vm: KvmVm, nowMs: number): void {
@@ -117,4 +115,19 @@ export class GuestTime {
     }
     this.version++;
   }
+}
+
+/** The process at the other end of a link: QEMU, or whoever listens there; or why it is not known. */
+function ownerOf(source: Source, vm: string | undefined): number | KvmLookupError {
+  const { fd, address, isFile } = source;
+  try {
+    if (vm !== undefined) return pidOfVm(vm);
+    if (address?.kind === "unix") return peerPid(fd);
+    if (address !== undefined) return pidOfTcpPeer(source.ownPort, address.port);
+  } catch (error) {
+    if (error instanceof KvmLookupError) return error;
+    throw error;
+  }
+  const what = isFile ? "a recording has no process behind it" : "nothing is connected";
+  return new KvmLookupError(`Cannot find the guest's VMM: ${what}`, "name it with --vm");
 }
