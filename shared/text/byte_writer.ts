@@ -13,6 +13,8 @@
 //
 // Only untrusted() and untrustedText() escape; ascii() and raw() are for our own text.
 
+import { writeHex64, writeHexByte, writeOct64, writeSafe, writeU64 } from "./digits.ts";
+
 /** Called with the bytes so far; the view is reused after the call returns. */
 export type FlushBytes = (bytes: Uint8Array) => void;
 
@@ -21,23 +23,10 @@ export const FIELD_BYTES_MAX = 4096;
 /** The least capacity: every single write must fit into an empty buffer. */
 export const WRITER_BYTES_MIN = FIELD_BYTES_MAX;
 
-const TWO_32 = 4294967296;
-const BILLION = 1000000000;
 const BACKSLASH = 0x5c;
 const SPACE = 0x20;
 const ZERO = 0x30;
 const MINUS = 0x2d;
-
-const HEX_LOWER = asciiTable("0123456789abcdef");
-const HEX_UPPER = asciiTable("0123456789ABCDEF");
-/** "00" to "99", so that decimals are written two digits per division. */
-const DIGIT_PAIRS = asciiTable(
-  Array.from({ length: 100 }, (_, n) => String(n).padStart(2, "0")).join(""),
-);
-
-function asciiTable(text: string): Uint8Array {
-  return Uint8Array.from(text, (c) => c.charCodeAt(0));
-}
 
 /** A fixed-size byte buffer that is handed to `flush` whenever it is full. */
 export class ByteWriter {
@@ -48,8 +37,6 @@ export class ByteWriter {
   /** Bytes handed to the flush callback so far. */
   flushedBytes = 0;
   readonly #flush: FlushBytes | undefined;
-  /** Digits in reverse; an octal u64 takes 22. */
-  readonly #digits = new Uint8Array(24);
 
   /**
    * Without a flush callback a full buffer is an error of the caller (RangeError).
@@ -209,9 +196,7 @@ export class ByteWriter {
         } else {
           bytes[length] = BACKSLASH;
           bytes[length + 1] = 0x78;
-          bytes[length + 2] = HEX_LOWER[byte >> 4]!;
-          bytes[length + 3] = HEX_LOWER[byte & 15]!;
-          length += 4;
+          length = writeHexByte(bytes, length + 2, byte);
         }
       }
       this.length = length;
@@ -250,8 +235,7 @@ export class ByteWriter {
       this.bytes[this.length++] = MINUS;
       magnitude = -value;
     }
-    if (magnitude < TWO_32) this.#u32(magnitude);
-    else this.#above32(magnitude);
+    this.length = writeSafe(this.bytes, this.length, magnitude);
   }
 
   /** A safe integer in decimal, padded on the left to `width` (zeros go behind the sign). */
@@ -284,25 +268,7 @@ export class ByteWriter {
   /** An unsigned 64-bit number, as a u32 pair, in decimal. */
   u64(lo: number, hi: number): void {
     this.reserve(24);
-    const low = lo >>> 0;
-    const high = hi >>> 0;
-    if (high === 0) {
-      this.#u32(low);
-      return;
-    }
-    // Below 2^53 a double holds it exactly.
-    if (high < 0x200000) {
-      this.#above32(high * TWO_32 + low);
-      return;
-    }
-    // Long division by 10^9 in 16-bit steps: each partial dividend is below 10^9 * 2^16 < 2^53.
-    const top = Math.floor(high / BILLION);
-    const upper = (high - top * BILLION) * 65536 + (low >>> 16);
-    const middle = Math.floor(upper / BILLION);
-    const lower = (upper - middle * BILLION) * 65536 + (low & 0xffff);
-    const bottom = Math.floor(lower / BILLION);
-    this.#above32(top * TWO_32 + middle * 65536 + bottom);
-    this.#nineDigits(lower - bottom * BILLION);
+    this.length = writeU64(this.bytes, this.length, lo, hi);
   }
 
   /** A signed 64-bit number, as a u32 pair, in decimal. */
@@ -320,20 +286,13 @@ export class ByteWriter {
   /** An unsigned 64-bit number, as a u32 pair, in hexadecimal without a prefix. */
   hex64(lo: number, hi: number, upperCase = false): void {
     this.reserve(16);
-    const digits = upperCase ? HEX_UPPER : HEX_LOWER;
-    const bytes = this.bytes;
-    let at = this.length;
-    const word = lo >>> 0;
-    let shift = 28;
-    if (hi !== 0) {
-      const high = hi >>> 0;
-      let highShift = (31 - Math.clz32(high)) & ~3;
-      for (; highShift >= 0; highShift -= 4) bytes[at++] = digits[(high >>> highShift) & 15]!;
-    } else {
-      shift = word === 0 ? 0 : (31 - Math.clz32(word)) & ~3;
-    }
-    for (; shift >= 0; shift -= 4) bytes[at++] = digits[(word >>> shift) & 15]!;
-    this.length = at;
+    this.length = writeHex64(this.bytes, this.length, lo, hi, upperCase);
+  }
+
+  /** One byte as two hexadecimal digits. */
+  hexByte(byte: number): void {
+    this.reserve(2);
+    this.length = writeHexByte(this.bytes, this.length, byte & 0xff);
   }
 
   /** hex64() padded on the left to `width`. */
@@ -347,75 +306,12 @@ export class ByteWriter {
   /** An unsigned 64-bit number, as a u32 pair, in octal without a prefix. */
   oct64(lo: number, hi: number): void {
     this.reserve(22);
-    const digits = this.#digits;
-    let low = lo >>> 0;
-    let high = hi >>> 0;
-    let count = 0;
-    do {
-      digits[count++] = ZERO + (low & 7);
-      low = ((low >>> 3) | (high << 29)) >>> 0;
-      high >>>= 3;
-    } while (low !== 0 || high !== 0);
-    while (count > 0) this.bytes[this.length++] = digits[--count]!;
+    this.length = writeOct64(this.bytes, this.length, lo, hi);
   }
 
   /** What is in the buffer, as a string: for tests and for text that is kept. */
   toString(): string {
     return new TextDecoder("latin1").decode(this.bytes.subarray(0, this.length));
-  }
-
-  #u32(value: number): void {
-    const digits = this.#digits;
-    const bytes = this.bytes;
-    let rest = value >>> 0;
-    let at = this.length;
-    if (rest < 10) {
-      bytes[at] = ZERO + rest;
-      this.length = at + 1;
-      return;
-    }
-    let count = 0;
-    while (rest >= 100) {
-      const quotient = (rest / 100) >>> 0;
-      const pair = (rest - quotient * 100) * 2;
-      digits[count++] = DIGIT_PAIRS[pair + 1]!;
-      digits[count++] = DIGIT_PAIRS[pair]!;
-      rest = quotient;
-    }
-    if (rest >= 10) {
-      digits[count++] = DIGIT_PAIRS[rest * 2 + 1]!;
-      digits[count++] = DIGIT_PAIRS[rest * 2]!;
-    } else {
-      digits[count++] = ZERO + rest;
-    }
-    while (count > 0) bytes[at++] = digits[--count]!;
-    this.length = at;
-  }
-
-  /** 2^32 and above, below 2^63 or so, exact doubles: at most 10^18. */
-  #above32(value: number): void {
-    if (value < TWO_32) {
-      this.#u32(value);
-      return;
-    }
-    const upper = Math.floor(value / BILLION);
-    this.#above32(upper);
-    this.#nineDigits(value - upper * BILLION);
-  }
-
-  #nineDigits(value: number): void {
-    const bytes = this.bytes;
-    let at = this.length + 8;
-    let rest = value;
-    for (let pair = 0; pair < 4; pair++) {
-      const quotient = (rest / 100) >>> 0;
-      const index = (rest - quotient * 100) * 2;
-      bytes[at--] = DIGIT_PAIRS[index + 1]!;
-      bytes[at--] = DIGIT_PAIRS[index]!;
-      rest = quotient;
-    }
-    bytes[at] = ZERO + rest;
-    this.length += 9;
   }
 }
 

@@ -16,7 +16,7 @@ export function writeMac(out: ByteWriter, bytes: Uint8Array, at: number, suffix:
   const delimiter = suffix[0] === "m" ? 0 : suffix[1] === "F" ? 0x2d : COLON;
   for (let i = 0; i < 6; i++) {
     if (i > 0 && delimiter !== 0) out.u8(delimiter);
-    writeByte(out, bytes[at + (isReversed ? 5 - i : i)]!, false);
+    out.hexByte(bytes[at + (isReversed ? 5 - i : i)]!);
   }
 }
 
@@ -43,7 +43,7 @@ export function writeIpv6(
 ): void {
   for (let i = 0; i < 16; i++) {
     if (hasColons && i > 0 && (i & 1) === 0) out.u8(COLON);
-    writeByte(out, bytes[at + i]!, false);
+    out.hexByte(bytes[at + i]!);
   }
 }
 

@@ -32,9 +32,7 @@ export function writeHex(
 ): void {
   for (let at = from; at < to; at++) {
     if (at > from && delimiter !== "") out.ascii(delimiter);
-    const byte = bytes[at]!;
-    out.hex64(byte >> 4, 0);
-    out.hex64(byte & 15, 0);
+    out.hexByte(bytes[at]!);
   }
 }
 
@@ -107,9 +105,7 @@ export function maskPiece(compiler: PieceCompiler, node: CallNode): PrintPiece {
 /** From the top byte down, with a comma every 32 bits counted from the bottom: "3,ffffffff". */
 export function writeBitmask(out: ByteWriter, bytes: Uint8Array, from: number, to: number): void {
   for (let at = to - 1; at >= from; at--) {
-    const byte = bytes[at]!;
-    out.hex64(byte >> 4, 0);
-    out.hex64(byte & 15, 0);
+    out.hexByte(bytes[at]!);
     if (at > from && ((at - from) & 3) === 0) out.u8(COMMA);
   }
 }

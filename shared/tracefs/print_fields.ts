@@ -68,8 +68,7 @@ function arrayValuePiece(field: FormatField): PrintPiece {
     out.ascii("ARRAY[");
     for (let at = textFrom; at < textTo; at++) {
       if (at > textFrom) out.ascii(", ");
-      out.hex64(textBytes[at]! >> 4, 0);
-      out.hex64(textBytes[at]! & 15, 0);
+      out.hexByte(textBytes[at]!);
     }
     out.ascii("]");
   };

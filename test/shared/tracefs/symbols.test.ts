@@ -25,7 +25,7 @@ describe("KallsymsResolver", () => {
   test("lookup() finds the symbol that an address lies in", () => {
     // Of several names the longer one, as perf chooses.
     expect(find(0x81000000)).toBe("_stext+0");
-    expect(find(0x810000ff)).toBe("_text+255");
+    expect(find(0x810000ff)).toBe("_stext+255");
     expect(find(0x81000104)).toBe("global_one+4");
     expect(find(0x81000250)).toBe("global_one+336");
     expect(find(0xc0001010)).toBe("module_fn+16");
