@@ -59,12 +59,17 @@ const EXIT_BY_NAME: ReadonlyMap<string, ExitCode> = new Map([
   ["UnknownEventError", EXIT.FAILED],
 ]);
 
+/** Errors of the language itself: whatever they say, they are ours. */
+const BUG_NAMES = ["TypeError", "ReferenceError", "SyntaxError", "EvalError", "URIError"];
+
 /** Longest text of the user's that is shown with a caret: longer ones are cut around the place. */
 const CARET_TEXT_MAX = 160;
+/** Longest message and hint: both may quote what was typed, or what a guest sent. */
+const LINE_CHARS_MAX = 1000;
 
 /** Turns whatever was thrown into a Failure: what we did not foresee is a bug, with its stack. */
 export function failureOf(error: unknown): Failure {
-  const { name, message, hint, text, source, position, code, stack } = error as {
+  const { name, message, hint, text, source, position, code, stack } = (error ?? {}) as {
     name?: string;
     message?: string;
     hint?: string;
@@ -76,8 +81,10 @@ export function failureOf(error: unknown): Failure {
     stack?: string;
   };
   const known = EXIT_BY_NAME.get(name ?? "");
-  // Errors of node:fs carry a code; RangeErrors of ours begin with what could not be done.
-  const isExpected = known !== undefined || isFileError(code) || /^Cannot /.test(message ?? "");
+  // Errors of node:fs carry a code; RangeErrors of ours begin with what could not be done, as do
+  // some of V8's own messages.
+  const isOurs = /^Cannot /.test(message ?? "") && !BUG_NAMES.includes(name ?? "");
+  const isExpected = known !== undefined || isFileError(code) || isOurs;
   return {
     message: message ?? String(error),
     hint: hint === "" ? undefined : hint,
@@ -89,19 +96,25 @@ export function failureOf(error: unknown): Failure {
 }
 
 function isFileError(code: string | undefined): boolean {
-  return code !== undefined && /^E[A-Z]+$/.test(code);
+  return code !== undefined && /^E[A-Z0-9]+$/.test(code);
+}
+
+/** One line that a terminal may be given: no control characters, and not endless. */
+function toLine(text: string): string {
+  const cut = text.length > LINE_CHARS_MAX ? `${text.slice(0, LINE_CHARS_MAX)}...` : text;
+  return cut.replace(/\s*\n\s*/g, " ").replace(/\p{Cc}/gu, "?");
 }
 
 /** The lines to print. */
 export function formatFailure(program: string, failure: Failure): string {
   const label = failure.exitCode === EXIT.BUG ? "BUG" : "ERROR";
-  let out = `${program}: ${label}: ${failure.message}\n`;
+  let out = `${program}: ${label}: ${toLine(failure.message)}\n`;
   if (failure.text !== undefined && failure.text !== "") {
     const from = Math.max(0, failure.position - CARET_TEXT_MAX / 2);
     const shown = failure.text.slice(from, from + CARET_TEXT_MAX).replace(/[^ -~]/g, "?");
     out += `  ${shown}\n  ${" ".repeat(Math.min(failure.position - from, shown.length))}^\n`;
   }
-  if (failure.hint !== undefined) out += `HINT: ${failure.hint}\n`;
+  if (failure.hint !== undefined) out += `HINT: ${toLine(failure.hint)}\n`;
   if (failure.stack !== undefined) out += `${failure.stack}\n`;
   return out;
 }
