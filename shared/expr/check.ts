@@ -10,23 +10,21 @@ import type { FormatField } from "../tracefs/format.ts";
 import type {
   AssignNode,
   BinaryNode,
-  BlockNode,
   CallNode,
-  ConditionalNode,
   ExprNode,
   MemberNode,
-  PostfixNode,
   SizeofNode,
   UnaryNode,
 } from "./ast.ts";
-import { assignedNodes, plainName } from "./ast_walk.ts";
+import { plainName } from "./ast_walk.ts";
 import { checkBuiltin } from "./builtins.ts";
 import type { CType } from "./c_type.ts";
+import { checkBinary, checkConditional } from "./check_operators.ts";
 import { ExprError } from "./error.ts";
-import { EVAL_LOCALS_MAX } from "./eval_context.ts";
 import { foldConstants } from "./fold.ts";
-import type { CheckedExpr, IntIr, LocalSlot, TextIr } from "./ir.ts";
+import type { CheckedExpr, IntIr, TextIr } from "./ir.ts";
 import { isPure } from "./ir_walk.ts";
+import { checkAssign, checkBlock, checkStep, declareLocals, LocalTable } from "./locals.ts";
 import {
   arithmetic,
   convert,
@@ -64,7 +62,7 @@ export function checkExpr(
   callHook?: CallHook,
 ): CheckedExpr {
   const checker = new Checker(source, scope, callHook);
-  checker.declareLocals(node);
+  declareLocals(checker, node);
   return checker.finish(checker.value(node), node.at);
 }
 
@@ -73,8 +71,8 @@ export class Checker {
   readonly source: string;
   readonly scope: ExprScope;
   readonly #callHook: CallHook | undefined;
-  readonly #localByName = new Map<string, number>();
-  readonly #locals: LocalSlot[] = [];
+  /** Fields that are assigned to, and variables of blocks. */
+  readonly locals = new LocalTable();
   #recordBytesMin = 0;
 
   constructor(source: string, scope: ExprScope, callHook?: CallHook) {
@@ -85,7 +83,7 @@ export class Checker {
 
   /** Wraps up: the value with what the whole expression needs. */
   finish(value: Typed, at: number): CheckedExpr {
-    const common = { recordBytesMin: this.#recordBytesMin, locals: this.#locals };
+    const common = { recordBytesMin: this.#recordBytesMin, locals: this.locals.slots };
     if (value.kind === "int") {
       const ir = foldConstants(value.ir);
       return { kind: "int", ir, isSigned: value.isSigned, isPure: isPure(ir), ...common };
@@ -93,25 +91,6 @@ export class Checker {
     const text = asText(value);
     if (text === undefined) return this.fail("the value is an array: index it", at);
     return { kind: "text", ir: text, ...common };
-  }
-
-  /** Every field that is assigned to becomes a local before anything is read. */
-  declareLocals(node: ExprNode): void {
-    for (const target of assignedNodes(node)) {
-      const name = plainName(target);
-      if (name === undefined) {
-        this.fail("only a field can be assigned to, not memory behind a pointer", target.at);
-      }
-      if (this.#localByName.has(name)) continue;
-      const value = this.#variable(name, target.at);
-      if (value.kind !== "int") {
-        this.fail(`"${name}" is not a number: it cannot be assigned to`, target.at);
-      }
-      const bits = ((integerBytes(value.field?.sizeBytes ?? 8) ?? 8) * 8) as 8 | 16 | 32 | 64;
-      const isSigned = value.field?.isSigned ?? value.isSigned;
-      this.#localByName.set(name, this.#locals.length);
-      this.#addLocal({ name, initial: value.ir, bits, isSigned }, target.at);
-    }
   }
 
   /** The typed value of a node. */
@@ -131,13 +110,13 @@ export class Checker {
       case "unary":
         return this.#unary(node);
       case "postfix":
-        return this.#step(node, true);
+        return checkStep(this, node, true);
       case "binary":
-        return this.#binary(node);
+        return checkBinary(this, node);
       case "assign":
-        return this.#assign(node);
+        return checkAssign(this, node);
       case "conditional":
-        return this.#conditional(node);
+        return checkConditional(this, node);
       case "comma":
         return this.#comma(node.left, node.right);
       case "cast":
@@ -151,33 +130,35 @@ export class Checker {
       case "list":
         return this.fail("a list is not a value", node.at);
       case "block":
-        return this.#block(node);
+        return checkBlock(this, node);
     }
   }
 
   /** The node as an integer; text and arrays are an error. */
   int(node: ExprNode): TypedInt {
-    return this.#asInt(this.value(node), node.at);
+    return this.asInt(this.value(node), node.at);
   }
 
   /** The node as a condition; a place in the record counts as true, as its address would. */
   condition(node: ExprNode): IntIr {
     const value = this.value(node);
-    return value.kind === "pointer" ? ONE.ir : this.#asInt(value, node.at).ir;
+    return value.kind === "pointer" ? ONE.ir : this.asInt(value, node.at).ir;
   }
 
   /** The node as text; numbers are an error. */
   text(node: ExprNode): TextIr {
-    return this.#asText(this.value(node), node.at);
+    return this.asText(this.value(node), node.at);
   }
 
-  #asInt(value: Typed, at: number): TypedInt {
+  /** A value as an integer; `at` is where the error would point. */
+  asInt(value: Typed, at: number): TypedInt {
     if (value.kind === "int") return value;
     if (isText(value)) return this.fail("this is text, wanted a number", at);
     return this.fail("this is an array, wanted a number: index it", at);
   }
 
-  #asText(value: Typed, at: number): TextIr {
+  /** A value as text; `at` is where the error would point. */
+  asText(value: Typed, at: number): TextIr {
     const text = asText(value);
     if (text !== undefined) return text;
     const field = value.kind === "int" ? value.field : undefined;
@@ -247,7 +228,7 @@ export class Checker {
   }
 
   #bareName(name: string, at: number): Typed {
-    if (this.scope.lookupConstant === undefined || this.#localByName.has(name)) {
+    if (this.scope.lookupConstant === undefined || this.locals.has(name)) {
       return this.#name(name, at);
     }
     if (this.scope.lookup(name) !== undefined) return this.#name(name, at);
@@ -256,13 +237,11 @@ export class Checker {
   }
 
   #name(name: string, at: number): Typed {
-    const slot = this.#localByName.get(name);
-    if (slot === undefined) return this.#variable(name, at);
-    const local = this.#locals[slot]!;
-    return { kind: "int", ir: { op: "local", slot }, isSigned: local.isSigned || local.bits < 64 };
+    return this.locals.value(name) ?? this.variable(name, at);
   }
 
-  #variable(name: string, at: number): Typed {
+  /** The value of a field or of another name that the scope knows. */
+  variable(name: string, at: number): Typed {
     const variable = this.scope.lookup(name);
     return variable === undefined ? this.#unknown(name, at) : this.#variableValue(variable, at);
   }
@@ -314,7 +293,7 @@ export class Checker {
       case "&":
         return this.#addressOf(operand);
       default:
-        return this.#step(node, false);
+        return checkStep(this, node, false);
     }
   }
 
@@ -334,105 +313,11 @@ export class Checker {
     return this.fail("only a field has an address", operand.at);
   }
 
-  /** ++x, --x, and x++, x-- which give the value before. */
-  #step(node: UnaryNode | PostfixNode, isPostfix: boolean): TypedInt {
-    const isPlus = node.operator === "++";
-    const sum = arithmetic(isPlus ? "add" : "sub", this.int(node.operand), ONE);
-    const after = this.#store(node.operand, sum);
-    if (!isPostfix) return after;
-    const before = arithmetic(isPlus ? "sub" : "add", after, ONE);
-    const local = this.#localOf(node.operand);
-    return convert(before, local.bits, local.isSigned);
-  }
-
-  #assign(node: AssignNode): TypedInt {
-    const value = this.int(node.value);
-    if (node.operator === undefined) return this.#store(node.target, value);
-    return this.#store(node.target, this.#operate(node, this.int(node.target), value));
-  }
-
-  #store(target: ExprNode, value: TypedInt): TypedInt {
-    const local = this.#localOf(target);
-    const converted = convert(value, local.bits, local.isSigned);
-    const slot = this.#locals.indexOf(local);
-    return { ...converted, ir: { op: "assign", slot, value: converted.ir } };
-  }
-
-  #localOf(target: ExprNode): LocalSlot {
-    return this.#locals[this.#localByName.get(plainName(target)!)!]!;
-  }
-
-  #binary(node: BinaryNode): Typed {
-    const { operator } = node;
-    if (operator === "&&" || operator === "||") {
-      const left = this.condition(node.left);
-      const right = this.condition(node.right);
-      return signedInt({ op: "logic", isAnd: operator === "&&", left, right });
-    }
-    const [left, right] = this.#operands(node);
-    if (operator === "~") {
-      const text = this.#asText(left, node.left.at);
-      const pattern = this.#asText(right, node.right.at);
-      return signedInt({ op: "text_glob", text, pattern });
-    }
-    const isEquality = operator === "==" || operator === "!=";
-    if (isEquality && (isText(left) || isText(right))) {
-      const leftText = this.#asText(left, node.left.at);
-      const rightText = this.#asText(right, node.right.at);
-      const isEqual = operator === "==";
-      return signedInt({ op: "text_equal", isEqual, left: leftText, right: rightText });
-    }
-    if (operator === "+" || operator === "-") {
-      if (left.kind === "pointer" && right.kind === "int") {
-        return offsetPointer(left, right.ir, operator === "-");
-      }
-      if (right.kind === "pointer" && left.kind === "int" && operator === "+") {
-        return offsetPointer(right, left.ir, false);
-      }
-    }
-    return this.#operate(node, this.#asInt(left, node.left.at), this.#asInt(right, node.right.at));
-  }
-
-  /** Both values; a bare word beside text is text, as in the kernel's filters: comm == bash. */
-  #operands(node: BinaryNode): [Typed, Typed] {
-    if (this.#isUnknownName(node.left)) {
-      // Of two unknown words neither is text: the first is the error.
-      if (this.#isUnknownName(node.right)) return [this.value(node.left), this.value(node.right)];
-      const right = this.value(node.right);
-      return [isText(right) ? wordText(node.left) : this.value(node.left), right];
-    }
-    const left = this.value(node.left);
-    const isWord = isText(left) && this.#isUnknownName(node.right);
-    return [left, isWord ? wordText(node.right) : this.value(node.right)];
-  }
-
-  #isUnknownName(node: ExprNode): node is Extract<ExprNode, { kind: "name" }> {
-    return node.kind === "name" && this.scope.lookup(node.name) === undefined;
-  }
-
-  #operate(node: BinaryNode | AssignNode, left: TypedInt, right: TypedInt): TypedInt {
+  /** Arithmetic and comparison by C's usual conversions. */
+  operate(node: BinaryNode | AssignNode, left: TypedInt, right: TypedInt): TypedInt {
     const operator = node.operator ?? "=";
     const result = operate(operator, left, right);
     return result ?? this.fail(`operator "${operator}" does not work on numbers`, node.at);
-  }
-
-  #conditional(node: ConditionalNode): Typed {
-    if (node.yes === undefined) {
-      const test = this.int(node.test);
-      const no = this.int(node.no);
-      const ir: IntIr = { op: "elvis", test: test.ir, no: no.ir };
-      return { kind: "int", ir, isSigned: test.isSigned && no.isSigned };
-    }
-    const test = this.condition(node.test);
-    const yes = this.value(node.yes);
-    const no = this.value(node.no);
-    if (yes.kind === "int" && no.kind === "int") {
-      const ir: IntIr = { op: "select", test, yes: yes.ir, no: no.ir };
-      return { kind: "int", ir, isSigned: yes.isSigned && no.isSigned };
-    }
-    const yesText = this.#asText(yes, node.yes.at);
-    const noText = this.#asText(no, node.no.at);
-    return { kind: "text", ir: { op: "select_text", test, yes: yesText, no: noText } };
   }
 
   #comma(left: ExprNode, right: ExprNode): Typed {
@@ -467,34 +352,6 @@ export class Checker {
     return { kind: "int", ir: constantNumber(bytes), isSigned: false };
   }
 
-  /** Its variables are locals, each seen from its declaration to the end of the block. */
-  #block(node: BlockNode): Typed {
-    const shadowed = new Map<string, number | undefined>();
-    const assignments: IntIr[] = [];
-    for (const { name, type, value } of node.variables) {
-      const number = convert(this.int(value), type.bits, type.isSigned);
-      const slot = this.#locals.length;
-      const { bits, isSigned } = type;
-      this.#addLocal({ name, initial: ZERO.ir, bits, isSigned }, node.at);
-      if (!shadowed.has(name)) shadowed.set(name, this.#localByName.get(name));
-      this.#localByName.set(name, slot);
-      assignments.push({ op: "assign", slot, value: number.ir });
-    }
-    const result = this.int(node.result);
-    for (const [name, slot] of shadowed) {
-      if (slot === undefined) this.#localByName.delete(name);
-      else this.#localByName.set(name, slot);
-    }
-    let ir = result.ir;
-    for (const first of assignments.reverse()) ir = { op: "sequence", first, second: ir };
-    return { kind: "int", ir, isSigned: result.isSigned };
-  }
-
-  #addLocal(local: LocalSlot, at: number): void {
-    if (this.#locals.length >= EVAL_LOCALS_MAX) this.fail("too many variables", at);
-    this.#locals.push(local);
-  }
-
   #call(node: CallNode): Typed {
     const value = this.#callHook?.(this, node) ?? checkBuiltin(this, node);
     return value ?? this.fail(`unknown function "${clip(node.name)}"`, node.at);
@@ -509,10 +366,6 @@ function castToPointer(value: Typed, type: CType): Typed {
   if (!element.isKnown || element.bits === value.elementBytes * 8) return value;
   const { bits, isSigned } = element;
   return { ...value, elementBytes: bits / 8, isSigned };
-}
-
-function wordText(node: Extract<ExprNode, { kind: "name" }>): Typed {
-  return { kind: "text", ir: { op: "text", bytes: new TextEncoder().encode(node.name) } };
 }
 
 function clip(name: string): string {

@@ -14,9 +14,11 @@ import type {
   StringNode,
   UnaryOperator,
 } from "./ast.ts";
-import { type CType, isTypeWord, OPAQUE, typeFromWords } from "./c_type.ts";
+import { isTypeWord } from "./c_type.ts";
 import { ExprError } from "./error.ts";
-import { EXPR_CHARS_MAX, Lexer, type Token } from "./lexer.ts";
+import { EXPR_CHARS_MAX, type Token } from "./lexer.ts";
+import { TokenStream } from "./token_stream.ts";
+import { isCast, readDeclarator, readTypeName } from "./type_name.ts";
 
 /** Levels of a syntax tree: a chain of n operators has n. */
 export const EXPR_DEPTH_MAX = 512;
@@ -96,41 +98,35 @@ export function parseExprList(source: string, options: ParseOptions = {}): ExprN
 }
 
 class Parser {
-  readonly #source: string;
+  readonly #tokens: TokenStream;
   readonly #isPrintFormat: boolean;
-  readonly #tokens: Token[] = [];
-  #index = 0;
   /** Levels of recursion at this moment. */
   #level = 0;
 
   constructor(source: string, options: ParseOptions) {
-    this.#source = source;
     this.#isPrintFormat = options.isPrintFormat ?? false;
-    const lexer = new Lexer(source, options.charsMax ?? EXPR_CHARS_MAX);
-    for (;;) {
-      const token = lexer.next();
-      this.#tokens.push(token);
-      if (token.kind === "end") break;
-    }
+    this.#tokens = new TokenStream(source, options.charsMax ?? EXPR_CHARS_MAX);
   }
 
   list(): ExprNode[] {
     const items: ExprNode[] = [];
     do {
-      if (items.length >= EXPR_ARGUMENTS_MAX) this.#fail("too many arguments");
+      if (items.length >= EXPR_ARGUMENTS_MAX) this.#tokens.fail("too many arguments");
       items.push(this.expression(ASSIGN_POWER));
-    } while (this.#take(","));
+    } while (this.#tokens.take(","));
     this.expectEnd();
     return items;
   }
 
   expectEnd(): void {
-    if (this.#peek().kind !== "end") this.#fail(`unexpected ${this.#describe(this.#peek())}`);
+    if (this.#tokens.peek().kind !== "end")
+      this.#tokens.fail(`unexpected ${this.#tokens.describe(this.#tokens.peek())}`);
   }
 
   /** An expression of operators that bind at least as tightly as `power`. */
   expression(power: number): ExprNode {
-    if (++this.#level > EXPR_DEPTH_MAX) this.#fail(`nested deeper than ${EXPR_DEPTH_MAX} levels`);
+    if (++this.#level > EXPR_DEPTH_MAX)
+      this.#tokens.fail(`nested deeper than ${EXPR_DEPTH_MAX} levels`);
     let left = this.#prefix();
     for (;;) {
       const next = this.#infix(left, power);
@@ -143,12 +139,12 @@ class Parser {
 
   /** Extends `left` by the operator that follows, or returns undefined when it binds too weakly. */
   #infix(left: ExprNode, power: number): ExprNode | undefined {
-    const token = this.#peek();
+    const token = this.#tokens.peek();
     if (token.kind !== "punctuator") return undefined;
     const binary = BINARY_POWER.get(token.text);
     if (binary !== undefined) {
       if (binary < power) return undefined;
-      this.#index++;
+      this.#tokens.index++;
       const right = this.expression(binary + 1);
       const operator = token.text as BinaryOperator;
       return this.#node({ kind: "binary", at: token.at, operator, left, right }, left, right);
@@ -156,7 +152,7 @@ class Parser {
     if (token.text === "?" && power <= CONDITIONAL_POWER) return this.#conditional(left);
     if (ASSIGNMENTS.has(token.text) && power <= ASSIGN_POWER) return this.#assign(left, token);
     if (token.text === "," && power <= COMMA_POWER) {
-      this.#index++;
+      this.#tokens.index++;
       const right = this.expression(ASSIGN_POWER);
       return this.#node({ kind: "comma", at: token.at, left, right }, left, right);
     }
@@ -164,18 +160,18 @@ class Parser {
   }
 
   #conditional(test: ExprNode): ExprNode {
-    const at = this.#next().at;
+    const at = this.#tokens.next().at;
     let yes: ExprNode | undefined;
-    if (!this.#take(":")) {
+    if (!this.#tokens.take(":")) {
       yes = this.expression(COMMA_POWER);
-      this.#expect(":");
+      this.#tokens.expect(":");
     }
     const no = this.expression(CONDITIONAL_POWER);
     return this.#node({ kind: "conditional", at, test, yes, no }, test, yes, no);
   }
 
   #assign(target: ExprNode, token: Token): ExprNode {
-    this.#index++;
+    this.#tokens.index++;
     const value = this.expression(ASSIGN_POWER);
     const operator = ASSIGNMENTS.get(token.text);
     const node: Omit<AssignNode, "depth"> = {
@@ -189,7 +185,7 @@ class Parser {
   }
 
   #prefix(): ExprNode {
-    const token = this.#next();
+    const token = this.#tokens.next();
     switch (token.kind) {
       case "number":
       case "char": {
@@ -204,8 +200,8 @@ class Parser {
       case "punctuator":
         return this.#prefixPunctuator(token);
       default:
-        this.#index--;
-        return this.#fail("expected a value, found end of expression");
+        this.#tokens.index--;
+        return this.#tokens.fail("expected a value, found end of expression");
     }
   }
 
@@ -217,17 +213,17 @@ class Parser {
       const operator = token.text as UnaryOperator;
       return this.#node({ kind: "unary", at: token.at, operator, operand }, operand);
     }
-    this.#index--;
-    return this.#fail(`expected a value, found ${this.#describe(token)}`);
+    this.#tokens.index--;
+    return this.#tokens.fail(`expected a value, found ${this.#tokens.describe(token)}`);
   }
 
   /** Literals in a row are one string, as in C. */
   #string(first: Token): StringNode {
     const parts = [first.bytes];
     let end = first.end;
-    while (this.#peek().kind === "string") {
-      end = this.#peek().end;
-      parts.push(this.#next().bytes);
+    while (this.#tokens.peek().kind === "string") {
+      end = this.#tokens.peek().end;
+      parts.push(this.#tokens.next().bytes);
     }
     const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
     let at = 0;
@@ -240,8 +236,8 @@ class Parser {
 
   #name(token: Token): ExprNode {
     if (token.text === "sizeof") return this.#sizeof(token);
-    if (this.#isPunctuator("(")) {
-      this.#index++;
+    if (this.#tokens.is("(")) {
+      this.#tokens.index++;
       const args = this.#arguments(")");
       return this.#postfix(
         this.#node({ kind: "call", at: token.at, name: token.text, args }, ...args),
@@ -258,26 +254,26 @@ class Parser {
   /** Expressions up to the closing token, which is taken; the opening one is behind us. */
   #arguments(close: string): ExprNode[] {
     const args: ExprNode[] = [];
-    if (this.#take(close)) return args;
+    if (this.#tokens.take(close)) return args;
     do {
-      if (args.length >= EXPR_ARGUMENTS_MAX) this.#fail("too many arguments");
+      if (args.length >= EXPR_ARGUMENTS_MAX) this.#tokens.fail("too many arguments");
       // A comma may stand behind the last item of a list.
-      if (close === "}" && this.#isPunctuator("}")) break;
+      if (close === "}" && this.#tokens.is("}")) break;
       args.push(this.expression(ASSIGN_POWER));
-    } while (this.#take(","));
-    this.#expect(close);
+    } while (this.#tokens.take(","));
+    this.#tokens.expect(close);
     return args;
   }
 
   #sizeof(token: Token): ExprNode {
-    if (this.#isPunctuator("(")) {
-      const mark = this.#index++;
-      const isType = isTypeWord(this.#peek().text);
-      const type = isType ? this.#typeName() : undefined;
+    if (this.#tokens.is("(")) {
+      const mark = this.#tokens.index++;
+      const isType = isTypeWord(this.#tokens.peek().text);
+      const type = isType ? readTypeName(this.#tokens) : undefined;
       if (type !== undefined) {
         return this.#node({ kind: "sizeof", at: token.at, type, operand: undefined });
       }
-      this.#index = mark;
+      this.#tokens.index = mark;
     }
     const operand = this.expression(UNARY_POWER);
     return this.#node({ kind: "sizeof", at: token.at, type: undefined, operand }, operand);
@@ -285,30 +281,31 @@ class Parser {
 
   /** `(` opens a cast or an expression in parentheses. */
   #parenthesis(token: Token): ExprNode {
-    if (this.#isPrintFormat && this.#take("{")) return this.#block(token);
-    const mark = this.#index;
-    const type = this.#typeName();
-    if (type !== undefined && this.#isCast(mark)) {
+    if (this.#isPrintFormat && this.#tokens.take("{")) return this.#block(token);
+    const mark = this.#tokens.index;
+    const type = readTypeName(this.#tokens);
+    if (type !== undefined && isCast(this.#tokens, mark, this.#isPrintFormat)) {
       const operand = this.expression(UNARY_POWER);
       return this.#node({ kind: "cast", at: token.at, type, operand }, operand);
     }
-    this.#index = mark;
+    this.#tokens.index = mark;
     const inner = this.expression(COMMA_POWER);
-    this.#expect(")");
+    this.#tokens.expect(")");
     return this.#postfix(inner);
   }
 
   /** `({` is behind us: declarations with a value each, and one expression. */
   #block(token: Token): ExprNode {
     const variables: BlockVariable[] = [];
-    while (this.#peek().kind === "name" && isTypeWord(this.#peek().text)) {
-      if (variables.length >= BLOCK_VARIABLES_MAX) this.#fail("too many variables in a block");
+    while (this.#tokens.peek().kind === "name" && isTypeWord(this.#tokens.peek().text)) {
+      if (variables.length >= BLOCK_VARIABLES_MAX)
+        this.#tokens.fail("too many variables in a block");
       variables.push(this.#declaration());
     }
     const result = this.expression(COMMA_POWER);
-    this.#take(";");
-    this.#expect("}");
-    this.#expect(")");
+    this.#tokens.take(";");
+    this.#tokens.expect("}");
+    this.#tokens.expect(")");
     const values = variables.map((variable) => variable.value);
     return this.#postfix(
       this.#node({ kind: "block", at: token.at, variables, result }, result, ...values),
@@ -317,80 +314,33 @@ class Parser {
 
   /** `unsigned int name = value;` */
   #declaration(): BlockVariable {
-    const words: string[] = [];
-    while (this.#peek().kind === "name" && words.length < 8) words.push(this.#next().text);
-    const name = words.pop() ?? "";
-    const type = typeFromWords(words, 0);
-    if (type === undefined || !type.isKnown) this.#fail("expected a declaration of a number");
-    this.#expect("=");
+    const { name, type } = readDeclarator(this.#tokens);
     const value = this.expression(ASSIGN_POWER);
-    this.#expect(";");
+    this.#tokens.expect(";");
     return { name, type, value };
-  }
-
-  /**
-   * Whether the type name in parentheses that was just read is a cast. It is when its first word can
-   * only be a type; an unknown word followed by a value is a typedef that we do not know.
-   */
-  #isCast(mark: number): boolean {
-    const first = this.#tokens[mark]!;
-    if (isTypeWord(first.text)) return true;
-    const token = this.#peek();
-    const isValue =
-      token.kind === "number" ||
-      token.kind === "char" ||
-      token.kind === "name" ||
-      token.kind === "string" ||
-      (token.kind === "punctuator" && (token.text === "(" || token.text === "~"));
-    const hasStars = this.#tokens[mark + 1]!.text === "*";
-    if (!isValue && !hasStars) return false;
-    // `(a) ~ "b"` is a match in an expression of a user; print formats have no such operator.
-    if (!this.#isPrintFormat) {
-      if (token.text === "~" || hasStars) return false;
-      throw new ExprError(`unknown type "${first.text}"`, this.#source, first.at);
-    }
-    return true;
-  }
-
-  /** `unsigned long *)`: words, stars and the closing parenthesis, or nothing taken at all. */
-  #typeName(): CType | undefined {
-    const words: string[] = [];
-    while (this.#peek().kind === "name" && words.length < 8) words.push(this.#next().text);
-    if (words.length === 0) return undefined;
-    let pointers = 0;
-    while (this.#peek().kind === "punctuator" && this.#peek().text === "*" && pointers < 8) {
-      this.#index++;
-      pointers++;
-      // `const char *const *`
-      while (this.#peek().kind === "name" && isTypeWord(this.#peek().text)) this.#index++;
-    }
-    if (!this.#take(")")) return undefined;
-    const type = typeFromWords(words, pointers);
-    if (type !== undefined) return type;
-    return words.length === 1 ? { ...OPAQUE, pointers } : undefined;
   }
 
   /** [index], ->name, .name, ++ and -- behind an operand. */
   #postfix(operand: ExprNode): ExprNode {
     let node = operand;
     for (;;) {
-      const token = this.#peek();
+      const token = this.#tokens.peek();
       if (token.kind !== "punctuator") return node;
       if (token.text === "[") {
-        this.#index++;
+        this.#tokens.index++;
         const index = this.expression(COMMA_POWER);
-        this.#expect("]");
+        this.#tokens.expect("]");
         node = this.#node({ kind: "index", at: token.at, base: node, index }, node, index);
       } else if (token.text === "->" || token.text === ".") {
-        this.#index++;
-        const name = this.#next();
+        this.#tokens.index++;
+        const name = this.#tokens.next();
         if (name.kind !== "name") {
-          this.#index--;
-          this.#fail("expected the name of a field");
+          this.#tokens.index--;
+          this.#tokens.fail("expected the name of a field");
         }
         node = this.#node({ kind: "member", at: name.at, base: node, name: name.text }, node);
       } else if (token.text === "++" || token.text === "--") {
-        this.#index++;
+        this.#tokens.index++;
         const operator = token.text;
         node = this.#node({ kind: "postfix", at: token.at, operator, operand: node }, node);
       } else {
@@ -404,41 +354,13 @@ class Parser {
     let depth = 0;
     for (const child of children) depth = Math.max(depth, child?.depth ?? 0);
     if (depth >= EXPR_DEPTH_MAX) {
-      throw new ExprError(`nested deeper than ${EXPR_DEPTH_MAX} levels`, this.#source, node.at);
+      throw new ExprError(
+        `nested deeper than ${EXPR_DEPTH_MAX} levels`,
+        this.#tokens.source,
+        node.at,
+      );
     }
     return { ...node, depth: depth + 1 } as unknown as ExprNode;
-  }
-
-  #peek(): Token {
-    return this.#tokens[this.#index]!;
-  }
-
-  #next(): Token {
-    return this.#tokens[this.#index++]!;
-  }
-
-  #isPunctuator(text: string): boolean {
-    const token = this.#peek();
-    return token.kind === "punctuator" && token.text === text;
-  }
-
-  #take(text: string): boolean {
-    if (!this.#isPunctuator(text)) return false;
-    this.#index++;
-    return true;
-  }
-
-  #expect(text: string): void {
-    if (!this.#take(text)) this.#fail(`expected "${text}", found ${this.#describe(this.#peek())}`);
-  }
-
-  #describe(token: Token): string {
-    if (token.kind === "end") return "end of expression";
-    return `"${this.#source.slice(token.at, Math.min(token.end, token.at + 40)).replace(/[^\x20-\x7e]/g, "?")}"`;
-  }
-
-  #fail(detail: string): never {
-    throw new ExprError(detail, this.#source, this.#peek().at);
   }
 }
 

@@ -161,6 +161,15 @@ export class CodeWriter {
     this.emit(OP.i32Add, OP.globalSet, ...leb(global));
   }
 
+  /** On the i32 on the stack: what `yes` leaves, or `no`, an i64. */
+  ifElse(yes: () => void, no: () => void): void {
+    this.emit(OP.if, I64);
+    yes();
+    this.emit(OP.else);
+    no();
+    this.emit(OP.end);
+  }
+
   /** The body as the code section holds it: size, locals, instructions, end. */
   finish(): number[] {
     const locals = this.#localTypes.flatMap((type) => [1, type]);

@@ -6,11 +6,7 @@
 
 import type { ArithmeticOperator, CompareOperator, ContextSlot, IntIr } from "./ir.ts";
 import { type CodeWriter, I32, I64, OP } from "./wasm_bytes.ts";
-
-/** Globals of the module. */
-export const GLOBAL_SKIPPED = 0;
-export const GLOBAL_UNDEFINED = 1;
-export const GLOBAL_OUTSIDE = 2;
+import { emitDivision, emitShift, GLOBAL_OUTSIDE, isDivision, isShift } from "./wasm_guards.ts";
 
 /** Locals that the loop around the expression keeps. */
 export interface RecordLocals {
@@ -58,8 +54,6 @@ const COMPARE: Record<CompareOperator, number> = {
   ge_s: OP.i64GeS,
   ge_u: OP.i64GeU,
 };
-
-const INT64_MIN = -(1n << 63n);
 
 /** Emits instructions for expressions into one function. */
 export class ExprEmitter {
@@ -116,7 +110,7 @@ export class ExprEmitter {
         return;
       case "select":
         this.condition(ir.test);
-        this.#ifElse(
+        this.#code.ifElse(
           () => this.value(ir.yes),
           () => this.value(ir.no),
         );
@@ -164,14 +158,6 @@ export class ExprEmitter {
     }
   }
 
-  #ifElse(yes: () => void, no: () => void): void {
-    this.#code.emit(OP.if, I64);
-    yes();
-    this.#code.emit(OP.else);
-    no();
-    this.#code.emit(OP.end);
-  }
-
   #deref(ir: Extract<IntIr, { op: "deref" }>): void {
     const code = this.#code;
     const pointer = code.local(I64);
@@ -184,7 +170,7 @@ export class ExprEmitter {
     code.emit(OP.i64Add);
     code.get(this.#locals.rawBytes);
     code.emit(OP.i64ExtendI32U, OP.i64LeU, OP.i32And);
-    this.#ifElse(
+    this.#code.ifElse(
       () => {
         code.get(pointer);
         code.emit(OP.i32WrapI64);
@@ -240,7 +226,7 @@ export class ExprEmitter {
     code.get(this.#locals.context);
     code.memory(OP.i32Load, CONTEXT_TASKS_OFFSET);
     code.tee(tasks);
-    this.#ifElse(
+    this.#code.ifElse(
       () => {
         code.get(tasks);
         code.get(this.#locals.index);
@@ -257,106 +243,13 @@ export class ExprEmitter {
 
   #arithmetic(ir: Extract<IntIr, { op: "arithmetic" }>): void {
     const opcode = ARITHMETIC[ir.operator];
-    if (isDivision(ir.operator)) {
-      this.#division(ir, opcode);
-    } else if (isShift(ir.operator)) {
-      this.#shift(ir, opcode);
-    } else {
+    if (isDivision(ir.operator)) emitDivision(this.#code, this, ir, opcode);
+    else if (isShift(ir.operator)) emitShift(this.#code, this, ir, opcode);
+    else {
       this.value(ir.left);
       this.value(ir.right);
       this.#code.emit(opcode);
     }
-  }
-
-  #shift(ir: Extract<IntIr, { op: "arithmetic" }>, opcode: number): void {
-    const code = this.#code;
-    const { left, right } = ir;
-    if (right.op === "const" && right.hi === 0 && right.lo >= 0 && right.lo < 64) {
-      this.value(left);
-      this.value(right);
-      code.emit(opcode);
-      return;
-    }
-    const value = code.local(I64);
-    const amount = code.local(I64);
-    this.value(left);
-    code.set(value);
-    this.value(right);
-    code.tee(amount);
-    code.i64(63n);
-    code.emit(OP.i64LeU);
-    this.#ifElse(
-      () => {
-        code.get(value);
-        code.get(amount);
-        code.emit(opcode);
-      },
-      () => {
-        code.count(GLOBAL_UNDEFINED);
-        if (ir.operator !== "shr_s") {
-          code.i64(0n);
-          return;
-        }
-        code.get(value);
-        code.i64(63n);
-        code.emit(OP.i64ShrS);
-      },
-    );
-  }
-
-  #division(ir: Extract<IntIr, { op: "arithmetic" }>, opcode: number): void {
-    const code = this.#code;
-    const { left, right } = ir;
-    const isSigned = ir.operator === "div_s" || ir.operator === "rem_s";
-    if (right.op === "const" && isPlainDivisor(right.lo, right.hi)) {
-      this.value(left);
-      this.value(right);
-      code.emit(opcode);
-      return;
-    }
-    const dividend = code.local(I64);
-    const divisor = code.local(I64);
-    this.value(left);
-    code.set(dividend);
-    this.value(right);
-    code.tee(divisor);
-    code.emit(OP.i64Eqz);
-    this.#ifElse(
-      () => {
-        code.count(GLOBAL_UNDEFINED);
-        code.i64(0n);
-      },
-      () => {
-        if (isSigned) this.#signedDivision(ir.operator === "div_s", dividend, divisor, opcode);
-        else {
-          code.get(dividend);
-          code.get(divisor);
-          code.emit(opcode);
-        }
-      },
-    );
-  }
-
-  /** INT64_MIN / -1 traps in WASM; the remainder does not but counts as well. */
-  #signedDivision(isQuotient: boolean, dividend: number, divisor: number, opcode: number): void {
-    const code = this.#code;
-    code.get(dividend);
-    code.i64(INT64_MIN);
-    code.emit(OP.i64Eq);
-    code.get(divisor);
-    code.i64(-1n);
-    code.emit(OP.i64Eq, OP.i32And);
-    this.#ifElse(
-      () => {
-        code.count(GLOBAL_UNDEFINED);
-        code.i64(isQuotient ? INT64_MIN : 0n);
-      },
-      () => {
-        code.get(dividend);
-        code.get(divisor);
-        code.emit(opcode);
-      },
-    );
   }
 
   #extend(ir: Extract<IntIr, { op: "extend" }>): void {
@@ -395,7 +288,7 @@ export class ExprEmitter {
     code.tee(value);
     code.i64(0n);
     code.emit(OP.i64Ne);
-    this.#ifElse(
+    this.#code.ifElse(
       () => code.get(value),
       () => this.value(ir.no),
     );
@@ -413,19 +306,4 @@ function loadOpcode(bytes: number, isSigned: boolean): number {
     default:
       return OP.i64Load;
   }
-}
-
-function isDivision(operator: ArithmeticOperator): boolean {
-  return (
-    operator === "div_s" || operator === "div_u" || operator === "rem_s" || operator === "rem_u"
-  );
-}
-
-function isShift(operator: ArithmeticOperator): boolean {
-  return operator === "shl" || operator === "shr_s" || operator === "shr_u";
-}
-
-/** Neither 0 nor -1. */
-function isPlainDivisor(lo: number, hi: number): boolean {
-  return (lo | hi) !== 0 && !(lo === -1 && hi === -1);
 }

@@ -7,7 +7,8 @@
 
 import type { IntExpr } from "./ir.ts";
 import { CodeWriter, I32, I64, OP, section, VOID_BLOCK, wasmName } from "./wasm_bytes.ts";
-import { ExprEmitter, GLOBAL_SKIPPED, type RecordLocals } from "./wasm_emit.ts";
+import { ExprEmitter, type RecordLocals } from "./wasm_emit.ts";
+import { GLOBAL_SKIPPED } from "./wasm_guards.ts";
 
 /** Names of the exports that count, in the order of the globals. */
 export const COUNTER_EXPORTS = ["skippedCount", "undefinedCount", "outsideCount"] as const;
