@@ -56,7 +56,9 @@ export class Capture implements SinkHost {
   #nextStatsMs = 0;
   #nextFlushMs = 0;
   #eagerUntilMs = 0;
-  #firstRingSlot = 0;
+  #ringSlots = { from: 0, to: 0 };
+  /** Of the host that vanished, until it comes back or another one does. */
+  #waiting: Session | undefined;
 
   constructor(set: EventSet, options: CaptureOptions) {
     this.set = set;
@@ -83,9 +85,10 @@ export class Capture implements SinkHost {
     this.#options.onStatus(text);
   }
 
-  register(poll: PollSet, readableEvents: number): void {
-    this.#firstRingSlot = poll.count;
-    for (const ring of this.rings) poll.add(ring.fds[0]!.number, readableEvents);
+  register(poll: PollSet): void {
+    const from = poll.count;
+    this.set.register(poll);
+    this.#ringSlots = { from, to: poll.count };
     this.sink.register(poll);
   }
 
@@ -95,12 +98,13 @@ export class Capture implements SinkHost {
   }
 
   /**
-   * One round: serve the sink, give back what has arrived, and forward what the rings hold when that
-   * is due. Being woken by an acknowledgement is no reason to send: it would make a loop of tiny
-   * spans and their acknowledgements.
+   * One round: serve the sink, give back what has arrived, and forward what the rings hold when
+   * that is due. Being woken by an acknowledgement is no reason to send: it would make a loop of
+   * tiny spans and their acknowledgements.
    */
   pump(poll: PollSet, nowMs: number): void {
     const tsc = readTsc();
+    this.set.noteHangUps(poll);
     const wasBlocked = this.sink.outlets.some((outlet) => outlet.isBlocked);
     this.sink.service(poll);
     if (this.sink.wantsEvents !== this.set.isEnabled) this.#toggle();
@@ -115,8 +119,8 @@ export class Capture implements SinkHost {
   }
 
   #isRingReady(poll: PollSet): boolean {
-    for (let i = 0; i < this.rings.length; i++) {
-      if (poll.readyEvents(this.#firstRingSlot + i) !== 0) return true;
+    for (let slot = this.#ringSlots.from; slot < this.#ringSlots.to; slot++) {
+      if (poll.readyEvents(slot) !== 0) return true;
     }
     return false;
   }
@@ -137,10 +141,9 @@ export class Capture implements SinkHost {
   }
 
   begin(outlet: Outlet, attach: Attach | undefined): void {
-    this.#sessions = this.#sessions.filter((session) => session.outlet !== outlet);
-    const resumed = attach !== undefined && attach.streamNonce === this.#streamNonce;
-    const isFresh = !resumed && this.#sessions.length === 0;
-    const ledger = isFresh ? this.#startFresh() : new Ledger(this.set, false);
+    const before = this.#takePrevious(outlet);
+    const resumed = before !== undefined && attach?.streamNonce === this.#streamNonce;
+    const ledger = resumed ? before.ledger : this.#startLedger(before);
     const resume = new Map(attach?.resume.map((at) => [at.cpu, Number(at.position)]));
     this.rings.forEach(({ cpu, ring }, index) => {
       const wanted = resumed ? resume.get(cpu) : undefined;
@@ -157,6 +160,13 @@ export class Capture implements SinkHost {
       tasks: snapshotTaskNames(),
     });
     this.#sendTasks(this.#sessions[this.#sessions.length - 1]!);
+  }
+
+  vanish(outlet: Outlet): void {
+    const session = this.#sessions.find((candidate) => candidate.outlet === outlet);
+    if (session === undefined) return;
+    this.#sessions = this.#sessions.filter((candidate) => candidate !== session);
+    this.#waiting = session;
   }
 
   end(outlet: Outlet): void {
@@ -192,12 +202,14 @@ export class Capture implements SinkHost {
   /** Says the ledger and goodbye to everybody; gives each receiver's rows. */
   finish(exitCode: number): { name: string; rows: CpuStats[] }[] {
     const reason = exitCode === 0 ? ByeReason.DONE : ByeReason.ERROR;
-    return this.#sessions.map((session) => {
+    const reports = this.#sessions.map((session) => {
       this.#countUnsent(session, "not taken before the end");
       const rows = this.#sendStats(session, true);
       session.outlet.send(FrameType.BYE, { reason, exitCode, message: "" });
       return { name: session.outlet.name, rows };
     });
+    if (this.#waiting === undefined) return reports;
+    return [...reports, { name: this.sink.name, rows: this.#closeWaiting(this.#waiting) }];
   }
 
   close(): void {
@@ -210,11 +222,38 @@ export class Capture implements SinkHost {
     else this.set.disable();
   }
 
-  /** Events stand still, rings are empty: from here on every count can be compared. */
-  #startFresh(): Ledger {
-    this.set.disable();
-    for (const { ring } of this.rings) ring.setTail(ring.refreshHead());
+  /** The session that this outlet had, or that waits for a host to come back; it is no more. */
+  #takePrevious(outlet: Outlet): Session | undefined {
+    const before = this.#sessions.find((session) => session.outlet === outlet) ?? this.#waiting;
+    this.#sessions = this.#sessions.filter((session) => session !== before);
+    this.#waiting = undefined;
+    return before;
+  }
+
+  /** A ledger from here on. The first receiver's is exact, as it begins while nothing moves. */
+  #startLedger(before: Session | undefined): Ledger {
+    if (this.#sessions.length > 0) return new Ledger(this.set, false);
+    this.stopEvents();
+    if (before !== undefined) this.#giveUp(before);
+    for (const { ring } of this.rings) ring.setTail(ring.head);
     return new Ledger(this.set, true);
+  }
+
+  /** Another host came instead of the one that vanished: what waited for that one goes. */
+  #giveUp(session: Session): void {
+    const rows = this.#closeWaiting(session);
+    const dropped = rows
+      .flatMap(({ drops }) => drops)
+      .reduce((sum, { events }) => sum + events, 0n);
+    if (dropped > 0n) this.status(`${dropped} events waited for a host that did not come back`);
+  }
+
+  /** Closes the ledger of a host that is not there: what it has not acknowledged is dropped. */
+  #closeWaiting({ ledger }: Session): CpuStats[] {
+    this.rings.forEach((_, index) => {
+      this.#drop(ledger, index, "host did not come back", this.sink.releasable(index));
+    });
+    return this.#rows(ledger, (index) => this.sink.releasable(index));
   }
 
   #sendHello(outlet: Outlet, attachNonce: bigint): void {
@@ -241,7 +280,7 @@ export class Capture implements SinkHost {
     if (withStats) this.#nextStatsMs = nowMs + STATS_MS;
     for (const session of this.#sessions) {
       const { outlet } = session;
-      if (sample !== undefined) outlet.send(FrameType.CLOCK_SAMPLE, sample);
+      if (sample !== undefined && !outlet.isCrowded) outlet.send(FrameType.CLOCK_SAMPLE, sample);
       if (outlet.isBlocked) continue;
       this.#sendTasks(session);
       this.#sendProgress(session);
@@ -266,9 +305,7 @@ export class Capture implements SinkHost {
 
   #sendStats(session: Session, final: boolean): CpuStats[] {
     const { outlet, ledger } = session;
-    const cpus = this.rings
-      .map((ring, i) => ledger.row(ring, i, outlet.positions[i]!, this.sink.releasable(i)))
-      .filter((row) => row !== undefined);
+    const cpus = this.#rows(ledger, (index) => outlet.positions[index]!);
     const usage = process.cpuUsage();
     outlet.send(FrameType.STATS, {
       cpus,
@@ -288,11 +325,36 @@ export class Capture implements SinkHost {
     session.outlet.send(FrameType.BYE, { reason: ByeReason.DETACHED, exitCode: 0, message: "" });
   }
 
+  #rows(ledger: Ledger, sentOf: (index: number) => number): CpuStats[] {
+    return this.rings
+      .map((ring, i) => ledger.row(ring, i, sentOf(i), this.sink.releasable(i)))
+      .filter((row) => row !== undefined);
+  }
+
   #countUnsent({ outlet, ledger }: Session, place: string): void {
-    this.rings.forEach(({ ring }, index) => {
-      const from = outlet.positions[index]!;
-      if (from === ring.head) return;
-      ledger.drop(index, place, countSamples(ring, from, ring.head), ring.head - from);
+    this.rings.forEach((ring, index) => {
+      const start = (): number => outlet.wholeUpTo(index, ring);
+      this.#drop(ledger, index, place, this.#counted(ring, start, outlet.positions[index]!));
     });
+  }
+
+  /** Counts the samples from `from`, a record's start, to the head as dropped. */
+  #drop(ledger: Ledger, index: number, place: string, from: number): void {
+    const ring = this.rings[index]!;
+    const { head } = ring.ring;
+    if (from === head) return;
+    const events = this.#counted(ring, () => countSamples(ring.ring, from, head), 0);
+    ledger.drop(index, place, events, head - from);
+  }
+
+  /** What `count` finds in a ring. A host that acknowledges half a record leaves nothing to find. */
+  #counted({ cpu }: CpuRing, count: () => number, otherwise: number): number {
+    try {
+      return count();
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      this.status(`Cannot count drops of CPU ${cpu}: the host acknowledged a part of a record`);
+      return otherwise;
+    }
   }
 }

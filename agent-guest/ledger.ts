@@ -64,7 +64,7 @@ export class Ledger {
     this.#drops[ringIndex]!.add(place, events, bytes);
   }
 
-  /** One CPU's row, or undefined when the stream began while events ran: counts cannot be compared. */
+  /** One CPU's row; undefined when the stream began while events ran: counts cannot be compared. */
   row(ring: CpuRing, index: number, sent: number, acked: number): CpuStats | undefined {
     const baseline = this.#baselines?.[index];
     if (baseline === undefined) return undefined;

@@ -63,14 +63,18 @@ function trace(options: TraceOptions): void {
   if (options.event.length === 0) {
     throw new UsageError("Cannot trace: no event given", "-e SYSTEM:NAME/FILTER/push=SINK/");
   }
-  const pid = Math.max(parseTaskId("-p", options.pid), parseTaskId("-t", options.tid));
+  const processId = parseTaskId("-p", options.pid);
+  const threadId = parseTaskId("-t", options.tid);
+  if (processId > 0 && threadId > 0)
+    throw new UsageError("Cannot use -p with -t: wants one of them");
   const ringBytes = parseRingPages(options.mmapPages);
   const worker = new Worker(new URL("./sampler_worker.ts", import.meta.url), { type: "module" });
   const orderOf = (stop: StopMeans): SamplerOrder => ({
     ...stop,
     events: options.event,
     cpus: options.cpus,
-    pid,
+    pid: Math.max(processId, threadId),
+    wholeProcess: processId > 0,
     ringBytes,
     isTscDisplay: options.tsc === true,
     agentVersion: VERSION,
@@ -98,8 +102,8 @@ function buildProgram(): Command {
     .option("-e, --event <EVENT>", "SYSTEM:NAME[/FILTER/ATTR/...], repeatable", collect, [])
     .option("--tsc", "let the host show these events at guest TSC time")
     .option("-C, --cpus <LIST>", "sample these CPUs only, as 0-3,8")
-    .option("-p, --pid <PID>", "sample this process only")
-    .option("-t, --tid <TID>", "sample this thread only")
+    .option("-p, --pid <PID>", "sample this process only, with all its threads, until it ends")
+    .option("-t, --tid <TID>", "sample this thread only, until it ends")
     .option("-m, --mmap-pages <PAGES>", "ring of each CPU in 4 KiB pages", `${RING_PAGES_DEFAULT}`)
     .option("-q, --quiet", "print errors and the ledger only")
     .addHelpText(

@@ -4,12 +4,14 @@
  */
 import type { Failure } from "../shared/cli/failure.ts";
 
-/** The order to begin, the only message to the worker; to stop it, set stopFlag and wake eventFd. */
+/** The order to begin, the worker's only message; to stop it, set stopFlag and wake eventFd. */
 export interface SamplerOrder {
   /** The -e arguments as typed. */
   readonly events: readonly string[];
   readonly cpus: string | undefined;
+  /** A thread, or with `wholeProcess` a process, to sample; -1 for all. */
   readonly pid: number;
+  readonly wholeProcess: boolean;
   readonly ringBytes: number;
   readonly isTscDisplay: boolean;
   readonly agentVersion: string;

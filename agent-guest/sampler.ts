@@ -41,31 +41,39 @@ function openSink(target: PushTarget, capture: Capture): Sink {
   }
 }
 
-/** Specs by the sink that they push to, in the order given. */
-function groupByPush(specs: readonly EventSpec[]): Map<string, EventSpec[]> {
-  const groups = new Map<string, EventSpec[]>();
+interface SinkOrder {
+  readonly target: PushTarget;
+  readonly specs: EventSpec[];
+}
+
+/** Specs by the sink that they push to, in the order given, however that sink is written. */
+function groupByTarget(specs: readonly EventSpec[]): SinkOrder[] {
+  const groups = new Map<string, SinkOrder>();
   pushOfEach(specs).forEach((push, i) => {
-    const group = groups.get(push);
-    if (group === undefined) groups.set(push, [specs[i]!]);
-    else group.push(specs[i]!);
+    const target = parsePushTarget(push);
+    const key = JSON.stringify(target);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { target, specs: [specs[i]!] });
+    else group.specs.push(specs[i]!);
   });
-  return groups;
+  return [...groups.values()];
 }
 
 function openCapture(
-  push: string,
+  target: PushTarget,
   events: readonly ResolvedEvent[],
+  cpus: readonly number[],
   order: SamplerOrder,
   onStatus: (text: string) => void,
 ): Capture {
-  const target = parsePushTarget(push);
   const set = new EventSet(events, {
-    cpus: selectCpus(order.cpus),
+    cpus,
     ringBytes: order.ringBytes,
     watermarkBytes: order.ringBytes * WATERMARK_SHARE,
     threadIds: false,
     taskNames: true,
     pid: order.pid,
+    wholeProcess: order.wholeProcess,
   });
   const capture = new Capture(set, {
     machine: readMachineInfo(),
@@ -101,11 +109,11 @@ export class Sampler {
     this.#stop = new Int32Array(order.stopFlag);
     const specs = order.events.flatMap((text) => parseEventSpecs(text));
     const tracefs = Tracefs.open();
+    const cpus = selectCpus(order.cpus);
     try {
-      for (const [push, group] of groupByPush(specs)) {
-        parsePushTarget(push);
+      for (const { target, specs: group } of groupByTarget(specs)) {
         const events = resolveEvents(group, tracefs);
-        this.#captures.push(openCapture(push, events, order, onStatus));
+        this.#captures.push(openCapture(target, events, cpus, order, onStatus));
       }
     } catch (error) {
       this.#close();
@@ -121,7 +129,7 @@ export class Sampler {
   /** Runs until told to stop; gives the ledgers. Throws when a sink fails. */
   run(): LedgerReport[] {
     try {
-      while (Atomics.load(this.#stop, 0) === 0) {
+      while (Atomics.load(this.#stop, 0) === 0 && !this.#hasEnded) {
         this.#round();
         for (const { sink } of this.#captures) if (sink.failure !== undefined) throw sink.failure;
       }
@@ -129,6 +137,11 @@ export class Sampler {
     } finally {
       this.#close();
     }
+  }
+
+  /** Nothing can come any more: the tasks that were to be sampled have ended. */
+  get #hasEnded(): boolean {
+    return this.#captures.every(({ set }) => set.hasEnded);
   }
 
   #round(): void {
@@ -139,7 +152,7 @@ export class Sampler {
     );
     this.#poll.clear();
     this.#poll.add(this.#order.eventFdNumber, POLLIN);
-    for (const capture of this.#captures) capture.register(this.#poll, POLLIN);
+    for (const capture of this.#captures) capture.register(this.#poll);
     this.#poll.wait(timeoutMs);
     const nowMs = performance.now();
     for (const capture of this.#captures) capture.pump(this.#poll, nowMs);
@@ -149,7 +162,6 @@ export class Sampler {
   #finish(): LedgerReport[] {
     for (const capture of this.#captures) capture.stopEvents();
     const deadlineMs = performance.now() + FINISH_MS_MAX;
-    // The wake-up descriptor stays readable now, so rounds do not block: they are few and short.
     while (performance.now() < deadlineMs && !this.#captures.every(({ sink }) => sink.isDrained)) {
       this.#finishRound();
     }
@@ -160,7 +172,7 @@ export class Sampler {
 
   #finishRound(): void {
     this.#poll.clear();
-    for (const capture of this.#captures) capture.register(this.#poll, 0);
+    for (const { sink } of this.#captures) sink.register(this.#poll);
     this.#poll.wait(FINISH_POLL_MS);
     for (const { sink } of this.#captures) {
       sink.service(this.#poll);

@@ -1,5 +1,5 @@
 /**
- * push=[IP:]PORT: listens on tcp and broadcasts to every client. One-way: clients do not acknowledge.
+ * push=[IP:]PORT: listens on tcp and broadcasts to every client. One-way: nobody acknowledges.
  * The ring is everybody's buffer; a client that falls further behind than the ring allows misses
  * what lies between, which is counted for it, and never holds the others back.
  */
@@ -99,7 +99,7 @@ export class BroadcastSink implements Sink {
       rings.forEach((ring, index) => {
         const { head, bytes } = ring.ring;
         outlet.sendRing(index, ring, head);
-        const position = outlet.positions[index]!;
+        const position = outlet.wholeUpTo(index, ring);
         if (head - position <= bytes * LAG_SHARE_MAX) return;
         this.#host.missed(outlet, index, position, head);
         outlet.seek(index, head);
@@ -109,9 +109,10 @@ export class BroadcastSink implements Sink {
   }
 
   releasable(index: number): number {
-    let position = this.#host.rings[index]!.ring.head;
+    const ring = this.#host.rings[index]!;
+    let position = ring.ring.head;
     for (const { outlet } of this.#clients) {
-      position = Math.min(position, outlet.positions[index]!);
+      position = Math.min(position, outlet.wholeUpTo(index, ring));
     }
     return position;
   }

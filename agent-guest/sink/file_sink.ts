@@ -1,5 +1,5 @@
 /**
- * push=FILE: the stream as a file, with payload checksums. Written as it comes; nothing is kept back.
+ * push=FILE: the stream as a file, with payload checksums. Written as it comes, nothing kept back.
  */
 import { O_CREAT, O_TRUNC, O_WRONLY } from "../../shared/sys/abi.ts";
 import { openFile } from "../../shared/sys/fd.ts";

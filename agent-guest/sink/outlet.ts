@@ -1,13 +1,14 @@
 /**
- * One receiver of a stream: a client, a file, a port. It writes frames and remembers, for each ring,
- * how far it has sent; what a descriptor does not take at once waits in one bounded buffer.
+ * One receiver of a stream: a client, a file, a port. It writes frames and remembers, for each
+ * ring, how far it has sent; what a descriptor does not take at once waits in one bounded buffer.
  *
  *   gather (sockets, files)   writev [prefix][ring piece][ring piece][checksum], nothing copied
- *   stage (char devices)      one write of [prefix | ring bytes], at most 32 KiB: a virtio port makes a
- *                             buffer and a host exit of every piece, so copying is the cheaper way
+ *   stage (char devices)      one write of [prefix | ring bytes], at most 32 KiB: a virtio port
+ *                             makes a buffer and a host exit of every piece: copying is cheaper
  */
 
 import type { CpuRing } from "../../shared/event/event_set.ts";
+import { recordStartAt } from "../../shared/perf/record.ts";
 import { EAGAIN, SysError } from "../../shared/sys/errno.ts";
 import { type Fd, writeFrom, writeGathered, writeStamped } from "../../shared/sys/fd.ts";
 import { Mapping } from "../../shared/sys/mapping.ts";
@@ -27,6 +28,8 @@ import { SAMPLES_HEADER_BYTES_MAX, writeSamplesHeader } from "../../shared/wire/
 
 /** Bytes that may wait for a slow descriptor: a few control frames, or the rest of one span. */
 export const WAITING_BYTES_MAX = 2 * 1024 * 1024;
+/** With more than this waiting, what can be left out is: the rest is for what cannot. */
+const CROWDED_BYTES = WAITING_BYTES_MAX / 2;
 /** sent_tsc is the last field of a Pong: its fixed64 ends the frame. */
 const PONG_SENT_TSC_BYTES = 8;
 /** Ring bytes of one frame, where frames are gathered. */
@@ -55,7 +58,7 @@ export class Outlet {
   framesSent = 0;
   bytesSent = 0;
   readonly #options: OutletOptions;
-  /** By ring index: the last position known to begin a record. */
+  /** By ring index: the last position known to begin a record, at or before that in `positions`. */
   readonly #boundaries: Float64Array;
   readonly #scratch = Mapping.anonymous(SCRATCH_BYTES);
   readonly #prefix = new Uint8Array(this.#scratch.buffer, PREFIX_AT, IOVECS_AT);
@@ -87,7 +90,12 @@ export class Outlet {
     return this.#waitingTo > this.#waitingFrom;
   }
 
-  /** Forgets what was not sent, to begin a stream anew: the peer resynchronises at the next frame. */
+  /** Whether so much waits that messages which the peer can do without are better left out. */
+  get isCrowded(): boolean {
+    return this.#waitingTo - this.#waitingFrom > CROWDED_BYTES;
+  }
+
+  /** Forgets what was not sent, to begin a stream anew: the peer resynchronises at a frame. */
   restart(): void {
     this.#waitingFrom = 0;
     this.#waitingTo = 0;
@@ -140,8 +148,8 @@ export class Outlet {
   }
 
   /**
-   * Writes what waits; true when nothing waits any more. With `stampAt`, the TSC is put there at the
-   * last moment before the first write.
+   * Writes what waits; true when nothing waits any more. With `stampAt`, the TSC is put there at
+   * the last moment before the first write.
    */
   flush(stampAt = -1): boolean {
     let stamp = stampAt;
@@ -187,6 +195,21 @@ export class Outlet {
       this.positions[index] = position + bytes;
       if (position + bytes === limit) this.#boundaries[index] = limit;
     }
+  }
+
+  /**
+   * Where the whole records end that were sent: a span may end within one. Until the peer has the
+   * rest of it, or is told that it will not come, its beginning must stay in the ring, or nobody
+   * could tell where the next one begins. Walks what was sent since the last call, if that does not
+   * end a record: only for receivers that cannot follow.
+   */
+  wholeUpTo(index: number, ring: CpuRing): number {
+    const position = this.positions[index]!;
+    // A tail is a record's start too, and what lies before it is no longer there to be walked.
+    const known = Math.max(this.#boundaries[index]!, ring.ring.tail);
+    const boundary = known === position ? position : recordStartAt(ring.ring, known, position);
+    this.#boundaries[index] = boundary;
+    return boundary;
   }
 
   close(): void {
@@ -267,7 +290,7 @@ export class Outlet {
     this.bytesSent += written;
     const checksumBytes = this.#options.hasChecksums ? FRAME_CHECKSUM_BYTES : 0;
     if (written === prefixBytes + bytes + checksumBytes) return true;
-    // The rest of a begun frame must follow before anything else: it is copied, as the ring moves on.
+    // The rest of a begun frame must come before anything else: copied, as the ring moves on.
     this.#stage(ring, offset, first, bytes, prefixBytes);
     this.#waitingFrom = written;
     this.flush();

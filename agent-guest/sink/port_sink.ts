@@ -1,8 +1,8 @@
 /**
  * push=/dev/...: a character device, usually a virtio-serial port. Two-way: see acked_link.ts.
  *
- * While the host side of a port is closed, poll() reports POLLHUP at once and read() gives 0: a loop
- * that waited on it would spin. So the port leaves the poll set then, and is looked at on a timer.
+ * While the host side of a port is closed, poll() reports POLLHUP at once and read() gives 0: a
+ * loop that waited on it would spin. So the port leaves the poll set then, and is looked at on a timer.
  */
 import { O_NOCTTY, O_NONBLOCK, O_RDWR, POLLHUP, POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
 import { SysError } from "../../shared/sys/errno.ts";
@@ -118,6 +118,7 @@ export class PortSink implements Sink {
     this.#isPresent = false;
     this.#link.hasEnded = false;
     this.#link.outlet = undefined;
+    this.#host.vanish(this.#outlet);
     // What waits was addressed to the host that left; the next one begins with a new Hello.
     this.#outlet.restart();
     this.#nextCheckMs = performance.now() + ABSENT_CHECK_MS;

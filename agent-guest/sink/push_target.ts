@@ -6,7 +6,7 @@
  *   push="/dev/virtio-ports/org.qemu.perf0"           character device
  *   push="/tmp/events.vms"  push=file:NAME            file
  */
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, type Stats, statSync } from "node:fs";
 import { isIP } from "node:net";
 import { UsageError } from "../../shared/cli/failure.ts";
 import type { EventSpec } from "../../shared/event/spec.ts";
@@ -39,7 +39,11 @@ function parsePort(text: string, whole: string): number {
 export function parsePushTarget(text: string): PushTarget {
   if (/^\d+$/.test(text)) return { kind: "tcp", host: "127.0.0.1", port: parsePort(text, text) };
   if (text.startsWith("unix:")) return { kind: "unix", path: wantPath(text, text.slice(5)) };
-  if (text.startsWith("file:")) return { kind: "file", path: wantPath(text, text.slice(5)) };
+  if (text.startsWith("file:")) {
+    const path = wantPath(text, text.slice(5));
+    refuseNonFile(path);
+    return { kind: "file", path };
+  }
   if (text.includes("/")) return classifyPath(text);
   const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text);
   const name = match?.[1] ?? match?.[2] ?? "";
@@ -73,12 +77,20 @@ function wantPath(text: string, path: string): string {
   return path;
 }
 
+/** What opening as a file would destroy, block on, or not do. Gives what stands there, if anything. */
+function refuseNonFile(path: string): Stats | undefined {
+  const status = statSync(path, { throwIfNoEntry: false });
+  const kinds = { isDirectory: "a directory", isBlockDevice: "a block device", isFIFO: "a FIFO" };
+  for (const [test, what] of Object.entries(kinds)) {
+    if (status?.[test as keyof typeof kinds]() !== true) continue;
+    throw new PushTargetError(`Cannot push to "${path}": it is ${what}`);
+  }
+  return status;
+}
+
 function classifyPath(path: string): PushTarget {
   const resolved = resolveVirtioPort(path);
-  const status = statSync(resolved, { throwIfNoEntry: false });
-  if (status?.isDirectory()) {
-    throw new PushTargetError(`Cannot push to "${path}": it is a directory`);
-  }
+  const status = refuseNonFile(resolved);
   if (status?.isSocket()) return { kind: "unix", path };
   if (status?.isCharacterDevice()) {
     // /dev/null and its kin have nobody at their other end: they are written like files.

@@ -14,6 +14,8 @@ export interface SinkHost {
   begin(outlet: Outlet, attach: Attach | undefined): void;
   /** The host said goodbye: what it has not taken is no longer wanted. */
   end(outlet: Outlet): void;
+  /** The host went without a word, and may come back: its ledger waits, its outlet is dead. */
+  vanish(outlet: Outlet): void;
   /** What a receiver missed because it was too slow. */
   missed(outlet: Outlet, ringIndex: number, from: number, to: number): void;
   status(text: string): void;

@@ -101,6 +101,7 @@ export class UnixSink implements Sink {
     if (outlet === undefined || (!this.#link.hasEnded && outlet.failure === undefined)) return;
     this.#link.outlet = undefined;
     this.#link.hasEnded = false;
+    this.#host.vanish(outlet);
     this.#host.status(`Disconnected from ${this.name}`);
     this.#closeClient();
   }
