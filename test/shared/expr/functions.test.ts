@@ -1,0 +1,136 @@
+import { describe, expect, test } from "bun:test";
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { compileExpr } from "../../../shared/expr/expression.ts";
+import { makeEvalFunctions } from "../../../shared/expr/functions.ts";
+import {
+  exitReasonName,
+  ISA_ARM64,
+  ISA_SVM,
+  ISA_VMX,
+} from "../../../shared/expr/names/exit_reasons.ts";
+import { type SyscallMachine, syscallName } from "../../../shared/expr/names/syscalls.ts";
+import { ByteWriter } from "../../../shared/text/byte_writer.ts";
+import { contextFor, FORMAT, makeRecord } from "./record_fixture.ts";
+
+const functions = makeEvalFunctions({
+  symbols: {
+    lookup: (lo, hi) =>
+      hi === -1 && lo === (0x81000010 | 0) ? { name: "do_idle", offset: 16 } : undefined,
+  },
+  comm: (pid) => (pid === 26027 ? "worker3_1.95" : undefined),
+});
+
+function run(source: string): string | bigint {
+  const context = contextFor(makeRecord({ a64: 0xffffffff81000010n, b32: -5n, a8: 43n }));
+  context.out = new ByteWriter(65536);
+  context.values[0] = 7;
+  const expr = compileExpr(source, FORMAT, ["key"], functions);
+  expect(expr.evaluate(context)).toBe(true);
+  if (context.out.length > 0) return context.out.toString();
+  if (expr.kind === "int") return (BigInt(context.hi) << 32n) | BigInt(expr.lo >>> 0);
+  return new TextDecoder().decode(context.textBytes.subarray(context.textFrom, context.textTo));
+}
+
+describe("makeEvalFunctions()", () => {
+  for (const [source, want] of [
+    ["ksymbol(a64)", "do_idle"],
+    ["ksymbol(1)", "0x1"],
+    ['ksymbol(a64) ~ "do_*"', 1n],
+    ["comm_get(_pid)", "worker3_1.95"],
+    ["comm_get(1)", "<...>"],
+    ['comm_get(_pid) == "worker3_1.95"', 1n],
+    ["syscall_name(0)", "read"],
+    ["syscall_name(9999)", "9999"],
+    ["syscall_name(-1)", "-1"],
+    ["exit_reason_str(1, 12)", "HLT"],
+    ["exit_reason_str(2, 0x40 + 14)", "PF excp"],
+    ["exit_reason_str(2, 0x12345)", "0x12345"],
+    ['printf("key %d", key)', "key 7"],
+    ['printf("%-6d|%6s|%.3s|%#x", b32, comm, name, a8)', "-5    | vcpu0|vir|0x2b"],
+    ['printf("%lx %d", a64, b32)', "ffffffff81000010 -5"],
+    ['printf("%u %x", b32, b32)', "4294967291 fffffffb"],
+    ['printf("%d", a64)', "-2130706416"],
+    ['printf("%d", 1 << 40)', "1099511627776"],
+    ['printf("%s %d", 5, comm)', "5 vcpu0"],
+    ['printf("%*d|%-*s|", 4, 1, 6, comm)', "   1|vcpu0 |"],
+    ['printf("%c%%", 65)', "A%"],
+    ['printf("%d")', "(missing)"],
+  ] as const) {
+    test(source, () => expect(run(source)).toBe(want));
+  }
+
+  test("printf() without an output writes nowhere", () => {
+    const expr = compileExpr('printf("%d", a8)', FORMAT, [], functions);
+    const context = contextFor(makeRecord());
+    expect(expr.evaluate(context)).toBe(true);
+    expect(expr.lo).toBe(0);
+  });
+
+  test("printf() escapes what a record puts into text", () => {
+    const record = makeRecord();
+    record.set([0x1b, 0x5b, 0x4a], 64);
+    const context = contextFor(record);
+    context.out = new ByteWriter(65536);
+    compileExpr('printf("%s%c", comm, 27)', FORMAT, [], functions).evaluate(context);
+    expect(context.out.toString()).toBe("\\x1b[Ju0\\x1b");
+  });
+});
+
+describe("names", () => {
+  test("exit reasons of VMX, SVM and arm64", () => {
+    expect(exitReasonName(ISA_VMX, 0x80000021)).toBe("INVALID_STATE");
+    expect(exitReasonName(ISA_SVM, 0xffffffff)).toBe("invalid_guest_state");
+    expect(exitReasonName(ISA_ARM64, 0x24)).toBe("DABT_LOW");
+    expect(exitReasonName(9, 0)).toBeUndefined();
+  });
+
+  for (const [machine, prefix] of [
+    ["x86_64", "#include <asm/unistd_64.h>\n"],
+    [
+      "aarch64",
+      "#define __ARCH_WANT_RENAMEAT\n#define __ARCH_WANT_NEW_STAT\n#define __ARCH_WANT_SET_GET_RLIMIT\n#define __ARCH_WANT_SYS_CLONE3\n#define __ARCH_WANT_MEMFD_SECRET\n#include <asm-generic/unistd.h>\n",
+    ],
+  ] as const satisfies readonly (readonly [SyscallMachine, string])[]) {
+    const hasHeaders =
+      existsSync("/usr/include/asm-generic/unistd.h") &&
+      spawnSync("gcc", ["--version"]).status === 0;
+    test.skipIf(!hasHeaders)(`system calls of ${machine} are those of the headers`, () => {
+      const run = spawnSync("gcc", ["-E", "-dM", "-x", "c", "-"], {
+        input: prefix,
+        encoding: "utf8",
+      });
+      const direct = new Map<string, number>();
+      const shared = new Map<string, number>();
+      for (const [, name, value] of run.stdout.matchAll(/#define __NR_(\w+) (\w+)/g)) {
+        if (/^\d+$/.test(value!)) direct.set(name!, Number(value));
+      }
+      for (const [, name, value] of run.stdout.matchAll(/#define __NR3264_(\w+) (\d+)/g)) {
+        shared.set(name!, Number(value));
+      }
+      for (const [, name, alias] of run.stdout.matchAll(/#define __NR_(\w+) __NR3264_(\w+)/g)) {
+        const number = shared.get(alias!);
+        if (number !== undefined) direct.set(name!, number);
+      }
+      direct.delete("syscalls");
+      direct.delete("arch_specific_syscall");
+      expect(direct.size).toBeGreaterThan(250);
+      for (const [name, number] of direct) {
+        expect([number, syscallName(machine, number)]).toEqual([number, name]);
+      }
+    });
+  }
+
+  test("exit reasons of VMX are those of the header", () => {
+    const path = "/usr/include/x86_64-linux-gnu/asm/vmx.h";
+    if (!existsSync(path)) {
+      console.log(`skipped: no ${path}`);
+      return;
+    }
+    for (const [, name, number] of readFileSync(path, "utf8").matchAll(
+      /#define EXIT_REASON_(\w+)\s+(\d+)/g,
+    )) {
+      expect([name, exitReasonName(ISA_VMX, Number(number))]).toEqual([name, name]);
+    }
+  });
+});
