@@ -209,7 +209,8 @@ export class Checker {
     if (bytes === undefined) return this.fail("the size of the elements is not known", at);
     const isSigned = base.isSigned || bytes < 8;
     const fixed = base.field?.isDynamic === false && base.field.sizeBytes > 0 ? base.field : null;
-    const constantIndex = fixed === null ? undefined : smallConstant(foldConstants(index.ir));
+    const indexIr = foldConstants(index.ir);
+    const constantIndex = fixed === null ? undefined : smallConstant(indexIr);
     if (fixed !== null && constantIndex !== undefined) {
       const offset = fixed.offsetBytes + constantIndex * bytes;
       if ((constantIndex + 1) * bytes > fixed.sizeBytes) {
@@ -219,7 +220,7 @@ export class Checker {
       this.needBytes(offset + bytes);
       return { kind: "int", ir: { op: "load", offset, bytes, isSigned: base.isSigned }, isSigned };
     }
-    const pointer = offsetPointer(base, index.ir, false).ir;
+    const pointer = offsetPointer(base, indexIr, false).ir;
     return { kind: "int", ir: { op: "deref", pointer, bytes, isSigned: base.isSigned }, isSigned };
   }
 

@@ -19,9 +19,18 @@ const FOLDABLE: ReadonlySet<IntIr["op"]> = new Set<IntIr["op"]>([
   "swap",
 ]);
 
-/** The same value with fewer operations. */
+/** Nodes that are folded already: parts of an expression are folded before the whole is. */
+const FOLDED = new WeakSet<IntIr>();
+
+/** The same value with fewer operations. Linear, however often it is called on the parts. */
 export function foldConstants(root: IntIr): IntIr {
-  const ir = mapOperands(root, foldConstants);
+  if (FOLDED.has(root)) return root;
+  const folded = foldNode(mapOperands(root, foldConstants));
+  FOLDED.add(folded);
+  return folded;
+}
+
+function foldNode(ir: IntIr): IntIr {
   if (FOLDABLE.has(ir.op) && operandsOf(ir).every((operand) => operand.op === "const")) {
     const context = new EvalContext();
     const lo = compileIr(ir)(context);

@@ -9,6 +9,7 @@ export function evaluateConstant(
   compiler: PieceCompiler,
   node: ExprNode,
 ): { readonly lo: number; readonly hi: number } {
+  if (node.kind === "number") return node;
   const { value } = compiler.typed(node);
   const ir = value.kind === "int" ? foldConstants(value.ir) : undefined;
   if (ir?.op !== "const") return compiler.fail("expected a constant", node);

@@ -8,6 +8,7 @@ import { compileText } from "../expr/evaluate_text.ts";
 import { foldConstants } from "../expr/fold.ts";
 import type { IntIr, TextIr } from "../expr/ir.ts";
 import { isPure } from "../expr/ir_walk.ts";
+import type { ExprScope } from "../expr/scope.ts";
 import type { Typed } from "../expr/typed.ts";
 import type { ByteWriter } from "../text/byte_writer.ts";
 import type { EventFormat } from "./format.ts";
@@ -37,6 +38,7 @@ export class PieceCompiler {
   readonly unresolved = new Set<string>();
   /** Bytes that a record must have. */
   recordBytesMin = 0;
+  readonly #scope: ExprScope;
   /** The print format that is compiled; arguments are places in it. */
   readonly source: string;
 
@@ -44,12 +46,12 @@ export class PieceCompiler {
     this.format = format;
     this.options = options;
     this.source = printFormatOf(format);
+    this.#scope = printScope(format, options, this.unresolved);
   }
 
   /** The typed value of an argument. Throws ExprError. */
   typed(node: ExprNode): { readonly value: Typed; readonly checker: Checker } {
-    const scope = printScope(this.format, this.options, this.unresolved);
-    const checker = new Checker(this.source, scope, printCallHook);
+    const checker = this.#checker();
     const value = checker.value(node);
     this.recordBytesMin = Math.max(this.recordBytesMin, checker.recordBytesMin);
     return { value, checker };
@@ -69,8 +71,7 @@ export class PieceCompiler {
 
   /** A condition. Throws ExprError. */
   condition(node: ExprNode): IntEval {
-    const scope = printScope(this.format, this.options, this.unresolved);
-    const checker = new Checker(this.source, scope, printCallHook);
+    const checker = this.#checker();
     const ir = foldConstants(checker.condition(node));
     this.recordBytesMin = Math.max(this.recordBytesMin, checker.recordBytesMin);
     if (!isPure(ir)) return checker.fail("print formats cannot compare text", node.at);
@@ -82,10 +83,11 @@ export class PieceCompiler {
   }
 
   fail(detail: string, node: ExprNode): never {
-    return new Checker(this.source, printScope(this.format, this.options, this.unresolved)).fail(
-      detail,
-      node.at,
-    );
+    return this.#checker().fail(detail, node.at);
+  }
+
+  #checker(): Checker {
+    return new Checker(this.source, this.#scope, printCallHook);
   }
 }
 

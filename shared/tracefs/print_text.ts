@@ -15,6 +15,11 @@ import type { PieceCompiler, PrintPiece } from "./print_piece.ts";
 /** Room for one padded text before padding is given up (see ByteWriter.padFrom). */
 const PADDED_BYTES_MAX = 4096;
 
+/** What a %s prints: text that lies somewhere as bytes, or something that has to be made. */
+type TextSource =
+  | { readonly kind: "text"; readonly evaluate: TextEval }
+  | { readonly kind: "piece"; readonly piece: PrintPiece };
+
 /** An argument printed by a %s conversion. Throws ExprError. */
 export function textPiece(
   compiler: PieceCompiler,
@@ -23,30 +28,26 @@ export function textPiece(
   width: IntEval | undefined,
   precision: IntEval | undefined,
 ): PrintPiece {
-  const text = plainText(compiler, node);
-  const isBare = conversion.width <= 0 && conversion.precision < 0;
-  if (text !== undefined) {
-    if (isBare && width === undefined && precision === undefined) {
-      return (c, out) => {
-        text(c);
-        out.untrusted(c.textBytes, c.textFrom, c.textTo);
-      };
-    }
+  const source = textSource(compiler, node);
+  const isBare =
+    conversion.width <= 0 &&
+    conversion.precision < 0 &&
+    width === undefined &&
+    precision === undefined;
+  if (isBare) return sourcePiece(source);
+  if (source.kind === "text") {
+    const { evaluate } = source;
     return (c, out) => {
       const size = readSize(conversion, c, width, precision);
       const { width: columns, precision: bytesMax, isLeft } = size;
-      text(c);
+      evaluate(c);
       writePadded(out, c, columns, bytesMax, isLeft);
     };
   }
-  const piece = functionPiece(compiler, node);
-  if (isBare && width === undefined && precision === undefined) return piece;
+  const { piece } = source;
   return (c, out) => {
-    const {
-      width: columns,
-      precision: bytesMax,
-      isLeft,
-    } = readSize(conversion, c, width, precision);
+    const size = readSize(conversion, c, width, precision);
+    const { width: columns, precision: bytesMax, isLeft } = size;
     out.reserve(PADDED_BYTES_MAX);
     const mark = out.mark();
     piece(c, out);
@@ -69,21 +70,35 @@ function writePadded(
   if (missing > 0 && isLeft) out.fill(0x20, missing);
 }
 
-/** Text that lies somewhere as bytes; undefined for what has to be made. */
-function plainText(compiler: PieceCompiler, node: ExprNode): TextEval | undefined {
-  if (node.kind === "cast") return plainText(compiler, node.operand);
-  if (node.kind === "conditional") return plainChoice(compiler, node);
-  if (node.kind === "call" && isPrintFunction(node.name)) return undefined;
+/** Prints a source without width and precision. */
+function sourcePiece(source: TextSource): PrintPiece {
+  if (source.kind === "piece") return source.piece;
+  const { evaluate } = source;
+  return (c, out) => {
+    evaluate(c);
+    out.untrusted(c.textBytes, c.textFrom, c.textTo);
+  };
+}
+
+/** Compiles an argument of %s; each node is visited once. */
+function textSource(compiler: PieceCompiler, node: ExprNode): TextSource {
+  if (node.kind === "cast") return textSource(compiler, node.operand);
+  if (node.kind === "conditional") return choiceSource(compiler, node);
+  if (node.kind === "call" && PRINT_FUNCTIONS.has(node.name)) {
+    return { kind: "piece", piece: callPiece(compiler, node) };
+  }
   // A null pointer, as the other branch of a choice.
-  if (node.kind === "number" && node.charBytes === undefined) return emptyText;
+  if (node.kind === "number" && node.charBytes === undefined) {
+    return { kind: "text", evaluate: emptyText };
+  }
   const { value } = compiler.typed(node);
   const text = asText(value);
-  if (text !== undefined) return compiler.text(text);
-  if (value.kind === "int" && value.field !== undefined && value.field.sizeBytes < 8) {
-    // A number printed as text: its bytes, as libtraceevent does.
-    return compileFieldText(value.field);
-  }
-  return undefined;
+  if (text !== undefined) return { kind: "text", evaluate: compiler.text(text) };
+  const field = value.kind === "int" ? value.field : undefined;
+  if (field === undefined) return compiler.fail("this is no text", node);
+  // A number printed as text: its bytes, as libtraceevent does.
+  if (field.sizeBytes < 8) return { kind: "text", evaluate: compileFieldText(field) };
+  return { kind: "piece", piece: kernelTextPiece(compiler, node) };
 }
 
 function emptyText(c: EvalContext): void {
@@ -91,18 +106,40 @@ function emptyText(c: EvalContext): void {
   c.textTo = 0;
 }
 
-type ConditionalNode = Extract<ExprNode, { kind: "conditional" }>;
-
-/** A choice between two texts that lie somewhere. */
-function plainChoice(compiler: PieceCompiler, node: ConditionalNode): TextEval | undefined {
-  if (node.yes === undefined) return undefined;
-  const yes = plainText(compiler, node.yes);
-  const no = yes === undefined ? undefined : plainText(compiler, node.no);
-  if (yes === undefined || no === undefined) return undefined;
+/** test ? yes : no; text when both are, so that a precision is applied to the bytes. */
+function choiceSource(
+  compiler: PieceCompiler,
+  node: Extract<ExprNode, { kind: "conditional" }>,
+): TextSource {
+  if (node.yes === undefined) return compiler.fail("this is no text", node);
   const test = compiler.condition(node.test);
-  return (c) => {
-    if ((test(c) | c.hi) !== 0) yes(c);
-    else no(c);
+  const yes = textSource(compiler, node.yes);
+  const no = textSource(compiler, node.no);
+  if (yes.kind === "text" && no.kind === "text") {
+    const evaluate: TextEval = (c) => {
+      if ((test(c) | c.hi) !== 0) yes.evaluate(c);
+      else no.evaluate(c);
+    };
+    return { kind: "text", evaluate };
+  }
+  const yesPiece = sourcePiece(yes);
+  const noPiece = sourcePiece(no);
+  const piece: PrintPiece = (c, out) => {
+    if ((test(c) | c.hi) !== 0) yesPiece(c, out);
+    else noPiece(c, out);
+  };
+  return { kind: "piece", piece };
+}
+
+/** The text is in the kernel's memory: a known constant, or its address, as libtraceevent has it. */
+function kernelTextPiece(compiler: PieceCompiler, node: ExprNode): PrintPiece {
+  const { evaluate } = compiler.number(node);
+  const { strings } = compiler.options;
+  return (c, out) => {
+    const lo = evaluate(c);
+    const text = strings?.lookup(lo, c.hi);
+    if (text !== undefined) out.raw(text);
+    else out.hex64(lo, c.hi);
   };
 }
 
@@ -121,51 +158,6 @@ const PRINT_FUNCTIONS: ReadonlySet<string> = new Set([
   "__get_rel_cpumask",
   "mc_event_error_type",
 ]);
-
-function isPrintFunction(name: string): boolean {
-  return PRINT_FUNCTIONS.has(name);
-}
-
-/** What has to be made: choices, functions, and pointers that cannot be followed. */
-function functionPiece(compiler: PieceCompiler, node: ExprNode): PrintPiece {
-  if (node.kind === "cast") return functionPiece(compiler, node.operand);
-  if (node.kind === "conditional") return choicePiece(compiler, node);
-  if (node.kind === "call" && isPrintFunction(node.name)) return callPiece(compiler, node);
-  const { value } = compiler.typed(node);
-  if (value.kind === "int" && value.field !== undefined) {
-    // The text is in the kernel's memory: a known constant, or its address, as libtraceevent has it.
-    const { evaluate } = compiler.number(node);
-    const { strings } = compiler.options;
-    return (c, out) => {
-      const lo = evaluate(c);
-      const text = strings?.lookup(lo, c.hi);
-      if (text !== undefined) out.raw(text);
-      else out.hex64(lo, c.hi);
-    };
-  }
-  return compiler.fail("this is no text", node);
-}
-
-function choicePiece(compiler: PieceCompiler, node: ConditionalNode): PrintPiece {
-  if (node.yes === undefined) return compiler.fail("this is no text", node);
-  const test = compiler.condition(node.test);
-  const yes = barePiece(compiler, node.yes);
-  const no = barePiece(compiler, node.no);
-  return (c, out) => {
-    if ((test(c) | c.hi) !== 0) yes(c, out);
-    else no(c, out);
-  };
-}
-
-/** Text without width and precision. */
-function barePiece(compiler: PieceCompiler, node: ExprNode): PrintPiece {
-  const text = plainText(compiler, node);
-  if (text === undefined) return functionPiece(compiler, node);
-  return (c, out) => {
-    text(c);
-    out.untrusted(c.textBytes, c.textFrom, c.textTo);
-  };
-}
 
 function callPiece(compiler: PieceCompiler, node: CallNode): PrintPiece {
   switch (node.name) {

@@ -7,6 +7,7 @@ import { compileExpr, compileFilter } from "../../../shared/expr/expression.ts";
 import { EXPR_CHARS_MAX } from "../../../shared/expr/lexer.ts";
 import { EXPR_DEPTH_MAX, parseExpr, parseExprList } from "../../../shared/expr/parser.ts";
 import { compileKeyProgram } from "../../../shared/expr/program.ts";
+import { FUZZ_RUNS, FUZZ_TIMEOUT_MS } from "../text/fuzz_runs.ts";
 import { contextFor, FORMAT, makeRecord } from "./record_fixture.ts";
 
 /** The tree in prefix form: (+ 1 (* 2 3)). */
@@ -267,47 +268,51 @@ describe("compileExpr()", () => {
 });
 
 describe("hostile expressions", () => {
-  test("any text is a program or an ExprError, soon", () => {
-    const piece = fc.constantFrom(
-      ..."( ) [ ] { } + - * / % << >> < > == != & | ^ && || ~ ! ? : , = ++ -- += -> . \" ' \\".split(
-        " ",
-      ),
-      ...["a8", "b64", "comm", "name", "words", "list", "tail", "pointer", "REC", "nosuch"],
-      ...[
-        "0",
-        "1",
-        "0xffffffffffffffff",
-        "64",
-        "int",
-        "(u8)",
-        "u64 *",
-        "sizeof",
-        "struct",
-        "unsigned",
-      ],
-      ...["ntohl(", "strncmp(", "printf(", '"%s"', "'a'", " ", "\n", "\x1b", "\0", "é"],
-    );
-    const text = fc.oneof(
-      fc.array(piece, { maxLength: 40 }).map((parts) => parts.join("")),
-      fc.string({ maxLength: 60, unit: "binary" }),
-    );
-    fc.assert(
-      fc.property(text, fc.nat(144), (source, rawBytes) => {
-        try {
-          compileKeyProgram(source, FORMAT);
-          const context = contextFor(makeRecord(), rawBytes);
-          const expr = compileExpr(source, FORMAT);
-          expr.evaluate(context);
-        } catch (error) {
-          expect(error).toBeInstanceOf(ExprError);
-          const lines = (error as ExprError).caret().split("\n");
-          expect(lines.length).toBe(2);
-          expect(lines[0]).toMatch(/^[\x20-\x7e]*$/);
-        }
-      }),
-      { numRuns: 2000 },
-    );
-  });
+  test(
+    "any text is a program or an ExprError, soon",
+    () => {
+      const piece = fc.constantFrom(
+        ..."( ) [ ] { } + - * / % << >> < > == != & | ^ && || ~ ! ? : , = ++ -- += -> . \" ' \\".split(
+          " ",
+        ),
+        ...["a8", "b64", "comm", "name", "words", "list", "tail", "pointer", "REC", "nosuch"],
+        ...[
+          "0",
+          "1",
+          "0xffffffffffffffff",
+          "64",
+          "int",
+          "(u8)",
+          "u64 *",
+          "sizeof",
+          "struct",
+          "unsigned",
+        ],
+        ...["ntohl(", "strncmp(", "printf(", '"%s"', "'a'", " ", "\n", "\x1b", "\0", "é"],
+      );
+      const text = fc.oneof(
+        fc.array(piece, { maxLength: 40 }).map((parts) => parts.join("")),
+        fc.string({ maxLength: 60, unit: "binary" }),
+      );
+      fc.assert(
+        fc.property(text, fc.nat(144), (source, rawBytes) => {
+          try {
+            compileKeyProgram(source, FORMAT);
+            const context = contextFor(makeRecord(), rawBytes);
+            const expr = compileExpr(source, FORMAT);
+            expr.evaluate(context);
+          } catch (error) {
+            expect(error).toBeInstanceOf(ExprError);
+            const lines = (error as ExprError).caret().split("\n");
+            expect(lines.length).toBe(2);
+            expect(lines[0]).toMatch(/^[\x20-\x7e]*$/);
+          }
+        }),
+        { numRuns: FUZZ_RUNS },
+      );
+    },
+    FUZZ_TIMEOUT_MS,
+  );
 
   test("nesting that could be visited twice per level stays linear", () => {
     for (const [open, close] of [

@@ -7,6 +7,7 @@ import {
   parseFormat,
   RECORD_BYTES_MAX,
 } from "../../../shared/tracefs/format.ts";
+import { FUZZ_RUNS, FUZZ_TIMEOUT_MS } from "../text/fuzz_runs.ts";
 
 const COMMON = `	field:unsigned short common_type;	offset:0;	size:2;	signed:0;
 	field:unsigned char common_flags;	offset:2;	size:1;	signed:0;
@@ -134,30 +135,34 @@ describe("parseFormat()", () => {
     expect(() => parseFormat(formatText(field(`int ${"a".repeat(600)}`)))).toThrow("longer than");
   });
 
-  test("is a value or a FormatError for any cut and any mutation", () => {
-    const good = formatText(field("int irq", 8, 4, 1) + field("unsigned long args[6]", 16, 48));
-    const mutation = fc.record({
-      at: fc.nat(good.length),
-      remove: fc.nat(20),
-      insert: fc.string({ maxLength: 12, unit: "binary" }),
-    });
-    fc.assert(
-      fc.property(fc.array(mutation, { maxLength: 4 }), (mutations) => {
-        let text = good;
-        for (const { at, remove, insert } of mutations) {
-          text = text.slice(0, at) + insert + text.slice(at + remove);
-        }
-        try {
-          for (const f of parseFormat(text).fieldByName.values()) {
-            expect(f.offsetBytes + f.sizeBytes).toBeLessThanOrEqual(RECORD_BYTES_MAX);
-            expect(Number.isInteger(f.elementBytes)).toBe(true);
+  test(
+    "is a value or a FormatError for any cut and any mutation",
+    () => {
+      const good = formatText(field("int irq", 8, 4, 1) + field("unsigned long args[6]", 16, 48));
+      const mutation = fc.record({
+        at: fc.nat(good.length),
+        remove: fc.nat(20),
+        insert: fc.string({ maxLength: 12, unit: "binary" }),
+      });
+      fc.assert(
+        fc.property(fc.array(mutation, { maxLength: 4 }), (mutations) => {
+          let text = good;
+          for (const { at, remove, insert } of mutations) {
+            text = text.slice(0, at) + insert + text.slice(at + remove);
           }
-        } catch (error) {
-          expect(error).toBeInstanceOf(FormatError);
-          expect((error as Error).message).toMatch(/^[\x20-\x7e]*$/);
-        }
-      }),
-      { numRuns: 2000 },
-    );
-  });
+          try {
+            for (const f of parseFormat(text).fieldByName.values()) {
+              expect(f.offsetBytes + f.sizeBytes).toBeLessThanOrEqual(RECORD_BYTES_MAX);
+              expect(Number.isInteger(f.elementBytes)).toBe(true);
+            }
+          } catch (error) {
+            expect(error).toBeInstanceOf(FormatError);
+            expect((error as Error).message).toMatch(/^[\x20-\x7e]*$/);
+          }
+        }),
+        { numRuns: FUZZ_RUNS },
+      );
+    },
+    FUZZ_TIMEOUT_MS,
+  );
 });

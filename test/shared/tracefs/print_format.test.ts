@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { ByteWriter } from "../../../shared/text/byte_writer.ts";
-import { type EventFormat, parseFormat } from "../../../shared/tracefs/format.ts";
+import { type EventFormat, FormatError, parseFormat } from "../../../shared/tracefs/format.ts";
 import { KernelStrings } from "../../../shared/tracefs/kernel_strings.ts";
 import {
   compilePrintFormat,
@@ -9,6 +9,8 @@ import {
   RENDER_BYTES_MAX,
 } from "../../../shared/tracefs/print_format.ts";
 import { KallsymsResolver } from "../../../shared/tracefs/symbols.ts";
+import { Tracefs, TracefsError } from "../../../shared/tracefs/tracefs.ts";
+import { FUZZ_RUNS, FUZZ_TIMEOUT_MS } from "../text/fuzz_runs.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
@@ -357,12 +359,8 @@ describe("compilePrintFormat() fallback", () => {
   test("a record that is too short is printed as far as it goes", () => {
     const format = makeFormat(fields, '"%d %lx", REC->i, REC->l');
     expect(render(format, record)).toBe("-5 ff");
-    expect(render(format, record.slice(0, 14))).toBe(
-      "[SHORT RECORD] i=-5 h= 7 l=? comm= raw= p=?",
-    );
-    expect(render(format, record.slice(0, 0))).toBe(
-      "[SHORT RECORD] i=? h=? l=? comm= raw= p=?",
-    );
+    expect(render(format, record.slice(0, 14))).toBe("[SHORT RECORD] i=-5 h= 7 l=? comm= raw= p=?");
+    expect(render(format, record.slice(0, 0))).toBe("[SHORT RECORD] i=? h=? l=? comm= raw= p=?");
   });
 });
 
@@ -403,55 +401,103 @@ describe("hostile print formats and records", () => {
     );
   });
 
-  test("any format text is a renderer whose output is printable and bounded", () => {
-    const piece = fc.constantFrom(
-      ..."%d %s %c %p %pS %pI4 %pISpc %*pbl %.*s %5000d %llx %-08.3x %% %n %".split(" "),
-      ...[
-        '"',
-        '", ',
-        ", ",
-        "(",
-        ")",
-        "REC->",
-        "i",
-        "comm",
-        "name",
-        "list",
-        "mask",
-        "sa",
-        "args[1]",
-      ],
-      ...["__get_str(name)", '__print_flags(REC->i, "|", { 1, "a" })', "__print_hex(REC->comm, 9)"],
-      ...[
-        "__print_array(",
-        "__get_dynamic_array(list)",
-        "({ int x = ",
-        "; })",
-        "?",
-        ":",
-        "1 << 99",
-        "/ 0",
-      ],
-      ...["\\n", "\x1b", "é", "{", "}", "sizeof(", "(u8)", "*", "&", "- 1"],
-    );
-    const text = fc
-      .array(piece, { maxLength: 30 })
-      .map((parts) => `"${parts.join("")}`.replace(/\n/g, " "));
-    const record = makeRecord();
-    fc.assert(
-      fc.property(text, fc.nat(200), fc.uint8Array({ maxLength: 40 }), (print, size, noise) => {
-        const bytes = record.slice(0, size);
-        bytes.set(
-          noise.subarray(0, Math.min(noise.length, Math.max(0, size - 100))),
-          96 % (size + 1),
-        );
-        const output = render(makeFormat(FIELDS, print), bytes, { symbols: SYMBOLS });
-        expect(output).toMatch(/^[\t\x20-\x7e]*$/);
-        expect(output.length).toBeLessThan(RENDER_BYTES_MAX * 10);
-      }),
-      { numRuns: 2000 },
-    );
-  });
+  test(
+    "any format text is a renderer whose output is printable and bounded",
+    () => {
+      const piece = fc.constantFrom(
+        ..."%d %s %c %p %pS %pI4 %pISpc %*pbl %.*s %5000d %llx %-08.3x %% %n %".split(" "),
+        ...[
+          '"',
+          '", ',
+          ", ",
+          "(",
+          ")",
+          "REC->",
+          "i",
+          "comm",
+          "name",
+          "list",
+          "mask",
+          "sa",
+          "args[1]",
+        ],
+        ...[
+          "__get_str(name)",
+          '__print_flags(REC->i, "|", { 1, "a" })',
+          "__print_hex(REC->comm, 9)",
+        ],
+        ...[
+          "__print_array(",
+          "__get_dynamic_array(list)",
+          "({ int x = ",
+          "; })",
+          "?",
+          ":",
+          "1 << 99",
+          "/ 0",
+        ],
+        ...["\\n", "\x1b", "é", "{", "}", "sizeof(", "(u8)", "*", "&", "- 1"],
+      );
+      const text = fc
+        .array(piece, { maxLength: 30 })
+        .map((parts) => `"${parts.join("")}`.replace(/\n/g, " "));
+      const record = makeRecord();
+      fc.assert(
+        fc.property(text, fc.nat(200), fc.uint8Array({ maxLength: 40 }), (print, size, noise) => {
+          const bytes = record.slice(0, size);
+          bytes.set(
+            noise.subarray(0, Math.min(noise.length, Math.max(0, size - 100))),
+            96 % (size + 1),
+          );
+          const output = render(makeFormat(FIELDS, print), bytes, { symbols: SYMBOLS });
+          expect(output).toMatch(/^[\t\x20-\x7e]*$/);
+          expect(output.length).toBeLessThan(RENDER_BYTES_MAX * 10);
+        }),
+        { numRuns: FUZZ_RUNS },
+      );
+    },
+    FUZZ_TIMEOUT_MS,
+  );
+
+  test(
+    "mutations of the running kernel's formats are a FormatError or render",
+    () => {
+      const texts = kernelFormats();
+      if (texts.length === 0) return;
+      const mutation = fc.record({
+        at: fc.double({ min: 0, max: 1, noNaN: true }),
+        remove: fc.nat(30),
+        insert: fc.oneof(
+          fc.string({ maxLength: 8, unit: "binary" }),
+          fc.constantFrom("(", "%s", "{", "99999", "REC->"),
+        ),
+      });
+      fc.assert(
+        fc.property(
+          fc.nat(texts.length - 1),
+          fc.array(mutation, { maxLength: 3 }),
+          fc.uint8Array({ maxLength: 256 }),
+          (which, mutations, record) => {
+            let text = texts[which]!;
+            for (const { at, remove, insert } of mutations) {
+              const from = Math.floor(at * text.length);
+              text = text.slice(0, from) + insert + text.slice(from + remove);
+            }
+            let format: EventFormat;
+            try {
+              format = parseFormat(text, "fuzz");
+            } catch (error) {
+              expect(error).toBeInstanceOf(FormatError);
+              return;
+            }
+            expect(render(format, record, { symbols: SYMBOLS })).toMatch(/^[\t\x20-\x7e]*$/);
+          },
+        ),
+        { numRuns: FUZZ_RUNS },
+      );
+    },
+    FUZZ_TIMEOUT_MS,
+  );
 
   test("the output of one record is cut", () => {
     const print = `"${"%s".repeat(1000)}"${", __get_str(name)".repeat(1000)}`;
@@ -471,3 +517,18 @@ describe("hostile print formats and records", () => {
     expect(render(format, record)).toBe("...");
   });
 });
+
+/** Every tenth format of the running kernel; none, with the reason printed, where there is no tracefs. */
+function kernelFormats(): string[] {
+  try {
+    const tracefs = Tracefs.open();
+    const events = tracefs.find("*:*").filter((_, i) => i % 10 === 0);
+    return events
+      .filter(({ system, name }) => tracefs.has(system, name))
+      .map(({ system, name }) => tracefs.formatText(system, name));
+  } catch (error) {
+    if (!(error instanceof TracefsError)) throw error;
+    console.log(`skipped: ${error.message}`);
+    return [];
+  }
+}
