@@ -52,6 +52,7 @@ interface Link {
 interface PendingStep {
   readonly clockReadings: number;
   readonly alignmentReadings: number;
+  hasAlignmentStepped: boolean;
   /** Perf time from which the clock's new epoch holds, once the clock has stepped. */
   clockStepNs: bigint | undefined;
 }
@@ -61,8 +62,12 @@ export class GuestTimeMap {
   #map = new TimeMap();
   #link: Link | undefined;
   #pending: PendingStep | undefined;
-  /** Perf time of the last reading under the chain in force. */
+  /** Perf time of the last clock reading under the chain in force ... */
   #confirmedNs = 0n;
+  /** ... and of the one before the last reading of the alignment, which may be more rare. */
+  #alignedNs = 0n;
+  #alignmentReadings = -1;
+  #clockReadings = -1;
 
   /** The chain, empty until both parts are known. A new object for exact clocks at each change. */
   get map(): TimeMap {
@@ -91,8 +96,9 @@ export class GuestTimeMap {
     }
     if (this.#pending === undefined) return this.#refine(link, old, parts);
     if (!isSettled(link, old, parts, this.#pending)) return false;
-    const stepNs = this.#pending.clockStepNs ?? parts.clockNs;
-    this.#map.pushStep(composeSegments(inner, outer), this.#confirmedNs, stepNs);
+    const { clockStepNs, hasAlignmentStepped } = this.#pending;
+    const confirmed = hasAlignmentStepped ? this.#alignedNs : this.#confirmedNs;
+    this.#map.pushStep(composeSegments(inner, outer), confirmed, clockStepNs ?? parts.clockNs);
     return this.#adopt(link, parts);
   }
 
@@ -105,12 +111,22 @@ export class GuestTimeMap {
     const hasClockStepped = inner.epoch !== old.inner.epoch;
     const hasAlignmentStepped = outer !== undefined && outer.epoch !== old.outer.epoch;
     if (!hasClockStepped && !hasAlignmentStepped) return;
-    this.#pending ??= { clockReadings, alignmentReadings, clockStepNs: undefined };
+    this.#pending ??= {
+      clockReadings,
+      alignmentReadings,
+      hasAlignmentStepped,
+      clockStepNs: undefined,
+    };
+    this.#pending.hasAlignmentStepped ||= hasAlignmentStepped;
     if (hasClockStepped) this.#pending.clockStepNs ??= startTime(inner);
   }
 
-  /** Better fits of the same two lines. */
+  /**
+   * Better fits of the same two lines, taken when the clock has been read again: a trip may have
+   * followed a written TSC that its delays hide, and the clock's next reading tells.
+   */
   #refine(link: Link, old: Link, parts: ChainParts): boolean {
+    if (parts.clockReadings === this.#clockReadings) return false;
     const isNew = link.inner !== old.inner || link.outer !== old.outer;
     if (isNew) this.#map.push(composeSegments(link.inner, link.outer), this.#confirmedNs);
     this.#adopt(link, parts);
@@ -121,6 +137,11 @@ export class GuestTimeMap {
     this.#link = link;
     this.#pending = undefined;
     this.#confirmedNs = parts.clockNs;
+    this.#clockReadings = parts.clockReadings;
+    if (parts.alignmentReadings !== this.#alignmentReadings) {
+      this.#alignmentReadings = parts.alignmentReadings;
+      this.#alignedNs = parts.clockNs;
+    }
     return true;
   }
 }

@@ -132,7 +132,7 @@ export class PingEstimator {
 
   /** The relation may have stepped unseen: it is measured anew; what is in force stays so far. */
   restart(): void {
-    this.#tracked.beginEpoch(this.#lastGuest);
+    this.#tracked.restart();
   }
 
   /**

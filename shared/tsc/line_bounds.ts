@@ -119,10 +119,11 @@ export class LineBounds {
 
   /**
    * The best line for x from `from` to `to`: through the middle of the tube at both ends, which
-   * makes the greatest error over the span as small as it can be guaranteed. Undefined while one
-   * side of the tube is open.
+   * makes the greatest error over the span as small as it can be guaranteed. Its bound is flat from
+   * `past` to `from`, where the tube was measured, and grows towards `to`, where it opens.
+   * Undefined while one side of the tube is open.
    */
-  line(from: number, to: number): BoundedLine | undefined {
+  line(from: number, to: number, past = from): BoundedLine | undefined {
     const upperFrom = this.upperAt(from);
     const lowerFrom = this.lowerAt(from);
     const upperTo = this.upperAt(to);
@@ -133,13 +134,14 @@ export class LineBounds {
     const y = lowerFrom + halfFrom;
     const middle = (this.#slopeMin + this.#slopeMax) / 2;
     const slope = to > from ? (lowerTo + halfTo - y) / (to - from) : middle;
+    const atPast = y + slope * (past - from);
     return {
       x: from,
       y,
       slope,
-      bound: Math.max(halfFrom, halfTo, 0),
-      boundFrom: from,
-      boundTo: to,
+      bound: Math.max(halfFrom, this.upperAt(past) - atPast, atPast - this.lowerAt(past), 0),
+      boundFrom: past,
+      boundTo: from,
       // The tube's sides never leave the range of slopes, so neither opens faster than this.
       boundGrowth: Math.max(this.#slopeMax - slope, slope - this.#slopeMin, 0),
     };

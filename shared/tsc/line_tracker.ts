@@ -110,12 +110,22 @@ export class LineTracker {
     return this.#epochAnchor;
   }
 
-  /** The best line for x from `from` to `to`, y counting from `targetAnchor`. */
-  segment(from: bigint, to: bigint, targetAnchor: bigint): TimeSegment | undefined {
+  /**
+   * The best line for x from `from` to `to`, y counting from `targetAnchor`; its bound is flat back
+   * to `past`, an earlier constraint.
+   */
+  segment(
+    from: bigint,
+    to: bigint,
+    targetAnchor: bigint,
+    past: bigint = from,
+  ): TimeSegment | undefined {
     const used = this.#used;
     if (used === undefined) return undefined;
-    const first = exactDelta(from, used.anchorX);
-    const line = used.bounds.line(first, exactDelta(to, used.anchorX));
+    const [deltaFrom, deltaTo, deltaPast] = [from, to, past].map((x) =>
+      exactDelta(x, used.anchorX),
+    ) as [number, number, number];
+    const line = used.bounds.line(deltaFrom, deltaTo, Math.min(deltaPast, deltaFrom));
     if (line === undefined || !(line.slope > 0)) return undefined;
     return timeSegment({
       base: from,

@@ -102,9 +102,10 @@ export class FittedPerfClock implements PerfClock {
     return outcome;
   }
 
-  /** Who sends the readings says that the relation stepped; the next one is of another line. */
+  /** Who sends the readings says that the relation stepped before the one at `ns`, added next. */
   beginEpoch(ns: bigint): void {
-    this.#tracked.beginEpoch(ns);
+    this.#lastNs = ns;
+    this.#tracked.restart();
   }
 
   /** Largest |error| in cycles from the last reading to the next; Infinity before the first. */

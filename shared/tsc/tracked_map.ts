@@ -9,7 +9,7 @@
  */
 import { type ConstraintOutcome, LineTracker, type LineTrackerOptions } from "./line_tracker.ts";
 import { TimeMap } from "./time_map.ts";
-import { baseOf, boundOver, type TimeSegment } from "./time_segment.ts";
+import { baseOf, boundAt, type TimeSegment } from "./time_segment.ts";
 import { wrappedDelta } from "./tsc.ts";
 
 /** A segment in force is replaced when its bound is more than this many times the best one. */
@@ -21,7 +21,10 @@ export interface TrackedMapOptions extends LineTrackerOptions {
    * clock that is not the last of a chain (its steps may be too far for one anchor).
    */
   readonly targetAnchor: bigint | undefined;
-  /** Source units until the next reading is expected: the span a segment is made for. */
+  /**
+   * Longest span of the source ahead that a segment is made for. It is made for twice the distance
+   * of the last two readings: until after the next, should that come late.
+   */
   readonly horizonX: number;
   /**
    * The source clock shows whole multiples of this (rounded down), 0 for a counter read exactly:
@@ -39,12 +42,16 @@ export class TrackedMap {
   #confirmed: bigint | undefined;
   /** Source time of the first reading of an epoch that has no segment yet. */
   #stepped: bigint | undefined;
+  #isRestarting = false;
   #revision = 0;
+  #lastX: bigint | undefined;
+  #horizonX: number;
 
   constructor(options: TrackedMapOptions) {
     this.#options = options;
     this.map = new TimeMap();
     this.tracker = new LineTracker(options);
+    this.#horizonX = options.horizonX;
   }
 
   /**
@@ -56,21 +63,23 @@ export class TrackedMap {
     const granule = Math.ceil(this.tracker.slopeMax * this.#options.granularityX);
     const floor = yLo === undefined ? undefined : yLo - BigInt(granule);
     const outcome = this.tracker.add(x, floor, yHi);
-    if (outcome === "step") this.#stepped = x;
+    if (outcome === "step" || this.#isRestarting) this.#stepped = x;
+    this.#isRestarting = false;
     return outcome;
   }
 
-  /** The relation is known to step at source time x: what is added from now on is another line. */
-  beginEpoch(x: bigint): void {
+  /** What is added from now on is another line, as far as is known; what is in force stays so. */
+  restart(): void {
     this.tracker.beginEpoch();
-    this.#stepped = x;
+    this.#isRestarting = true;
   }
 
   /** Puts a new segment in force if that is worth it; x is the source time of the last reading. */
   refresh(x: bigint): boolean {
-    const segment = this.#bestSegment(x);
+    this.#lookAhead(x);
     const stepped = this.#stepped;
     const confirmed = this.#confirmed ?? x;
+    const segment = this.#bestSegment(x, stepped ?? confirmed);
     if (stepped === undefined) this.#confirmed = x;
     if (segment === undefined) return false;
     if (stepped !== undefined) {
@@ -85,24 +94,36 @@ export class TrackedMap {
     return true;
   }
 
-  /** Largest |error| of conversions from source time x to the expected next reading. */
+  /** Largest |error| of conversions from source time x until after the expected next reading. */
   boundFrom(x: bigint): number {
-    return this.map.boundOver(x, x + BigInt(this.#options.horizonX));
+    return this.map.boundOver(x, x + BigInt(this.#horizonX));
   }
 
-  #bestSegment(x: bigint): TimeSegment | undefined {
+  #lookAhead(x: bigint): void {
+    const { horizonX } = this.#options;
+    const passed = this.#lastX === undefined ? 0 : Number(wrappedDelta(x, this.#lastX));
+    // A clock that stepped back says nothing about the pace of readings.
+    if (passed > 0) this.#horizonX = Math.min(2 * passed, horizonX);
+    this.#lastX = x;
+  }
+
+  #bestSegment(x: bigint, past: bigint): TimeSegment | undefined {
     const anchor = this.#options.targetAnchor ?? this.tracker.epochAnchor;
     if (anchor === undefined) return undefined;
-    const segment = this.tracker.segment(x, x + BigInt(this.#options.horizonX), anchor);
+    const segment = this.tracker.segment(x, x + BigInt(this.#horizonX), anchor, past);
     return segment === undefined ? undefined : this.#centred(segment);
   }
 
+  /** Whether the bound now, or at the horizon, is clearly better than that of what is in force. */
   #isWorth(best: TimeSegment, x: bigint): boolean {
     const inForce = this.map.newest;
     if (inForce === undefined || this.#revision !== this.tracker.revision) return true;
     const from = Number(wrappedDelta(x, baseOf(inForce)));
-    const bound = boundOver(inForce, from, from + this.#options.horizonX);
-    return bound > BETTER_RATIO * best.boundCycles;
+    const ahead = this.#horizonX;
+    return (
+      boundAt(inForce, from) > BETTER_RATIO * boundAt(best, 0) ||
+      boundAt(inForce, from + ahead) > BETTER_RATIO * boundAt(best, ahead)
+    );
   }
 
   /** Moves the line from the start of a granule to its middle, and adds half a granule of bound. */

@@ -148,11 +148,11 @@ describe("TrackedMap", () => {
     expect(after.boundCycles).toBeLessThan(10);
   });
 
-  test("beginEpoch() makes the next reading the first of another line", () => {
+  test("restart() makes the next reading the first of another line", () => {
     const tracked = new TrackedMap({ ...mapOptions, slopeMin: 1, slopeMax: 1 });
     read(tracked, 1000n, 1000n, 0n, 2n, 2n);
     tracked.refresh(1000n);
-    tracked.beginEpoch(1500n);
+    tracked.restart();
     expect(read(tracked, 2000n, 1000n, 1n, 2n, 2n)).toBe("agreed");
     expect(tracked.refresh(2000n)).toBe(true);
     expect(tracked.map.newest!.epoch).toBe(1);

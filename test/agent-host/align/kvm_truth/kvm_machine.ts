@@ -1,7 +1,7 @@
 /**
  * A virtual machine of a few bytes, through /dev/kvm: its guest code reads the TSC, leaves the
- * value in memory and exits, for ever. Each run gives a true guest TSC reading that happened between
- * two readings of the host's.
+ * value in memory and exits, for ever. Each run gives a true guest TSC reading that happened
+ * between two readings of the host's.
  *
  *   0x1000  0f 31            rdtsc
  *           66 03 06 10 20   add eax, [0x2010]        0, or an offset that KVM would not apply
