@@ -227,17 +227,17 @@ export class EventSet {
   /** The most that this kernel can: it answers EINVAL to flags that it does not know. */
   #probeFeatures(): { readFormat: number; inherit: Inherit } {
     const { pid, cpus, wholeProcess } = this.options;
-    const [event] = this.events;
-    const what = `${event!.system}:${event!.name}`;
     const inherits: Inherit[] = wholeProcess === true ? ["threads", "children"] : ["none"];
     const choices = [PERF_FORMAT_LOST, 0].flatMap((readFormat) =>
       inherits.map((inherit) => ({ readFormat, inherit })),
     );
     const last = choices.pop()!;
     for (const choice of choices) {
-      const attr = this.#attr({ type: PERF_TYPE_TRACEPOINT, config: event!.id, ...choice });
+      // Not the tracepoint itself: closing its last event makes the kernel wait for a grace period.
+      const dummy = { type: PERF_TYPE_SOFTWARE, config: PERF_COUNT_SW_DUMMY };
+      const attr = this.#attr({ ...dummy, ...choice });
       try {
-        openPerfEvent(attr, pid, cpus[0]!, what).close();
+        openPerfEvent(attr, pid, cpus[0]!, "dummy").close();
         return choice;
       } catch (error) {
         if (!(error instanceof SysError) || error.code !== "EINVAL") throw error;
