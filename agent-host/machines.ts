@@ -103,6 +103,7 @@ class OpenMachines implements Machines {
               manualOffset,
               vm: order.vm,
               source,
+              hostClock: this.hostClock!,
               onFinding: onStatus,
             })
           : undefined;
@@ -132,7 +133,10 @@ class OpenMachines implements Machines {
 
   close(): void {
     this.local?.close();
-    for (const guest of this.guests) guest.close();
+    for (const guest of this.guests) {
+      guest.time?.close();
+      guest.close();
+    }
   }
 }
 

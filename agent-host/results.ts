@@ -4,7 +4,7 @@
  */
 import { Output } from "../shared/cli/output.ts";
 import { ByteWriter } from "../shared/text/byte_writer.ts";
-import { formatAlignment } from "./align/alignment_description.ts";
+import { formatAlignment, METHOD_NAMES } from "./align/alignment_description.ts";
 import { ClockBounds } from "./analyze/clock_bounds.ts";
 import { DETAIL_ALL, type DetailOptions } from "./analyze/detail.ts";
 import type { EventView } from "./analyze/event_view.ts";
@@ -252,7 +252,6 @@ export class Report {
     const perf = guest.clock?.isExact === true ? "exact perf clock" : "fitted perf clock";
     const method = guest.time?.alignment.method;
     if (method === undefined) return perf;
-    const names = { manual: "--tsc-offset", kvm: "KVM debugfs", ping: "ping" };
-    return `${names[method]}, ${perf}`;
+    return `${METHOD_NAMES[method]}, ${perf}`;
   }
 }

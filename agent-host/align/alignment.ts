@@ -1,10 +1,12 @@
 /**
  * Which source ties a guest's TSC to the host's, and what it gives: the policy over manual offset,
- * KVM debugfs and ping.
+ * KVM debugfs, an emulator's own clock, and ping.
  *
  *   --tsc-offset N      manual   guest = host + N, whatever else is known
  *   auto                kvm      exact, when debugfs has every vCPU of the guest ...
  *                         |      ... and trips do not contradict it over PINGS_REFUTE readings
+ *                         v
+ *                    emulator    +-2 us, while round trips bear it out (emulator_relation.ts)
  *                         v
  *                       ping     bounded by round trips
  *
@@ -23,6 +25,7 @@ import {
   pingCpu,
   type UnavailableMethod,
 } from "./alignment_description.ts";
+import { EmulatorRelation } from "./emulator_relation.ts";
 import type { VcpuTsc } from "./kvm_debugfs.ts";
 import { guestOfHost, guestToHostSegment, tscRelation } from "./kvm_offset.ts";
 import { type TscEpoch, TscTimeline } from "./kvm_timeline.ts";
@@ -73,6 +76,7 @@ export class GuestAlignment {
   readonly #apicIds = new Map<number, number>();
   readonly #unavailable = new Map<AlignmentMethod, UnavailableMethod>();
   readonly ping: PingEstimator;
+  readonly #emulator: EmulatorRelation;
   #source = "";
   #contradictions = 0;
   #contradictedReading: number | undefined;
@@ -89,6 +93,7 @@ export class GuestAlignment {
     const { wanted, manualOffset, hostAnchor, rate = RATE_UNKNOWN } = options;
     this.#options = options;
     this.ping = new PingEstimator(hostAnchor, rate);
+    this.#emulator = new EmulatorRelation(hostAnchor);
     if (wanted === "manual" && manualOffset === undefined) {
       throw new TypeError("Cannot align by hand: no offset, wants one");
     }
@@ -110,13 +115,16 @@ export class GuestAlignment {
     const { wanted } = this.#options;
     if (wanted !== "auto") return wanted;
     if (this.#manual !== undefined) return "manual";
-    return this.#kvmServesAll() && !this.#isRefuted ? "kvm" : "ping";
+    if (this.#kvmServesAll() && !this.#isRefuted) return "kvm";
+    return this.#emulator.isInForce ? "emulator" : "ping";
   }
 
   /** Whether guest times can be converted. */
   get isReady(): boolean {
     if (this.method === "manual") return true;
-    return this.method === "kvm" ? this.#kvmServesAll() : this.ping.isReady;
+    if (this.method === "kvm") return this.#kvmServesAll();
+    if (this.method === "emulator") return this.#emulator.isInForce;
+    return this.ping.isReady && (this.#options.wanted === "ping" || !this.#emulator.isAwaited);
   }
 
   /** The guest's CPUs and their APIC ids, undefined where it does not say. Throws RangeError. */
@@ -155,6 +163,33 @@ export class GuestAlignment {
     this.#unavailable.set("kvm", { method: "kvm", reason, hint });
   }
 
+  /** The emulator's clock is being read: it is waited for, or for why it cannot be had. */
+  expectEmulator(): void {
+    this.#emulator.expect();
+  }
+
+  /** A round of readings of the emulator's clock (emulator_sandwich.ts). */
+  addEmulatorRound(trips: readonly RoundTrip[]): void {
+    this.#emulator.addRound(trips);
+    if (this.#emulator.state === "measured") this.#unavailable.delete("emulator");
+  }
+
+  /** The emulator's clock cannot be read, and why. */
+  emulatorFailed(reason: string, hint: string): void {
+    this.#emulator.stop();
+    this.#unavailable.set("emulator", { method: "emulator", reason, hint });
+  }
+
+  /** Whether rounds have given anything. */
+  get hasEmulatorRound(): boolean {
+    return this.#emulator.roundCount > 0;
+  }
+
+  /** A round trip says that the emulator's relation may just have changed. */
+  get wantsEmulatorRound(): boolean {
+    return this.#emulator.wantsRound;
+  }
+
   /**
    * kvm:kvm_write_tsc_offset of this VM, stamped `at`: tells when, debugfs tells whether, so that
    * wantsKvmReading becomes true. Returns whether this corrected a relation already read.
@@ -171,8 +206,9 @@ export class GuestAlignment {
   /** A round trip came back. Returns a finding when it contradicts the exact relation in force. */
   addRoundTrip(trip: RoundTrip): AlignmentFinding | undefined {
     this.ping.add(trip);
+    if (this.#emulator.check(trip)) return this.#refuteEmulator(trip);
     const { method } = this;
-    if (method === "ping") return undefined;
+    if (method === "ping" || method === "emulator") return undefined;
     const excessCycles = this.#leastDisagreement(trip);
     if (excessCycles === 0) {
       this.#contradictions = 0;
@@ -192,6 +228,7 @@ export class GuestAlignment {
    */
   onClockStep(): void {
     this.ping.restart();
+    this.#emulator.doubt();
     this.#askedReading = this.kvmReadings;
   }
 
@@ -200,7 +237,8 @@ export class GuestAlignment {
     const { method } = this;
     if (method === "manual") return this.#manual;
     if (method === "kvm") return this.#vcpuOf(cpu)?.map;
-    return this.ping.isReady ? this.ping.map : undefined;
+    if (!this.isReady) return undefined;
+    return method === "emulator" ? this.#emulator.estimator.map : this.ping.map;
   }
 
   /** Guest TSC to host cycles for `cpu` as of now; undefined while not ready. */
@@ -217,31 +255,39 @@ export class GuestAlignment {
 
   /** Times that the source in force has been asked, for telling what a later change means. */
   get readingCount(): number {
-    return this.method === "kvm" ? this.kvmReadings : this.ping.pingCount;
+    const { method } = this;
+    if (method === "kvm") return this.kvmReadings;
+    return method === "emulator" ? this.#emulator.roundCount : this.ping.pingCount;
   }
 
   /** What is in force, for printing. */
   describe(): AlignmentDescription {
     const { method } = this;
-    const unavailable = [...this.#unavailable.values()].filter((u) => u.method !== method);
+    // What an emulator's guest cannot have is not worth a word while its own clock serves.
+    const unavailable =
+      method === "manual" || method === "emulator"
+        ? []
+        : [...this.#unavailable.values()].filter((u) => u.method !== method);
     return {
       method,
       wanted: this.#options.wanted,
       isReady: this.isReady,
       source: method === "kvm" ? this.#source : "",
       cpus: this.#describeCpus(),
+      emulatorReadings: this.#emulator.estimator.pingCount,
       pingCount: this.ping.pingCount,
       pingBoundCycles: this.ping.boundCycles,
       wireCyclesMin: this.ping.wireCyclesMin,
       disagreementCount: this.disagreementCount,
       excessCyclesMax: this.excessCyclesMax,
-      unavailable: method === "manual" ? [] : unavailable,
+      unavailable,
     };
   }
 
   #describeCpus(): CpuAlignment[] {
     const { method } = this;
     if (method === "ping") return [pingCpu(this.ping)];
+    if (method === "emulator") return [pingCpu(this.#emulator.estimator)];
     if (method === "manual") {
       return [exactCpu(undefined, undefined, tscRelation(this.#options.manualOffset!), 0)];
     }
@@ -296,6 +342,12 @@ export class GuestAlignment {
       if (least === 0) return 0;
     }
     return least === Infinity ? 0 : least;
+  }
+
+  #refuteEmulator(trip: RoundTrip): AlignmentFinding {
+    const { excessCyclesMax: excessCycles } = this.#emulator;
+    this.emulatorFailed("round trips contradict it", "has the guest written its TSC?");
+    return { kind: "ping-disagrees", method: "emulator", at: trip.hostReceived, excessCycles };
   }
 
   #refute(): void {

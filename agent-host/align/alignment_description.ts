@@ -4,13 +4,22 @@
  *   guest TSC = host TSC + 0xffdafd48df582d22 (kvm, /sys/kernel/debug/kvm/26027-11, 4 vCPUs alike)
  *   guest TSC = host TSC * 0.833333333 + 0x1f3a (kvm, ..., vcpu2)
  *   guest TSC = host TSC + 0xffdafd48df582d22 +-18.2 us, rate +0.3 +-2.1 ppb (ping, 99 round trips)
+ *   guest TSC = host TSC + 0xffdafd48df582d22 +-1.9 us (QEMU's emulated TSC, 64 readings)
  *   kvm not used: Cannot find a virtual machine of process 4711: ...
  */
 import { guestRate, isScaled, type TscRelation } from "./kvm_offset.ts";
 import type { PingEstimator } from "./ping.ts";
 
 /** Where the relation comes from. */
-export type AlignmentMethod = "manual" | "kvm" | "ping";
+export type AlignmentMethod = "manual" | "kvm" | "emulator" | "ping";
+
+/** As the user reads them. */
+export const METHOD_NAMES: Readonly<Record<AlignmentMethod, string>> = {
+  manual: "--tsc-offset",
+  kvm: "KVM debugfs",
+  emulator: "QEMU's emulated TSC",
+  ping: "ping",
+};
 
 /** A better source that is not in force, and how to get it. */
 export interface UnavailableMethod {
@@ -44,6 +53,8 @@ export interface AlignmentDescription {
   /** Of the relation, such as a debugfs directory; empty where the method says it all. */
   readonly source: string;
   readonly cpus: readonly CpuAlignment[];
+  /** Readings of an emulator's clock so far. */
+  readonly emulatorReadings: number;
   readonly pingCount: number;
   readonly pingBoundCycles: number;
   readonly wireCyclesMin: number;
@@ -75,7 +86,7 @@ export function exactCpu(
   };
 }
 
-/** Describes what ping has measured. */
+/** Describes what round trips have measured, over the channel or inside of an emulator. */
 export function pingCpu(ping: PingEstimator): CpuAlignment {
   // The estimator's rate is host per guest; the user's is guest per host, as KVM's ratio.
   const { min, max } = ping.rate;
@@ -124,7 +135,8 @@ export function formatAlignment(description: AlignmentDescription, tscHz: number
     lines.push(formatCheck(description, tscHz));
   }
   for (const { method, reason, hint } of description.unavailable) {
-    lines.push(`${method} not used: ${reason}${hint === "" ? "" : `; ${hint}`}`);
+    const name = method === "emulator" ? METHOD_NAMES.emulator : method;
+    lines.push(`${name} not used: ${reason}${hint === "" ? "" : `; ${hint}`}`);
   }
   return lines;
 }
@@ -135,12 +147,13 @@ function formatRelation(
   tscHz: number,
 ): string {
   if (cpu.offset === undefined) return "host TSC + unknown";
-  if (description.method !== "ping") {
+  if (description.method !== "ping" && description.method !== "emulator") {
     const rate = cpu.fracBits === 0 ? "" : ` * ${cpu.rate.toFixed(9)}`;
     return `host TSC${rate} + ${formatOffset(cpu.offset)}`;
   }
   const bound = formatCycles(cpu.boundCycles, tscHz);
   const offset = `host TSC + ${formatOffset(cpu.offset)} +-${bound}`;
+  if (cpu.rate === 1 && cpu.rateErrorPpb === 0) return offset;
   const error = cpu.rateErrorPpb.toFixed(1);
   // A rate of another clock is told as such; the same rate as its drift.
   const drift = (cpu.rate - 1) * 1e9;
@@ -153,6 +166,9 @@ function origin(description: AlignmentDescription, vcpus: readonly CpuAlignment[
   const { method, source, pingCount } = description;
   if (method === "ping") {
     return `ping, ${pingCount} round trips${description.isReady ? "" : ", not ready"}`;
+  }
+  if (method === "emulator") {
+    return `${METHOD_NAMES.emulator}, ${description.emulatorReadings} readings`;
   }
   if (method === "manual") return "--tsc-offset";
   const which = vcpus.length === 1 ? `vcpu${vcpus[0]!.apicId}` : `${vcpus.length} vCPUs alike`;

@@ -1,6 +1,7 @@
 /**
  * How a guest's TSC becomes canonical time while a session runs: the policy of align/alignment.ts,
- * fed by this thin shell, which pings, reads KVM's debugfs, and finds out whose guest it is.
+ * fed by this thin shell, which pings, reads KVM's debugfs or an emulator's clock, and finds out
+ * whose guest it is.
  */
 
 import { readTsc } from "../../shared/sys/clock.ts";
@@ -15,6 +16,8 @@ import { pidOfTcpPeer, pidOfVm } from "../align/vm_lookup.ts";
 import { emulatesAtHostRate } from "../align/vmm_clock.ts";
 import type { GuestLink } from "../link/guest_link.ts";
 import type { Source } from "../link/source.ts";
+import { EmulatorProbe, EmulatorProbeError } from "./emulator_probe.ts";
+import type { HostClock } from "./host_clock.ts";
 
 /** How often KVM's offsets are read again. */
 const KVM_POLL_MS = 1000;
@@ -26,6 +29,7 @@ export interface GuestTimeOptions {
   /** --vm. */
   readonly vm: string | undefined;
   readonly source: Source;
+  readonly hostClock: HostClock;
   readonly onFinding: (text: string) => void;
 }
 
@@ -37,6 +41,7 @@ export class GuestTime {
   /** The process at the other end, or why it is not known. */
   readonly #owner: number | KvmLookupError;
   #vm: KvmVm | undefined;
+  #emulator: EmulatorProbe | undefined;
   #nextKvmMs = 0;
   #nextPingMs = 0;
   #sequence = 0;
@@ -44,7 +49,7 @@ export class GuestTime {
 
   constructor(options: GuestTimeOptions) {
     this.#options = options;
-    const { manualOffset, anchor, source, vm } = options;
+    const { manualOffset, anchor, source, vm, hostClock } = options;
     this.#owner = ownerOf(source, vm);
     const hostAnchor = hostTsc(anchor);
     const isEmulated = typeof this.#owner === "number" && emulatesAtHostRate(this.#owner);
@@ -54,6 +59,9 @@ export class GuestTime {
         ? { wanted: "auto", hostAnchor, rate }
         : { wanted: "manual", manualOffset, hostAnchor, rate },
     );
+    if (!isEmulated || manualOffset !== undefined || source.isFile) return;
+    this.#emulator = new EmulatorProbe(this.#owner as number, hostClock);
+    this.alignment.expectEmulator();
   }
 
   /** Guest TSC to canonical cycles; undefined until known. */
@@ -71,7 +79,11 @@ export class GuestTime {
 
   /** Does what is due. */
   tick(link: GuestLink, nowMs: number): void {
-    if (!link.isStreaming || link.source.isFile) return;
+    if (!link.isStreaming || link.source.isFile) {
+      this.#emulator?.close();
+      return;
+    }
+    if (this.#emulator !== undefined) this.#readEmulator(this.#emulator, nowMs);
     if (this.#vm !== undefined && nowMs >= this.#nextKvmMs) this.#readKvm(this.#vm, nowMs);
     if (nowMs < this.#nextPingMs) return;
     link.ping(this.#sequence++);
@@ -86,12 +98,25 @@ export class GuestTime {
       hostReceived: hostTsc(received),
     });
     this.version++;
+    if (finding?.method === "emulator") {
+      this.#dropEmulator();
+      this.#options.onFinding(
+        "WARNING: round trips contradict QEMU's emulated TSC by at least " +
+          `${Math.round(finding.excessCycles)} cycles: it is not used any more, only ping`,
+      );
+      return;
+    }
     if (finding === undefined || this.#hasComplained) return;
     this.#hasComplained = true;
     this.#options.onFinding(
       `WARNING: round trips contradict the TSC offset (${finding.method}) by at least ` +
         `${Math.round(finding.excessCycles)} cycles: latencies across the boundary are off`,
     );
+  }
+
+  /** Stops what reads the emulator's clock. */
+  close(): void {
+    this.#emulator?.close();
   }
 
   #findVm(): KvmVm | undefined {
@@ -103,6 +128,28 @@ export class GuestTime {
       this.alignment.kvmFailed(error.message, error.hint);
       return undefined;
     }
+  }
+
+  #readEmulator(emulator: EmulatorProbe, nowMs: number): void {
+    const { alignment } = this;
+    try {
+      const trips = emulator.tick(nowMs, alignment.wantsEmulatorRound);
+      if (trips === undefined) return;
+      if (trips.length > 0) alignment.addEmulatorRound(trips);
+      else if (!alignment.hasEmulatorRound) {
+        alignment.emulatorFailed("the guest's rdtsc was not seen to call it", "");
+      }
+    } catch (error) {
+      if (!(error instanceof EmulatorProbeError)) throw error;
+      alignment.emulatorFailed(error.message, error.hint);
+      this.#dropEmulator();
+    }
+    this.version++;
+  }
+
+  #dropEmulator(): void {
+    this.#emulator?.close();
+    this.#emulator = undefined;
   }
 
   #readKvm(vm: KvmVm, nowMs: number): void {
