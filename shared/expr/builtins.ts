@@ -27,7 +27,10 @@ export function checkBuiltin(checker: Checker, node: CallNode): Typed | undefine
   }
 }
 
-/** As perf-prof declares them: int ntohl(int), short ntohs(short); unsigned here, as in C's libraries. */
+/**
+ * As perf-prof declares them: int ntohl(int), short ntohs(short); unsigned here, as in C's
+ * libraries.
+ */
 function swap(checker: Checker, node: CallNode, bits: 16 | 32): Typed {
   expectCount(checker, node, 1);
   const operand = checker.int(node.args[0]!);

@@ -8,7 +8,9 @@
 export interface CType {
   readonly bits: 8 | 16 | 32 | 64;
   readonly isSigned: boolean;
-  /** How many `*`; a pointer itself is 64 bits, unsigned, and `bits` tells what the last one is to. */
+  /**
+   * How many `*`; a pointer itself is 64 bits, unsigned, and `bits` tells what the last one is to.
+   */
   readonly pointers: number;
   /** False for struct, union, enum and void: the width is not known. */
   readonly isKnown: boolean;
@@ -26,9 +28,10 @@ export const OPAQUE: CType = { bits: 64, isSigned: false, pointers: 0, isKnown: 
 
 /** Words that can only be part of a type. */
 const KEYWORDS: ReadonlySet<string> = new Set(
-  "void char short int long signed unsigned const volatile struct union enum _Bool bool __user __iomem __percpu __rcu".split(
-    " ",
-  ),
+  [
+    "void char short int long signed unsigned struct union enum _Bool bool",
+    "const volatile __user __iomem __percpu __rcu",
+  ].flatMap((words) => words.split(" ")),
 );
 
 const QUALIFIERS: ReadonlySet<string> = new Set(
@@ -43,12 +46,15 @@ const TYPEDEFS: ReadonlyMap<string, CType> = new Map([
   ...names(integer(16, true), "s16 __s16 int16_t"),
   ...names(
     integer(32, false),
-    "u32 __u32 uint32_t __le32 __be32 uint u_int dev_t gfp_t uid_t gid_t blk_opf_t __wsum fmode_t nlink_t tid_t __poll_t blk_status_t",
+    "u32 __u32 uint32_t __le32 __be32 uint u_int dev_t gfp_t uid_t gid_t blk_opf_t __wsum " +
+      "fmode_t nlink_t tid_t __poll_t blk_status_t",
   ),
   ...names(integer(32, true), "s32 __s32 int32_t pid_t clockid_t key_serial_t time32_t"),
   ...names(
     integer(64, false),
-    "u64 __u64 uint64_t __le64 __be64 size_t sector_t blkcnt_t ino_t ulong u_long uintptr_t dma_addr_t phys_addr_t resource_size_t pgoff_t gpa_t gfn_t gva_t hpa_t hva_t kvm_pfn_t cputime_t aio_context_t netdev_features_t",
+    "u64 __u64 uint64_t __le64 __be64 size_t sector_t blkcnt_t ino_t ulong u_long uintptr_t " +
+      "dma_addr_t phys_addr_t resource_size_t pgoff_t gpa_t gfn_t gva_t hpa_t hva_t kvm_pfn_t " +
+      "cputime_t aio_context_t netdev_features_t",
   ),
   ...names(
     integer(64, true),

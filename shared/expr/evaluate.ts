@@ -30,7 +30,9 @@ export function compileInt(
   return expr.locals.length === 0 ? body : withLocals(expr.locals, body, functions);
 }
 
-/** compileInt() for an expression whose value is text: the result is context.textBytes and so on. */
+/**
+ * compileInt() for an expression whose value is text: the result is context.textBytes and so on.
+ */
 export function compileTextExpr(
   expr: Extract<CheckedExpr, { kind: "text" }>,
   functions: EvalFunctions = NO_FUNCTIONS,

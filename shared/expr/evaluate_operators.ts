@@ -1,4 +1,5 @@
-// Arithmetic and comparison closures; those with a constant on the right are special, since most are.
+// Arithmetic and comparison closures; those with a constant on the right are special, since most
+// are.
 
 import type { EvalContext } from "./eval_context.ts";
 import type { IntIr } from "./ir.ts";

@@ -29,8 +29,8 @@ export interface CompiledExpr {
   readonly isSigned: boolean;
   /**
    * Evaluates on the context's record. Returns false, and counts context.skippedCount, when the
-   * record is too short. An int leaves its words in `lo` and `context.hi`, text in context.textBytes,
-   * textFrom and textTo.
+   * record is too short. An int leaves its words in `lo` and `context.hi`, text in
+   * context.textBytes, textFrom and textTo.
    */
   evaluate(context: EvalContext): boolean;
   /** int only: the low word of the last value, signed. */
@@ -59,8 +59,8 @@ export function compileFilter(
 }
 
 /**
- * Compiles any expression; `valueNames` are numbers that the caller sets in context.values (printkey
- * has `key`). Without a format there are only those. Throws ExprError.
+ * Compiles any expression; `valueNames` are numbers that the caller sets in context.values
+ * (printkey has `key`). Without a format there are only those. Throws ExprError.
  */
 export function compileExpr(
   source: string,

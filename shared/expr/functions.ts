@@ -1,10 +1,11 @@
 // The bodies of the functions that expressions call: printf, ksymbol, comm_get, syscall_name,
 // exit_reason_str.
 //
-//   const functions = makeEvalFunctions({ symbols, machine: "x86_64", comm: (pid) => comms.get(pid) });
+//   const functions = makeEvalFunctions({ symbols, comm: (pid) => comms.get(pid) });
 //   compileExpr('printf("%s %d", comm_get(_pid), key)', format, ["key"], functions)
 //
-// What has no name comes out as its number, so that a key made of names never merges what is unknown.
+// What has no name comes out as its number, so that a key made of names never merges what is
+// unknown.
 
 import { type Conversion, isSignedLetter, parsePrintf, writeInteger } from "../text/printf.ts";
 import type { SymbolResolver } from "../tracefs/symbols.ts";
@@ -131,7 +132,9 @@ function writeFormat(context: EvalContext, pieces: Pieces, args: readonly CallAr
   return out.mark() - mark;
 }
 
-/** Text with a number's conversion is written as text, and the other way round: no type confusion. */
+/**
+ * Text with a number's conversion is written as text, and the other way round: no type confusion.
+ */
 function writeArgument(
   context: EvalContext,
   conversion: Conversion,

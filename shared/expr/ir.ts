@@ -1,9 +1,10 @@
 // The typed form of an expression: what the checker makes and what the back ends (closures and
 // WASM) execute. Names are resolved, conversions are explicit, every operation is on 64 bits.
 //
-// Arithmetic is C's on 64-bit integers: every value is a signed or unsigned 64-bit integer, narrower
-// ones are extended by their sign when they are read, and an operation is unsigned when one of its
-// operands is (C's usual arithmetic conversions with `int` 64 bits wide). All results wrap.
+// Arithmetic is C's on 64-bit integers: every value is a signed or unsigned 64-bit integer,
+// narrower ones are extended by their sign when they are read, and an operation is unsigned when
+// one of its operands is (C's usual arithmetic conversions with `int` 64 bits wide). All results
+// wrap.
 //
 // Where C has no result there is a defined one, and it is counted (EvalCounters.undefinedCount):
 //   x / 0 = 0    x % 0 = 0    INT64_MIN / -1 = INT64_MIN    INT64_MIN % -1 = 0

@@ -2,7 +2,9 @@
 
 import type { IntIr, TextIr } from "./ir.ts";
 
-/** The integer operands of a node. Text operands hold no integers that matter to these questions. */
+/**
+ * The integer operands of a node. Text operands hold no integers that matter to these questions.
+ */
 export function operandsOf(ir: IntIr): readonly IntIr[] {
   switch (ir.op) {
     case "deref":

@@ -1,4 +1,5 @@
-// Assignment: fields that an expression assigns to are copies of its own, as are variables of blocks.
+// Assignment: fields that an expression assigns to are copies of its own, as are variables of
+// blocks.
 
 import type { AssignNode, BlockNode, ExprNode, PostfixNode, UnaryNode } from "./ast.ts";
 import { assignedNodes, plainName } from "./ast_walk.ts";
@@ -31,7 +32,9 @@ export class LocalTable {
     return { kind: "int", ir: { op: "local", slot }, isSigned: local.isSigned || local.bits < 64 };
   }
 
-  /** A new local; its name means it from here on. Returns the slot, or -1 when there are too many. */
+  /**
+   * A new local; its name means it from here on. Returns the slot, or -1 when there are too many.
+   */
   add(local: LocalSlot): number {
     if (this.slots.length >= EVAL_LOCALS_MAX) return -1;
     this.#slotByName.set(local.name, this.slots.length);

@@ -25,7 +25,9 @@ export interface FunctionSignature {
 export interface ExprScope {
   lookup(name: string): ExprVariable | undefined;
   lookupFunction(name: string): FunctionSignature | undefined;
-  /** A name that stands alone (not REC->name) and is nothing else: print formats have enum names. */
+  /**
+   * A name that stands alone (not REC->name) and is nothing else: print formats have enum names.
+   */
   lookupConstant?(name: string): { readonly lo: number; readonly hi: number } | undefined;
   /** What an error says the names are: fields first. */
   readonly names: readonly string[];

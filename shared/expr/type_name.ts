@@ -7,7 +7,10 @@ import type { TokenStream } from "./token_stream.ts";
 /** Words and stars of one type. */
 const TYPE_WORDS_MAX = 8;
 
-/** `unsigned long *)`: words, stars and the closing parenthesis; undefined when it is something else. */
+/**
+ * `unsigned long *)`: words, stars and the closing parenthesis; undefined when it is something
+ * else.
+ */
 export function readTypeName(tokens: TokenStream): CType | undefined {
   const words = readWords(tokens);
   if (words.length === 0) return undefined;
@@ -33,9 +36,9 @@ function readWords(tokens: TokenStream): string[] {
 }
 
 /**
- * Whether the type name in parentheses that was just read, from token `mark` on, is a cast. It is when
- * its first word can only be a type; an unknown word followed by a value is a typedef that is not known
- * here: fine in a print format, an ExprError in an expression.
+ * Whether the type name in parentheses that was just read, from token `mark` on, is a cast. It is
+ * when its first word can only be a type; an unknown word followed by a value is a typedef that is
+ * not known here: fine in a print format, an ExprError in an expression.
  */
 export function isCast(tokens: TokenStream, mark: number, isPrintFormat: boolean): boolean {
   const first = tokens.peek(mark - tokens.index);

@@ -1,7 +1,7 @@
 // The WASM back end: one typed integer expression as the instructions that leave it on the stack.
 //
-// WebAssembly's i64 is C's 64-bit integer: it wraps, and has signed and unsigned division, shift and
-// comparison. What would trap (division) or means something else (shift counts are masked) is
+// WebAssembly's i64 is C's 64-bit integer: it wraps, and has signed and unsigned division, shift
+// and comparison. What would trap (division) or means something else (shift counts are masked) is
 // guarded, and counted in a global.
 
 import type { ArithmeticOperator, CompareOperator, ContextSlot, IntIr } from "./ir.ts";

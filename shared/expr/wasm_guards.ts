@@ -1,5 +1,5 @@
-// Operations that WebAssembly would trap on, or means differently than ir.ts says: guarded, with what
-// the guards catch counted in a global.
+// Operations that WebAssembly would trap on, or means differently than ir.ts says: guarded, with
+// what the guards catch counted in a global.
 
 import type { ArithmeticOperator, IntIr } from "./ir.ts";
 import { type CodeWriter, I64, OP } from "./wasm_bytes.ts";

@@ -1,9 +1,11 @@
-// A batch program as a WebAssembly module: the loop over the records of a chunk around one expression.
+// A batch program as a WebAssembly module: the loop over the records of a chunk around one
+// expression.
 //
 //   run(rawOffsetPtr, eventPtr, whichEvent, count, keyPtr, contextPtr)
 //
-// See program.ts for what it does. The module imports the memory that holds the chunks and reads the
-// records in place; the one of the spec document's key has some 300 bytes and compiles in 0.5 ms.
+// See program.ts for what it does. The module imports the memory that holds the chunks and reads
+// the records in place; the one of the spec document's key has some 300 bytes and compiles in 0.5
+// ms.
 
 import type { IntExpr } from "./ir.ts";
 import { CodeWriter, I32, I64, OP, section, VOID_BLOCK, wasmName } from "./wasm_bytes.ts";

@@ -1,7 +1,7 @@
 // 64-bit integer operations on pairs of 32-bit words, without BigInt on the usual path.
 //
-// An operation returns the low word of the result and leaves the high one in `out.hi`; all words are
-// signed 32-bit integers, which JavaScript engines keep in registers. Results wrap as in C with
+// An operation returns the low word of the result and leaves the high one in `out.hi`; all words
+// are signed 32-bit integers, which JavaScript engines keep in registers. Results wrap as in C with
 // -fwrapv; see ir.ts for what division by zero and over-wide shifts give.
 
 /** Receives the high word, and counts the operations that C leaves undefined. */

@@ -1,4 +1,5 @@
-// ByteWriter: text written as bytes, for output that runs at hundreds of thousands of lines a second.
+// ByteWriter: text written as bytes, for output that runs at hundreds of thousands of lines a
+// second.
 //
 // A fixed buffer and a flush callback: nothing grows, nothing is allocated per line, no BigInt is
 // made for 64-bit numbers (they come as lo/hi u32 pairs, as typed arrays hold them).
@@ -45,7 +46,8 @@ export class ByteWriter {
   constructor(capacityBytes: number, flush?: FlushBytes) {
     if (!Number.isSafeInteger(capacityBytes) || capacityBytes < WRITER_BYTES_MIN) {
       throw new RangeError(
-        `Cannot make a byte writer: capacity is ${capacityBytes}, wanted at least ${WRITER_BYTES_MIN}`,
+        `Cannot make a byte writer: capacity is ${capacityBytes}, ` +
+          `wanted at least ${WRITER_BYTES_MIN}`,
       );
     }
     this.bytes = new Uint8Array(capacityBytes);
@@ -177,8 +179,8 @@ export class ByteWriter {
   }
 
   /**
-   * Bytes that came from a guest or a user program: printable ASCII as it is, everything else (controls,
-   * DEL, bytes >= 0x80) as \xNN, so that no byte can steer the terminal or forge a line.
+   * Bytes that came from a guest or a user program: printable ASCII as it is, everything else
+   * (controls, DEL, bytes >= 0x80) as \xNN, so that no byte can steer the terminal or forge a line.
    */
   untrusted(source: Uint8Array, from: number, to: number): void {
     const end = Math.min(to, source.length);
@@ -253,7 +255,9 @@ export class ByteWriter {
     this.padFrom(mark, width, false, fill);
   }
 
-  /** A finite number with `decimals` (0 to 9) behind the point, rounded; below 2^53 / 10^decimals. */
+  /**
+   * A finite number with `decimals` (0 to 9) behind the point, rounded; below 2^53 / 10^decimals.
+   */
   fixed(value: number, decimals: number): void {
     const scale = 10 ** decimals;
     const scaled = Math.round(Math.abs(value) * scale);
@@ -315,7 +319,9 @@ export class ByteWriter {
   }
 }
 
-/** Text that is not ours, made safe once (as untrusted() would write it) to be written raw later. */
+/**
+ * Text that is not ours, made safe once (as untrusted() would write it) to be written raw later.
+ */
 export function safeBytes(bytes: Uint8Array): Uint8Array {
   const out = new ByteWriter(Math.max(WRITER_BYTES_MIN, bytes.length * 4));
   out.untrusted(bytes, 0, bytes.length);

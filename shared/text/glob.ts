@@ -1,8 +1,8 @@
 // Shell globs as the kernel's trace filters and event wildcards have them: * ? [a-z] [!a] \x, and
 // [^a] as perf-prof takes it.
 //
-// Linear backtracking: only the last `*` is ever retried, so a hostile pattern or text costs at most
-// pattern length times text length and never more.
+// Linear backtracking: only the last `*` is ever retried, so a hostile pattern or text costs at
+// most pattern length times text length and never more.
 
 /** Characters of a pattern. */
 export const GLOB_PATTERN_MAX = 4096;
@@ -23,7 +23,9 @@ export function globMatch(pattern: string, text: string): boolean {
   return globMatcher(pattern)(text);
 }
 
-/** globMatch() with the pattern fixed. Throws RangeError when it is longer than GLOB_PATTERN_MAX. */
+/**
+ * globMatch() with the pattern fixed. Throws RangeError when it is longer than GLOB_PATTERN_MAX.
+ */
 export function globMatcher(pattern: string): (text: string) => boolean {
   if (pattern.length > GLOB_PATTERN_MAX) {
     throw new RangeError(

@@ -3,8 +3,8 @@
 //   parsePrintf('"pid=%-5d %#llx %pISpc %.*s"')  ->  literals and conversions in order
 //   writeInteger(out, conversion, lo, hi, width, precision)
 //
-// Integers come as u32 pairs and go into a ByteWriter as glibc's printf would write them. The letters
-// behind %p (%pS, %pI4, ...) are the kernel's; they are taken along and mean nothing here.
+// Integers come as u32 pairs and go into a ByteWriter as glibc's printf would write them. The
+// letters behind %p (%pS, %pI4, ...) are the kernel's; they are taken along and mean nothing here.
 
 import type { ByteWriter } from "./byte_writer.ts";
 
@@ -46,7 +46,9 @@ const LETTERS = new Set("diuxXocsp");
 const POINTER_SUFFIX =
   /^(?:[FfSsB]|[Mm][RF]?|[Ii]S[pfschnlb]{0,5}|[Ii]4[hnlb]?|[Ii]6c?|U[LlBb]?|h[CDN]?|bl?|[Kx])/;
 
-/** Splits a format into literals and conversions; %% is literal text. Throws RangeError on too many. */
+/**
+ * Splits a format into literals and conversions; %% is literal text. Throws RangeError on too many.
+ */
 export function parsePrintf(format: Uint8Array): PrintfPiece[] {
   const pieces: PrintfPiece[] = [];
   const literal: number[] = [];
@@ -140,8 +142,8 @@ export function isSignedLetter(letter: string): boolean {
 
 /**
  * Writes an integer as `conversion` says. The pair has the full 64 bits: it is cut to
- * `conversion.bits` here. `width` and `precision` are -1 for none, a negative width from an argument
- * having been turned into `isLeft` by the caller.
+ * `conversion.bits` here. `width` and `precision` are -1 for none, a negative width from an
+ * argument having been turned into `isLeft` by the caller.
  */
 export function writeInteger(
   out: ByteWriter,

@@ -1,7 +1,8 @@
 // Enum constants of a kernel, by name, out of its BTF (/sys/kernel/btf/vmlinux).
 //
-// Some print formats name constants that the kernel did not turn into numbers: { I_DIRTY_SYNC, "..." }.
-// libtraceevent cannot resolve them; with the BTF of the kernel that the events came from, we can:
+// Some print formats name constants that the kernel did not turn into numbers: { I_DIRTY_SYNC,
+// "..." }. libtraceevent cannot resolve them; with the BTF of the kernel that the events came from,
+// we can:
 //
 //   const btf = BtfConstants.parse(readFileSync("/sys/kernel/btf/vmlinux"));
 //   compilePrintFormat(format, { constants: (name) => btf.lookup(name) });

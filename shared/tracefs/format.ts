@@ -14,7 +14,8 @@
 //
 // Guests send these texts, so the parser takes any bytes: the result is an EventFormat or a
 // FormatError, in time linear in the length. It promises that every field lies within
-// RECORD_BYTES_MAX; it does not promise that a record is as long as its format says (readers check).
+// RECORD_BYTES_MAX; it does not promise that a record is as long as its format says (readers
+// check).
 
 /** The longest format text taken; the longest on a 6.18 kernel has 5.5 kB. */
 export const FORMAT_BYTES_MAX = 64 * 1024;
@@ -46,7 +47,9 @@ export class FormatError extends SyntaxError {
 /** One field of a record, as its kernel declares it. */
 export interface FormatField {
   readonly name: string;
-  /** The declared type without the name: "unsigned long[6]", "__data_loc char[]", "const char *". */
+  /**
+   * The declared type without the name: "unsigned long[6]", "__data_loc char[]", "const char *".
+   */
   readonly type: string;
   readonly offsetBytes: number;
   /** Bytes in the fixed part of the record (4 for __data_loc; 0 for a trailing `buf[]`). */

@@ -2,8 +2,8 @@
 //
 //   0xffffffff8281942f : "thaw_processes"
 //
-// Events such as power:suspend_resume or maple_tree:ma_op record the address of a constant string; with
-// this file, of the kernel that the event came from, %s can print it.
+// Events such as power:suspend_resume or maple_tree:ma_op record the address of a constant string;
+// with this file, of the kernel that the event came from, %s can print it.
 
 import { safeBytes } from "../text/byte_writer.ts";
 

@@ -1,4 +1,5 @@
-// field=value pairs: what is printed when a print format cannot be used, as libtraceevent prints it.
+// field=value pairs: what is printed when a print format cannot be used, as libtraceevent prints
+// it.
 //
 //   ` pid=26027 comm=worker3_1.95 address=0xfee41000 buf=ARRAY[01, 02]`
 

@@ -1,4 +1,5 @@
-// Print formats: the `print fmt` of a tracepoint compiled to closures that write the text of a record.
+// Print formats: the `print fmt` of a tracepoint compiled to closures that write the text of a
+// record.
 //
 //   const printer = compilePrintFormat(format, { symbols });
 //   printer.render(out, view, bytes, rawOffset, rawBytes);    // "irq=38 name=virtio0-input.3"
@@ -7,9 +8,9 @@
 // libtraceevent is wrong about C: arithmetic here is signed where the kernel's is, ({ blocks }) and
 // casts of text work. Newlines and other control characters of the format come out escaped.
 //
-// The format and the record may be a hostile guest's. No code is generated from them; work and output
-// per record are bounded; what lies outside the record is never read. A format that cannot be compiled
-// gives `field=value` pairs, and `reason` says why.
+// The format and the record may be a hostile guest's. No code is generated from them; work and
+// output per record are bounded; what lies outside the record is never read. A format that cannot
+// be compiled gives `field=value` pairs, and `reason` says why.
 
 import type { ExprNode, StringNode } from "../expr/ast.ts";
 import { ExprError } from "../expr/error.ts";
@@ -29,7 +30,9 @@ export type { PrintOptions } from "./print_piece.ts";
 
 /** Bytes of text after which one record's output is cut, with "..." at its end. */
 export const RENDER_BYTES_MAX = 32 * 1024;
-/** Bytes of strings looked at for one record; honest ones stay below perf's record limit of 8 KiB. */
+/**
+ * Bytes of strings looked at for one record; honest ones stay below perf's record limit of 8 KiB.
+ */
 const SCAN_BYTES_MAX = 1024 * 1024;
 
 /** A compiled print format. */

@@ -77,8 +77,8 @@ export function symbolicPiece(compiler: PieceCompiler, node: CallNode): PrintPie
 }
 
 /**
- * A field without a name in the list is shown with the digits of its own width, as libtraceevent does:
- * an int of -5 as 0xfffffffb.
+ * A field without a name in the list is shown with the digits of its own width, as libtraceevent
+ * does: an int of -5 as 0xfffffffb.
  */
 function unknownMask(ir: IntIr): { readonly lo: number; readonly hi: number } {
   if (ir.op !== "load" || ir.bytes === 8) return { lo: -1, hi: -1 };

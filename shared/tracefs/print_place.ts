@@ -20,7 +20,9 @@ export interface Place {
   find(context: EvalContext): boolean;
 }
 
-/** The place that a node names: a field, a dynamic array, or a pointer into one. Throws ExprError. */
+/**
+ * The place that a node names: a field, a dynamic array, or a pointer into one. Throws ExprError.
+ */
 export function placeOf(compiler: PieceCompiler, node: ExprNode): Place {
   if (node.kind === "cast") return placeOf(compiler, node.operand);
   const { value } = compiler.typed(node);

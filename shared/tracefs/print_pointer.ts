@@ -3,8 +3,8 @@
 //   %pS do_idle+0x1a   %ps do_idle   %pI4 10.0.0.1   %pISpc [::1]:80   %pM 52:54:00:12:34:56
 //   %pU uuid   %*ph 01 02 03   %*pbl 0-3,8   %p 0xffff888003c02000
 //
-// A plain %p prints the address as it is in the record: hashing it is the kernel's way of not showing
-// it to those who may not read it, and who reads records may.
+// A plain %p prints the address as it is in the record: hashing it is the kernel's way of not
+// showing it to those who may not read it, and who reads records may.
 
 import type { ExprNode } from "../expr/ast.ts";
 import type { IntEval } from "../expr/evaluate.ts";

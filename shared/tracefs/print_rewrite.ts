@@ -1,12 +1,14 @@
 // Print formats that are C statements and not expressions, as equivalent expressions.
 //
-// kvmmmu's page events declare a union, fill it and call trace_seq_printf(); no tool can evaluate that
-// in general. What they mean is known: the bits of union kvm_mmu_page_role in the kernel's
+// kvmmmu's page events declare a union, fill it and call trace_seq_printf(); no tool can evaluate
+// that in general. What they mean is known: the bits of union kvm_mmu_page_role in the kernel's
 // arch/x86/include/asm/kvm_host.h, as they lie since 5.19 (when has_4_byte_gpte came in).
 
 import type { EventFormat } from "./format.ts";
 
-/** "sp gen 0 gfn 1234 l1 8-byte q0 direct wux !nxe ad root 0 sync", with a %s hole before its end. */
+/**
+ * "sp gen 0 gfn 1234 l1 8-byte q0 direct wux !nxe ad root 0 sync", with a %s hole before its end.
+ */
 const PAGE_TEXT = "sp gen %u gfn %llx l%u %u-byte q%u%s %s%s %snxe %sad root %u %s";
 
 const PAGE_ARGUMENTS = [

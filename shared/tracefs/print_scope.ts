@@ -1,4 +1,5 @@
-// The names in print formats: REC->field, the kernel's macros, and enum constants that it left there.
+// The names in print formats: REC->field, the kernel's macros, and enum constants that it left
+// there.
 
 import type { CallNode, ExprNode } from "../expr/ast.ts";
 import type { Checker } from "../expr/check.ts";

@@ -131,7 +131,9 @@ function choiceSource(
   return { kind: "piece", piece };
 }
 
-/** The text is in the kernel's memory: a known constant, or its address, as libtraceevent has it. */
+/**
+ * The text is in the kernel's memory: a known constant, or its address, as libtraceevent has it.
+ */
 function kernelTextPiece(compiler: PieceCompiler, node: ExprNode): PrintPiece {
   const { evaluate } = compiler.number(node);
   const { strings } = compiler.options;

@@ -29,8 +29,8 @@ const SPACE = 0x20;
 const TYPES = new Set(Array.from("TtWwDdBbRrVv", (letter) => letter.charCodeAt(0)));
 
 /**
- * Symbols of a /proc/kallsyms text. Addresses are kept as signed doubles: kernel addresses have the top
- * bits set, so that, as signed numbers, they are small enough to be exact.
+ * Symbols of a /proc/kallsyms text. Addresses are kept as signed doubles: kernel addresses have the
+ * top bits set, so that, as signed numbers, they are small enough to be exact.
  */
 export class KallsymsResolver implements SymbolResolver {
   readonly #text: Uint8Array;
@@ -58,7 +58,10 @@ export class KallsymsResolver implements SymbolResolver {
     return this.#addresses.length;
   }
 
-  /** Parses a kallsyms text; lines that are none are left out. Throws RangeError when it is too long. */
+  /**
+   * Parses a kallsyms text; lines that are none are left out. Throws RangeError when it is too
+   * long.
+   */
   static parse(text: Uint8Array): KallsymsResolver {
     if (text.length > KALLSYMS_BYTES_MAX) {
       throw new RangeError(

@@ -1,8 +1,8 @@
 // Tracefs: where the kernel describes its tracepoints. A thin shell over files.
 //
-//   const tracefs = Tracefs.open();                    // TracefsError with a HINT when it is not there
-//   tracefs.format("irq", "irq_handler_entry")         // EventFormat
-//   tracefs.find("sched:sched_wak*")                   // [{ system: "sched", name: "sched_wakeup" }, ...]
+//   const tracefs = Tracefs.open();                  // TracefsError with a hint when not mounted
+//   tracefs.format("irq", "irq_handler_entry")       // EventFormat
+//   tracefs.find("sched:sched_wak*")                 // [{ system: "sched", name: ... }, ...]
 //
 // Names given by users are checked before they become paths.
 
@@ -108,8 +108,8 @@ export class Tracefs {
   }
 
   /**
-   * The events that `SYSTEM:NAME` selects, with `*`, `?` and `[...]` in either part; a name without a
-   * colon is looked up in every system. Sorted. Throws UnknownEventError when nothing matches.
+   * The events that `SYSTEM:NAME` selects, with `*`, `?` and `[...]` in either part; a name without
+   * a colon is looked up in every system. Sorted. Throws UnknownEventError when nothing matches.
    */
   find(pattern: string): EventName[] {
     const colon = pattern.indexOf(":");

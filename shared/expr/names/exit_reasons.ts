@@ -1,6 +1,7 @@
 // Names of the reasons for which a vCPU left guest mode, as the kernel's kvm_exit event names them.
 //
-// VMX: basic exit reasons, <asm/vmx.h>. SVM: exit codes, <asm/svm.h>. arm64: exception classes of ESR_EL2.
+// VMX: basic exit reasons, <asm/vmx.h>. SVM: exit codes, <asm/svm.h>. arm64: exception classes of
+// ESR_EL2.
 
 /** isa of kvm:kvm_exit; arm64 has no such field and gets a number of ours. */
 export const ISA_VMX = 1;
