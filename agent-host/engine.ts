@@ -15,12 +15,15 @@ import { type Machines, openMachines } from "./machines.ts";
 import type { EngineOrder } from "./protocol.ts";
 import { Report } from "./results.ts";
 import type { Guest } from "./session/guest.ts";
+import { machineName } from "./session/machine_name.ts";
 import { Session } from "./session/session.ts";
 
 /** Longest wait of the loop: acknowledgements, pings and readings of the clock are due by time. */
 const POLL_MS_MAX = 20;
 /** How long the end waits for the guests' last words. */
 const LEAVE_MS_MAX = 2000;
+/** How long events of others wait for a guest that does not say how far it is. */
+const STALL_MS_MAX = 5000;
 /** A wait longer than this is told to the user, once. */
 const PATIENCE_MS = 2000;
 
@@ -32,22 +35,24 @@ export class Engine {
   readonly #session: Session;
   readonly #machines: Machines;
   readonly #report: Report;
+  readonly #stalled = new Set<Guest>();
   #consumer: Consumer | undefined;
   #startMs = performance.now();
   #hasComplained = false;
+  /** Why the run ends before its time; its results so far are printed first. */
+  #failure: SourceError | undefined;
 
   /** Connects and opens everything. Throws typed errors. */
   constructor(order: EngineOrder, onStatus: (text: string) => void) {
     this.#order = order;
     this.#onStatus = onStatus;
     this.#stop = new Int32Array(order.stopFlag);
-    this.#session = new Session(order.key, (chunk, from, to) =>
-      this.#consumer?.run(chunk, from, to),
-    );
+    this.#session = new Session(order.key);
     this.#machines = openMachines(order, this.#session, onStatus);
     this.#report = new Report(order, this.#session, this.#machines);
   }
 
+  /** Runs to the end. Throws SourceError after the results when a source failed in mid-run. */
   run(): ExitCode {
     try {
       while (!this.#isStopped && !this.#isReady()) this.#round();
@@ -56,7 +61,9 @@ export class Engine {
         this.#round();
         this.#release();
       }
-      return this.#finish();
+      const exitCode = this.#finish();
+      if (this.#failure !== undefined) throw this.#failure;
+      return exitCode;
     } finally {
       this.#machines.close();
       this.#poll.close();
@@ -84,17 +91,14 @@ export class Engine {
   #complain(missing: Guest | undefined): void {
     if (this.#hasComplained || performance.now() - this.#startMs < PATIENCE_MS) return;
     this.#hasComplained = true;
-    const name = missing?.link.source.name ?? "the host's clock";
-    const what =
-      missing === undefined || missing.link.isStreaming
-        ? `Waiting for the clock of ${name} ...`
-        : `Waiting for agent-guest behind ${name} ... (it is connected, and nothing answers yet)`;
-    this.#onStatus(what);
+    this.#onStatus(`Waiting for ${missing?.link.waitingFor ?? "the host's clock"} ...`);
   }
 
   #begin(): void {
     this.#machines.checkTimeLine();
-    this.#consumer = this.#report.consumer();
+    const consumer = this.#report.consumer();
+    this.#consumer = consumer;
+    this.#session.sink = (chunk, from, to) => consumer.run(chunk, from, to);
     this.#machines.local?.start();
     if (this.#machines.guests.some(({ link }) => !link.source.isFile)) this.#onStatus("Tracing");
   }
@@ -102,12 +106,12 @@ export class Engine {
   /** One round: wait, read everything there is, decode. */
   #round(): void {
     const { guests, local, hostClock } = this.#machines;
-    const hasFiles = guests.some(({ link }) => link.source.isFile && !link.source.hasEnded);
+    const hasFiles = guests.some((guest) => guest.link.source.isFile && this.#mayRead(guest));
     this.#poll.clear();
     this.#poll.add(this.#order.eventFdNumber, POLLIN);
     const slots = guests.map((guest) => this.#register(guest));
     local?.register(this.#poll);
-    this.#poll.wait(hasFiles && this.#session.hasRoom ? 0 : POLL_MS_MAX);
+    this.#poll.wait(hasFiles ? 0 : POLL_MS_MAX);
     const nowMs = performance.now();
     hostClock?.tick(nowMs);
     guests.forEach((guest, i) => {
@@ -117,19 +121,34 @@ export class Engine {
     for (const guest of guests) guest.settle();
   }
 
-  #register({ link }: Guest): number {
-    const { source } = link;
-    if (source.isFile || source.hasEnded || !this.#session.hasRoom) return -1;
+  #register(guest: Guest): number {
+    const { source } = guest.link;
+    if (source.isFile || !this.#mayRead(guest)) return -1;
     return this.#poll.add(source.fd.number, source.pollEvents);
   }
 
   #serve(guest: Guest, slot: number, nowMs: number): void {
     const { link } = guest;
     const isReadable = slot >= 0 && this.#poll.readyEvents(slot) !== 0;
-    const isFileDue = link.source.isFile && !link.source.hasEnded && this.#session.hasRoom;
-    if (isReadable || (isFileDue && !this.#isAhead(guest))) link.receive(nowMs);
-    link.tick(nowMs);
+    const isFileDue = link.source.isFile && this.#mayRead(guest) && !this.#isAhead(guest);
+    try {
+      if (isReadable || isFileDue) link.receive(nowMs);
+      link.tick(nowMs);
+    } catch (error) {
+      // Once there are results they are worth printing, whatever became of their source.
+      if (!(error instanceof SourceError) || this.#consumer === undefined) throw error;
+      this.#failure ??= error;
+      link.source.hasEnded = true;
+    }
     this.#machines.tick(guest, nowMs);
+  }
+
+  /**
+   * While memory is short nothing more is read, and the pressure travels back to the guest. Not so
+   * before a guest's clock is known: it lies behind what would not be read.
+   */
+  #mayRead(guest: Guest): boolean {
+    return !guest.link.source.hasEnded && (this.#session.hasRoom || !guest.isReady);
   }
 
   /** Another file is further back: reading this one would only fill the pool. */
@@ -146,34 +165,61 @@ export class Engine {
   /** Hands the merged events on, and lets ended sources hold nobody up. */
   #release(): void {
     const { merger } = this.#session;
-    for (const guest of this.#machines.guests) {
-      if (guest.hasEnded) merger.closeSource(guest.rings.mergerSource);
-    }
+    for (const guest of this.#machines.guests) this.#setAwaited(guest);
     merger.release();
+    // Somebody is so far behind that nothing could be read any more: go on without him.
+    if (!this.#session.hasRoom) merger.forceRelease(this.#session.pool.capacity >>> 1);
     const watermark = merger.watermarkCycles();
     if (Number.isFinite(watermark)) this.#consumer?.tick(watermark);
+  }
+
+  /** Whether the others wait for this guest: not when it has ended, nor for long when it is silent. */
+  #setAwaited(guest: Guest): void {
+    const { merger } = this.#session;
+    const { mergerSource } = guest.rings;
+    const isStalled = guest.stalledMs(performance.now()) > STALL_MS_MAX;
+    if (guest.hasEnded || isStalled) merger.closeSource(mergerSource);
+    else merger.reopenSource(mergerSource);
+    if (guest.hasEnded || isStalled === this.#stalled.has(guest)) return;
+    const { name } = guest.link.source;
+    if (isStalled) this.#stalled.add(guest);
+    else this.#stalled.delete(guest);
+    const what = isStalled ? "is silent: going on without it until it returns" : "is back";
+    this.#onStatus(`${name} ${what}`);
   }
 
   /** Nothing will ever come: every guest has ended, and the host samples nothing. */
   #isExhausted(): boolean {
     const { guests, local } = this.#machines;
+    if (this.#failure !== undefined) return true;
     return local === undefined && guests.every((guest) => guest.hasEnded);
   }
 
   #finish(): ExitCode {
-    const { guests, local } = this.#machines;
-    local?.stop();
+    const { guests } = this.#machines;
+    this.#machines.local?.stop();
     this.#sayGoodbye();
-    local?.drain(performance.now());
+    this.#drainLocal();
     for (const guest of guests) guest.settle();
     if (this.#consumer === undefined) return EXIT.DONE;
     if (!this.#consumer.isDone) this.#session.merger.flush();
     this.#consumer.finish();
-    this.#report.finish();
+    const verdict = this.#report.finish();
     for (const { link } of guests) {
       if (!link.source.isFile) this.#onStatus(`Disconnect from ${link.source.name}`);
+      this.#failure ??= link.truncation;
+    }
+    if (verdict.state === "unbalanced") {
+      const isOurs = verdict.unaccounted.every(({ row }) => row.machine === machineName(0));
+      return isOurs ? EXIT.FAILED : EXIT.SOURCE;
     }
     return this.#consumer.hasCrossed ? EXIT.THRESHOLD : EXIT.DONE;
+  }
+
+  /** Takes what the host's rings still hold, all of it: the ledger counts on that. */
+  #drainLocal(): void {
+    const { local } = this.#machines;
+    while (local?.drain(performance.now()) === false) this.#session.merger.forceRelease(0);
   }
 
   /** Tells live guests that we leave, and takes what they still have to say. */
@@ -187,16 +233,26 @@ export class Engine {
     while (isWaiting() && performance.now() < deadlineMs) {
       this.#poll.clear();
       const slots = live.map(({ link }) =>
-        link.source.hasEnded ? -1 : this.#poll.add(link.source.fd.number, POLLIN),
+        link.source.hasEnded ? -1 : this.#poll.add(link.source.fd.number, link.source.pollEvents),
       );
       this.#poll.wait(POLL_MS_MAX);
       live.forEach((guest, i) => {
-        if (slots[i]! >= 0 && this.#poll.readyEvents(slots[i]!) !== 0) {
-          guest.receiveLast(performance.now());
-        }
+        guest.link.source.flush();
+        if (slots[i]! >= 0 && this.#poll.readyEvents(slots[i]!) !== 0) this.#receiveLast(guest);
         guest.settle();
       });
       if (!this.#session.hasRoom) this.#session.merger.forceRelease(0);
+    }
+  }
+
+  /** Reads after we said goodbye: the peer closing its end is no error any more. */
+  #receiveLast({ link }: Guest): void {
+    try {
+      link.receive(performance.now());
+    } catch (error) {
+      if (!(error instanceof SourceError)) throw error;
+      if (!link.source.hasEnded) this.#failure ??= error;
+      link.source.hasEnded = true;
     }
   }
 }

@@ -19,13 +19,15 @@ import type { EngineOrder } from "./protocol.ts";
 import { EventJson } from "./report/event_json.ts";
 import { type ClockNote, makeLatencyTable } from "./report/latency_table.ts";
 import { writeLatencyTable } from "./report/latency_text.ts";
-import { type LedgerRow, makeLedger } from "./report/ledger.ts";
+import { type LedgerRow, type LedgerVerdict, makeLedger } from "./report/ledger.ts";
 import { writeLedger, writeVerdict } from "./report/ledger_text.ts";
 import { SlowPairText } from "./report/slow_pair_text.ts";
 import { writeLatencyJson, writeLedgerJson } from "./report/table_json.ts";
 import { TraceLines } from "./report/trace_line.ts";
 import type { Guest } from "./session/guest.ts";
+import { machineName } from "./session/machine_name.ts";
 import type { Session } from "./session/session.ts";
+import { SessionFaults } from "./session/session_faults.ts";
 import { type TimeDisplay, timeDisplay } from "./time_display.ts";
 import { TraceConsumer } from "./trace_consumer.ts";
 
@@ -33,10 +35,6 @@ import { TraceConsumer } from "./trace_consumer.ts";
 const OUTPUT_BYTES = 64 * 1024;
 const STDOUT = 1;
 const STDERR = 2;
-
-function machineName(machine: number): string {
-  return machine === 0 ? "host" : `guest ${machine}`;
-}
 
 export class Report {
   readonly #order: EngineOrder;
@@ -94,13 +92,18 @@ export class Report {
     return this.#pairingConsumer(writeSlowPair, display);
   }
 
-  /** After the consumer: how the clocks were related, and where every event went. */
-  finish(): void {
+  /**
+   * After the consumer: how the clocks were related, where every event went, and what was wrong with
+   * the sources. Gives the verdict on the ledger.
+   */
+  finish(): LedgerVerdict {
     const ledger = makeLedger(this.#ledgerRows());
+    const faults = new SessionFaults(this.#session, this.#machines.guests);
     if (this.#order.isJson) {
       writeLedgerJson(this.#out, ledger);
+      faults.writeJson(this.#out);
       this.#out.flush();
-      return;
+      return ledger.verdict;
     }
     const isLossless = ledger.verdict.lostKernel + ledger.verdict.dropped === 0;
     // Lines are what a trace is for: beside them only what the user must know.
@@ -108,7 +111,9 @@ export class Report {
     if (!isBrief) this.#writeAlignment();
     if (isBrief && ledger.verdict.state !== "unbalanced") writeVerdict(this.#notes, ledger.verdict);
     else writeLedger(this.#notes, ledger);
+    faults.writeText(this.#notes);
     this.#notes.flush();
+    return ledger.verdict;
   }
 
   #ledgerRows(): LedgerRow[] {

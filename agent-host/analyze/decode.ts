@@ -34,6 +34,9 @@ const TWO_32 = 4294967296;
 /** Plain sample: header 8, time 8, raw size 4, raw data. */
 const PLAIN_RAW_OFFSET = 20;
 
+/** An interrupt's records may lie this far before the record that it interrupted. */
+const NESTING_NS_MAX = 1_000_000;
+
 /** perf time to canonical time: the segment in force at a time, see TimeMap. */
 export interface TimeSegments {
   at(lo: number, hi: number): TimeSegment | undefined;
@@ -64,6 +67,15 @@ export class RingDecoder {
     this.#lookup = lookup;
     this.#layout = layout;
     this.#sideRecords = new SideRecords(this.counters, layout.trailerBytes, tasks);
+  }
+
+  /**
+   * `events` (at least 1) were lost before the record that is decoded next, and no record says so:
+   * bytes of the ring never came, or found no room.
+   */
+  noteLost(events: number): void {
+    if (this.#lostBeforeNext === 0) this.#lostSinceCycles = this.lastCycles;
+    this.#lostBeforeNext += events;
   }
 
   /**
@@ -177,6 +189,7 @@ export class RingDecoder {
       const step = ((hi - this.#lastHi) | 0) * TWO_32 + (lo - this.#lastLo);
       if (step < 0 || this.lastCycles > latestCycles) {
         counters.backwards++;
+        if (step < -NESTING_NS_MAX) counters.farBackwards++;
         return mended;
       }
       counters.raised++;

@@ -10,6 +10,8 @@ export interface DecodeCounters {
   malformedSamples: number;
   /** Of these: stamped before the one in front of them. */
   backwards: number;
+  /** Of these: by more than an interrupt can account for. */
+  farBackwards: number;
   /** Of these: raised to their predecessor's time where two fits of the clock meet. */
   raised: number;
   /** Of these: stamped after latestCycles, and set back to it. */
@@ -32,6 +34,7 @@ export function noCounters(): DecodeCounters {
     unknownEvents: 0,
     malformedSamples: 0,
     backwards: 0,
+    farBackwards: 0,
     raised: 0,
     fromFuture: 0,
     lostEvents: 0,

@@ -40,8 +40,13 @@ const ACK_BYTES = 256 * 1024;
 const ACK_MS = 50;
 /** Reads of one wake-up, so that other sources have their turn. */
 const READS_PER_WAKE_MAX = 4;
-/** Events that one guest may describe. */
+/** Events that one guest may describe, and the bytes of their formats: 2,000 take 3 MB. */
 const EVENTS_MAX = 4096;
+const FORMAT_BYTES_MAX = 16 * 1024 * 1024;
+/** Before its Hello a peer may send the rest of an older stream: more than this is none of ours. */
+const FOREIGN_BYTES_MAX = 8 * 1024 * 1024;
+
+const NOT_OURS_HINT = "is it agent-guest that listens there?";
 
 export interface GuestListener {
   /** A stream begins, or goes on when `resumed`; all its events are known. */
@@ -63,6 +68,8 @@ export class GuestLink {
   bye: Bye | undefined;
   /** Frames that were not what their type says. */
   malformedFrames = 0;
+  /** Frames of a stream that came outside of one: before Hello, or after goodbye. */
+  strayFrames = 0;
   readonly #listener: GuestListener;
   readonly #agentVersion: string;
   readonly #samples = new SamplesView();
@@ -71,6 +78,8 @@ export class GuestLink {
   #streamNonce = 0n;
   #hello: Hello | undefined;
   #events: Event[] = [];
+  #formatBytes = 0;
+  #garbageBefore = 0;
   #isStreaming = false;
   #nextAttachMs = 0;
   #lastFrameMs = 0;
@@ -104,6 +113,7 @@ export class GuestLink {
       }
       if (this.#unackedBytes >= ACK_BYTES) this.#acknowledge(nowMs);
     }
+    if (this.#hello === undefined) this.#checkForeign();
     if (this.source.hasEnded && this.bye === undefined) this.#checkEnd();
   }
 
@@ -154,7 +164,9 @@ export class GuestLink {
       } else if (type === FrameType.PONG) {
         if (readPong(bytes, from, to, this.#pong)) this.#listener.onPong(this.#pong, receivedTsc);
       } else if (type === FrameType.ERROR) this.#onError(decodeMessage(type, bytes, from, to));
-      else if (this.#isStreaming) this.#dispatchStream(type, bytes, from, to);
+      else if (this.#isStreaming && this.bye === undefined) {
+        this.#dispatchStream(type, bytes, from, to);
+      } else this.strayFrames++;
     } catch (error) {
       if (!(error instanceof MessageError)) throw error;
       this.malformedFrames++;
@@ -193,8 +205,11 @@ export class GuestLink {
   #onHello(hello: Hello): void {
     // An answer to an earlier Attach was still under way; the one to the last comes after it.
     if (hello.attachNonce !== 0n && hello.attachNonce !== this.#attachNonce) return;
+    // Before the first Hello comes what an agent before it did not finish: that is nobody's fault.
+    if (this.#hello === undefined) this.#garbageBefore = this.source.decoder.counters.garbageBytes;
     this.#hello = hello;
     this.#events = [];
+    this.#formatBytes = 0;
     this.#isStreaming = false;
     this.#onEvents(hello.events);
   }
@@ -205,6 +220,12 @@ export class GuestLink {
     this.#events.push(...events);
     if (this.#events.length > EVENTS_MAX || hello.eventCount > EVENTS_MAX) {
       throw new SourceError(`Cannot use ${this.source.name}: it has over ${EVENTS_MAX} events`);
+    }
+    for (const { format } of events) this.#formatBytes += format.length;
+    if (this.#formatBytes > FORMAT_BYTES_MAX) {
+      throw new SourceError(
+        `Cannot use ${this.source.name}: formats of over ${FORMAT_BYTES_MAX} bytes`,
+      );
     }
     if (this.#events.length < hello.eventCount) return;
     const resumed = this.#streamNonce === hello.streamNonce;
@@ -218,28 +239,69 @@ export class GuestLink {
     throw new SourceError(`${this.source.name} answers: ${message}${what}`, hint || undefined);
   }
 
+  /** Bytes of no frame that came since the first Hello. */
+  get garbageBytes(): number {
+    return this.source.decoder.counters.garbageBytes - this.#garbageBefore;
+  }
+
+  /** Bytes that came and were no frame. */
+  get #foreignBytes(): number {
+    const { counters, pendingBytes } = this.source.decoder;
+    return counters.garbageBytes + pendingBytes;
+  }
+
+  #checkForeign(): void {
+    if (this.#foreignBytes <= FOREIGN_BYTES_MAX) return;
+    throw new SourceError(
+      `Cannot pull from ${this.source.name}: ${this.#foreignBytes} bytes came, and none of ` +
+        "agent-guest's",
+      NOT_OURS_HINT,
+    );
+  }
+
   #checkEnd(): void {
     const { source } = this;
-    const { counters } = source.decoder;
+    const foreign = this.#foreignBytes;
     if (source.isFile) {
-      if (this.#hello === undefined) {
-        throw new SourceError(
-          `Cannot read "${source.name}": no stream of agent-guest in it ` +
-            `(${counters.garbageBytes + source.decoder.pendingBytes} bytes of something else)`,
-          "files are written by agent-guest trace -e EVENT//push=FILE/",
-        );
-      }
-      return;
+      if (this.#hello !== undefined) return;
+      const what = foreign === 0 ? "it is empty" : `${foreign} bytes of something else`;
+      throw new SourceError(
+        `Cannot read "${source.name}": no stream of agent-guest in it (${what})`,
+        "files are written by agent-guest trace -e EVENT//push=FILE/",
+      );
     }
     if (this.#hello === undefined) {
+      const what = foreign === 0 ? "without a word" : `after ${foreign} bytes of something else`;
       throw new SourceError(
-        `Cannot pull from ${source.name}: it closed the connection without a word of ours`,
-        "is it agent-guest that listens there?",
+        `Cannot pull from ${source.name}: it closed the connection ${what}`,
+        NOT_OURS_HINT,
       );
     }
     throw new SourceError(
       `Lost ${source.name}: it closed the connection in mid-stream`,
       "the guest or its agent has ended; start agent-host again when it is back",
     );
+  }
+
+  /** Why a recording that was read to its end holds less than was recorded; undefined for all. */
+  get truncation(): SourceError | undefined {
+    const { source, bye } = this;
+    if (!source.isFile || !source.hasEnded || bye !== undefined) return undefined;
+    const { pendingBytes } = source.decoder;
+    const where = pendingBytes === 0 ? "" : `, ${pendingBytes} bytes into a frame`;
+    return new SourceError(
+      `Cannot read all of "${source.name}": it ends in mid-stream after ${source.bytesRead} ` +
+        `bytes${where}`,
+      "agent-guest was killed, its disk was full, or it is still recording",
+    );
+  }
+
+  /** What a peer that is connected and not ready is doing, for the user who waits. */
+  get waitingFor(): string {
+    const { name } = this.source;
+    if (this.#isStreaming) return `the clock of ${name}`;
+    const foreign = this.#foreignBytes;
+    const what = foreign === 0 ? "nothing answers yet" : `${foreign} bytes of something else came`;
+    return `agent-guest behind ${name} (it is connected, and ${what})`;
   }
 }

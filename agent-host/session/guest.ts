@@ -5,11 +5,10 @@
  *   ClockSample -> GuestClock \
  *   Pong, debugfs -> GuestTime       > one TimeMap per CPU: guest perf ns -> canonical cycles
  */
-import type { EventSpec } from "../../shared/event/spec.ts";
-import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
 import { readTsc } from "../../shared/sys/clock.ts";
 import { composeSegments, convert, type TimeSegment } from "../../shared/tsc/time_segment.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
+import { POSITION_MAX } from "../../shared/wire/frame.ts";
 import type {
   ClockSample,
   CpuPosition,
@@ -21,29 +20,21 @@ import type {
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import type { PongView } from "../../shared/wire/ping_frame.ts";
 import type { SamplesView } from "../../shared/wire/samples_reader.ts";
-import { SpanJoiner, type SpanSink } from "../../shared/wire/span_joiner.ts";
+import { SpanCounters, SpanJoiner, type SpanSink } from "../../shared/wire/span_joiner.ts";
 import { CHUNK_BYTES } from "../analyze/chunk.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
-import { sampleLayout } from "../analyze/sample_layout.ts";
 import { GuestLink, type GuestListener } from "../link/guest_link.ts";
 import { type Source, SourceError } from "../link/source.ts";
 import { GuestClock } from "./guest_clock.ts";
-import { matchGuestEvents } from "./guest_events.ts";
+import { GuestEvents, type WantedEvent } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
 import type { GuestTime } from "./guest_time.ts";
 import { MachineRings } from "./machine_rings.ts";
 import type { RingIntake } from "./ring_intake.ts";
 import type { Session } from "./session.ts";
-import type { SessionEvent } from "./session_event.ts";
 
-/** CPUs whose rings one guest may fill. */
+/** CPUs that one guest may have. */
 const GUEST_CPUS_MAX = 1024;
-
-/** A -e argument's event that is pulled from this guest. */
-export interface WantedEvent {
-  readonly stage: number;
-  readonly spec: EventSpec;
-}
 
 interface CpuStream {
   readonly joiner: SpanJoiner;
@@ -63,16 +54,20 @@ export class Guest implements GuestListener {
   readonly link: GuestLink;
   readonly rings: MachineRings;
   readonly ledger = new GuestLedger();
-  events: SessionEvent[] = [];
+  readonly events: GuestEvents;
   clock: GuestClock | undefined;
   /** The newest guest TSC before which everything has come. */
   progressTsc: bigint | undefined;
   /** The same in canonical cycles. */
   progressCycles = Number.NEGATIVE_INFINITY;
+  /** Spans of CPUs that its Hello does not name. */
+  foreignSpans = 0;
   readonly #session: Session;
-  readonly #wanted: readonly WantedEvent[];
   /** Its TSC against the host's. Undefined: canonical time is this guest's own TSC. */
   readonly time: GuestTime | undefined;
+  /** By CPU: where its ring begins. */
+  #starts = new Map<number, number>();
+  #progressMs = performance.now();
   readonly #streams = new Map<number, CpuStream>();
   readonly #maps = new Map<number, Conversion>();
 
@@ -86,10 +81,10 @@ export class Guest implements GuestListener {
   ) {
     this.#session = session;
     this.machine = machine;
-    this.#wanted = wanted;
     this.time = time;
     this.link = new GuestLink(source, this, agentVersion);
     this.rings = new MachineRings(session, machine);
+    this.events = new GuestEvents(session, machine, wanted, source.name);
   }
 
   get hello(): Hello | undefined {
@@ -154,27 +149,18 @@ export class Guest implements GuestListener {
     this.#session.merger.setProgress(this.rings.mergerSource, this.progressCycles);
   }
 
-  /** Reads after we said goodbye: the peer closing its end is no error any more. */
-  receiveLast(nowMs: number): void {
-    try {
-      this.link.receive(nowMs);
-    } catch (error) {
-      if (!(error instanceof SourceError) || !this.link.source.hasEnded) throw error;
-    }
-  }
-
   onStream(hello: Hello, events: readonly Event[], resumed: boolean): void {
+    this.#setCpus(hello);
+    if (!resumed) {
+      this.#endStream();
+      this.events.begin(events, this.rings);
+    }
     this.time?.begin(hello);
     this.ledger.begin(hello, resumed);
-    for (const { joiner } of this.#streams.values()) {
+    for (const [cpu, { joiner }] of this.#streams) {
       if (resumed) joiner.resume();
-      else joiner.restart();
+      else joiner.restart(this.#starts.get(cpu));
     }
-    if (resumed) return;
-    this.clock = undefined;
-    this.progressTsc = undefined;
-    this.#maps.clear();
-    this.#setEvents(events);
   }
 
   onClockSample(sample: ClockSample): void {
@@ -188,13 +174,24 @@ export class Guest implements GuestListener {
   }
 
   onSamples(view: SamplesView, bytes: Uint8Array): void {
+    if (!this.#starts.has(view.cpu)) {
+      this.foreignSpans++;
+      return;
+    }
     const stream = this.#streamOf(view.cpu);
     const { spanStart, spanEnd, position, recordStart } = view;
     stream.joiner.push(bytes, spanStart, spanEnd, position, recordStart, stream.sink);
   }
 
   onProgress(tsc: bigint): void {
+    if (this.progressTsc !== undefined && tsc <= this.progressTsc) return;
     this.progressTsc = tsc;
+    this.#progressMs = performance.now();
+  }
+
+  /** How long it has not said how far it is: others wait for that. */
+  stalledMs(nowMs: number): number {
+    return this.link.source.isFile ? 0 : nowMs - this.#progressMs;
   }
 
   onPong(pong: PongView, receivedTsc: bigint): void {
@@ -224,9 +221,45 @@ export class Guest implements GuestListener {
     return positions;
   }
 
+  /** What became of the ring's bytes, of all CPUs. */
+  spanCounters(): SpanCounters {
+    const total = new SpanCounters();
+    for (const { joiner } of this.#streams.values()) {
+      for (const name of Object.keys(total) as (keyof SpanCounters)[]) {
+        total[name] += joiner.counters[name];
+      }
+    }
+    return total;
+  }
+
   close(): void {
     for (const { intake } of this.#streams.values()) intake.close();
     this.link.source.close();
+  }
+
+  /** Which CPUs there are, and where their rings begin: -1 when the guest does not say. */
+  #setCpus({ cpus, start }: Hello): void {
+    const { name } = this.link.source;
+    if (cpus.length === 0) throw new SourceError(`Cannot use ${name}: it names no CPU`);
+    if (cpus.length > GUEST_CPUS_MAX) {
+      throw new SourceError(
+        `Cannot use ${name}: it has ${cpus.length} CPUs, wants at most ${GUEST_CPUS_MAX}`,
+      );
+    }
+    this.#starts = new Map(cpus.map(({ cpu }) => [cpu, -1]));
+    for (const { cpu, position } of start) {
+      if (this.#starts.has(cpu) && position <= POSITION_MAX)
+        this.#starts.set(cpu, Number(position));
+    }
+  }
+
+  /** Another stream follows: what came is decoded with its own clock and events, or never. */
+  #endStream(): void {
+    this.rings.decode((cpu) => this.mapFor(cpu));
+    for (const { intake } of this.#streams.values()) intake.discardUndecoded();
+    this.clock = undefined;
+    this.progressTsc = undefined;
+    this.#maps.clear();
   }
 
   #canonical(tsc: bigint): number {
@@ -238,64 +271,35 @@ export class Guest implements GuestListener {
   #streamOf(cpu: number): CpuStream {
     const known = this.#streams.get(cpu);
     if (known !== undefined) return known;
-    if (this.#streams.size === GUEST_CPUS_MAX) {
-      throw new SourceError(
-        `Cannot use ${this.link.source.name}: samples of over ${GUEST_CPUS_MAX} CPUs`,
-      );
-    }
     const intake = this.rings.intake(cpu);
-    const stream = {
-      joiner: new SpanJoiner(CHUNK_BYTES),
-      intake,
-      sink: {
-        span: (bytes: Uint8Array, start: number, end: number): void => {
-          intake.append(bytes, start, end, this.mapFor(cpu));
-        },
-        lost: (from: number, to: number): void => this.ledger.onGap(cpu, to - from),
+    const joiner = new SpanJoiner(CHUNK_BYTES);
+    joiner.restart(this.#starts.get(cpu));
+    const sink = {
+      span: (bytes: Uint8Array, start: number, end: number): void => {
+        const time = this.mapFor(cpu);
+        // Rings that wait to be decoded hold chunks that the merger could set free.
+        if (!this.#session.hasRoom) this.rings.decode((other) => this.mapFor(other));
+        intake.append(bytes, start, end, time);
+      },
+      lost: (from: number, to: number): void => {
+        const events = this.ledger.onGap(cpu, to - from);
+        intake.noteLost(events ?? estimateEvents(to - from, joiner.counters), this.mapFor(cpu));
       },
     };
+    const stream = { joiner, intake, sink };
     this.#streams.set(cpu, stream);
-    this.ledger.addRing(cpu, intake.decoder.counters, () => stream.joiner.position);
+    this.ledger.addRing(cpu, {
+      counters: intake.decoder.counters,
+      position: () => joiner.position,
+      dropped: () => intake.droppedEvents,
+    });
     return stream;
   }
+}
 
-  /** Which of the stream's events were asked for; those that were not are skipped by the decoder. */
-  #setEvents(described: readonly Event[]): void {
-    const pairs = matchGuestEvents(this.#wanted, described, this.link.source.name);
-    const layouts = new Set(described.map((event) => `${event.sampleType} ${event.sampleIdAll}`));
-    if (layouts.size > 1) {
-      throw new SourceError(`Cannot use ${this.link.source.name}: its events differ in layout`);
-    }
-    const { sampleType, sampleIdAll } = described[0]!;
-    this.rings.setLayout(sampleLayout(Number(sampleType), sampleIdAll));
-    this.rings.lookup.clear();
-    const hasIds = (Number(sampleType) & PERF_SAMPLE_IDENTIFIER) !== 0;
-    const isFirst = this.events.length === 0;
-    pairs.forEach(({ wanted, event }, i) => {
-      if (isFirst) this.events.push(this.#addEvent(wanted, event));
-      const { index, format } = this.events[i]!;
-      if (format.id !== event.commonType && !isFirst) {
-        throw new SourceError(
-          `Cannot go on with ${this.link.source.name}: its kernel has changed`,
-          "start agent-host again",
-        );
-      }
-      if (!hasIds) this.rings.lookup.addType(event.commonType, index);
-      for (const id of event.ids) this.rings.lookup.addIdentifier(lowHalf(id), highHalf(id), index);
-    });
-  }
-
-  #addEvent({ stage, spec }: WantedEvent, event: Event): SessionEvent {
-    return this.#session.events.add({
-      stage,
-      machine: this.machine,
-      spec,
-      system: event.system,
-      name: event.name,
-      alias: spec.attributes.alias ?? event.alias,
-      formatText: new TextDecoder().decode(event.format),
-      // The guest has applied its own filter; ours is applied here unless it is the same.
-      userFilter: spec.filter === event.filter ? "" : spec.filter,
-    });
-  }
+/** How many records a gap of the ring may have held, by the size of those that came: at least 1. */
+function estimateEvents(bytes: number, { deliveredBytes, deliveredRecords }: SpanCounters): number {
+  const RECORD_BYTES_TYPICAL = 64;
+  const each = deliveredRecords === 0 ? RECORD_BYTES_TYPICAL : deliveredBytes / deliveredRecords;
+  return Math.max(1, Math.round(bytes / each));
 }

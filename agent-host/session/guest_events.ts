@@ -1,12 +1,27 @@
 /**
  * Which events of a guest's stream the user's `-e ...pull=...` arguments mean. Several arguments may
  * name one event only when the guest pushes it as often: a record belongs to one argument.
+ *
+ * What a guest says of its events is checked here: what cannot be used is a SourceError.
  */
 
+import type { EventSpec } from "../../shared/event/spec.ts";
+import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
 import { globMatcher } from "../../shared/text/glob.ts";
+import { FormatError } from "../../shared/tracefs/format.ts";
+import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import type { Event } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import { sampleLayout } from "../analyze/sample_layout.ts";
 import { SourceError } from "../link/source.ts";
-import type { WantedEvent } from "./guest.ts";
+import type { MachineRings } from "./machine_rings.ts";
+import type { Session } from "./session.ts";
+import type { SessionEvent } from "./session_event.ts";
+
+/** A -e argument's event that is pulled from a guest. */
+export interface WantedEvent {
+  readonly stage: number;
+  readonly spec: EventSpec;
+}
 
 export interface MatchedEvent {
   readonly wanted: WantedEvent;
@@ -56,4 +71,95 @@ export function matchGuestEvents(
     }
   }
   return matched;
+}
+
+/** What must not change when a guest's stream begins anew: its records are decoded by it. */
+function signatureOf({ system, name, commonType, format, sampleType, sampleIdAll }: Event): string {
+  const text = new TextDecoder().decode(format);
+  return `${system}:${name} ${commonType} ${sampleType} ${sampleIdAll} ${text}`;
+}
+
+/** The events of one guest in the session. */
+export class GuestEvents {
+  readonly list: SessionEvent[] = [];
+  readonly #session: Session;
+  readonly #machine: number;
+  readonly #wanted: readonly WantedEvent[];
+  readonly #sourceName: string;
+  #signatures: readonly string[] | undefined;
+
+  constructor(
+    session: Session,
+    machine: number,
+    wanted: readonly WantedEvent[],
+    sourceName: string,
+  ) {
+    this.#session = session;
+    this.#machine = machine;
+    this.#wanted = wanted;
+    this.#sourceName = sourceName;
+  }
+
+  /**
+   * A stream begins: adds its events to the session, or finds that they are those of the stream
+   * before, and tells the decoder of `rings` about them. Events that nobody asked for are skipped
+   * by it. Throws SourceError, and ExprError for a key that does not fit the guest's event.
+   */
+  begin(described: readonly Event[], rings: MachineRings): void {
+    const pairs = matchGuestEvents(this.#wanted, described, this.#sourceName);
+    try {
+      this.#checkSame(pairs.map(({ event }) => signatureOf(event)));
+      this.#setLayout(described, rings);
+      pairs.forEach(({ wanted, event }, i) => {
+        const known = this.list[i] ?? this.#add(wanted, event);
+        this.#setLookup(event, known.index, rings);
+      });
+    } catch (error) {
+      // Only what the guest said can be at fault here: formats, layouts, ids.
+      if (!(error instanceof FormatError || error instanceof RangeError)) throw error;
+      throw new SourceError(`Cannot use ${this.#sourceName}: ${error.message}`);
+    }
+  }
+
+  #checkSame(signatures: readonly string[]): void {
+    const before = this.#signatures;
+    this.#signatures = signatures;
+    if (before === undefined || before.join("\0") === signatures.join("\0")) return;
+    throw new SourceError(
+      `Cannot go on with ${this.#sourceName}: it sends other events than before`,
+      "start agent-host again",
+    );
+  }
+
+  #setLayout(described: readonly Event[], rings: MachineRings): void {
+    const layouts = new Set(described.map((event) => `${event.sampleType} ${event.sampleIdAll}`));
+    if (layouts.size > 1) {
+      throw new SourceError(`Cannot use ${this.#sourceName}: its events differ in layout`);
+    }
+    const { sampleType, sampleIdAll } = described[0]!;
+    rings.setLayout(sampleLayout(Number(sampleType), sampleIdAll));
+    rings.lookup.clear();
+  }
+
+  #setLookup({ sampleType, commonType, ids }: Event, index: number, rings: MachineRings): void {
+    const hasIds = (Number(sampleType) & PERF_SAMPLE_IDENTIFIER) !== 0;
+    if (!hasIds) rings.lookup.addType(commonType, index);
+    for (const id of ids) rings.lookup.addIdentifier(lowHalf(id), highHalf(id), index);
+  }
+
+  #add({ stage, spec }: WantedEvent, event: Event): SessionEvent {
+    const added = this.#session.events.add({
+      stage,
+      machine: this.#machine,
+      spec,
+      system: event.system,
+      name: event.name,
+      alias: spec.attributes.alias ?? event.alias,
+      formatText: new TextDecoder().decode(event.format),
+      // The guest has applied its own filter; ours is applied here unless it is the same.
+      userFilter: spec.filter === event.filter ? "" : spec.filter,
+    });
+    this.list.push(added);
+    return added;
+  }
 }

@@ -36,15 +36,30 @@ export function withNotRecorded(row: CpuLedger): CpuLedger {
   return { ...row, drops: [...row.drops, { place: NOT_RECORDED, events }] };
 }
 
-interface RingCounts {
-  /** Up to where the ring's bytes have come. */
-  readonly position: () => number;
+/** What the ledger reads of one ring's pipeline. */
+export interface RingSource {
   readonly counters: DecodeCounters;
+  /** Up to where the ring's bytes have come. */
+  position(): number;
+  /** Samples that came and found no room here. */
+  dropped(): number;
+}
+
+interface RingCounts {
+  readonly source: RingSource;
+  /** Bytes of the ring that never came; those of them that Lost frames have explained. */
   gapBytes: number;
+  explainedBytes: number;
+  /** Events of Lost frames whose gap has not been met yet. */
+  announcedEvents: number;
   /** Counters when the stream began: those of an agent that was restarted are not its successor's. */
   samplesBefore: number;
   lostBefore: number;
+  droppedBefore: number;
 }
+
+/** Events that came and were not kept: the host was short of memory, or had no clock for them. */
+export const NO_ROOM = "no room on the host";
 
 /** A place as text that is safe to print. */
 function cleanPlace(place: string): string {
@@ -68,21 +83,42 @@ export class GuestLedger {
     this.isFinal = false;
     for (const ring of this.#rings.values()) {
       ring.gapBytes = 0;
-      ring.samplesBefore = ring.counters.samples;
-      ring.lostBefore = ring.counters.lostEvents;
+      ring.explainedBytes = 0;
+      ring.announcedEvents = 0;
+      ring.samplesBefore = ring.source.counters.samples;
+      ring.lostBefore = ring.source.counters.lostEvents;
+      ring.droppedBefore = ring.source.dropped();
     }
   }
 
-  addRing(cpu: number, counters: DecodeCounters, position: () => number): void {
-    this.#rings.set(cpu, { position, counters, gapBytes: 0, samplesBefore: 0, lostBefore: 0 });
+  addRing(cpu: number, source: RingSource): void {
+    this.#rings.set(cpu, {
+      source,
+      gapBytes: 0,
+      explainedBytes: 0,
+      announcedEvents: 0,
+      samplesBefore: 0,
+      lostBefore: 0,
+      droppedBefore: 0,
+    });
   }
 
-  onGap(cpu: number, bytes: number): void {
+  /** Bytes of a ring never came. Gives how many events they held, when a Lost frame has said so. */
+  onGap(cpu: number, bytes: number): number | undefined {
     const ring = this.#rings.get(cpu);
-    if (ring !== undefined) ring.gapBytes += bytes;
+    if (ring === undefined) return undefined;
+    ring.gapBytes += bytes;
+    const events = ring.announcedEvents;
+    ring.announcedEvents = 0;
+    return events > 0 ? events : undefined;
   }
 
-  onLost({ cpu, place, events }: Lost): void {
+  onLost({ cpu, place, events, bytes }: Lost): void {
+    const ring = this.#rings.get(cpu);
+    if (ring !== undefined) {
+      ring.explainedBytes += Number(bytes);
+      ring.announcedEvents += Number(events);
+    }
     const key = `${cpu} ${cleanPlace(place)}`;
     if (!this.#drops.has(key) && this.#drops.size >= PLACES_MAX * 64) return;
     this.#drops.set(key, (this.#drops.get(key) ?? 0) + Number(events));
@@ -104,18 +140,22 @@ export class GuestLedger {
   #row(cpu: number): CpuLedger {
     const ring = this.#rings.get(cpu);
     const stats = this.#stats.get(cpu);
-    const lostInRing = ring === undefined ? 0 : ring.counters.lostEvents - ring.lostBefore;
+    const counters = ring?.source.counters;
+    const lostInRing = (counters?.lostEvents ?? 0) - (ring?.lostBefore ?? 0);
     // Loss at the very end stays in the kernel's counter: no later record carried it to us.
     const lostKernel = Math.max(Number(stats?.lostKernel ?? 0n), lostInRing);
+    const drops = this.#dropsOf(cpu, stats);
+    const noRoom = (ring?.source.dropped() ?? 0) - (ring?.droppedBefore ?? 0);
+    if (noRoom > 0) drops.push({ place: NO_ROOM, events: noRoom });
     const row = {
       cpu,
       produced: this.isFinal && stats !== undefined ? Number(stats.produced) : undefined,
-      delivered: ring === undefined ? 0 : ring.counters.samples - ring.samplesBefore,
+      delivered: (counters?.samples ?? 0) - (ring?.samplesBefore ?? 0),
       lostKernel,
-      drops: this.#dropsOf(cpu, stats),
-      gapBytes: ring?.gapBytes ?? 0,
+      drops,
+      gapBytes: Math.max(0, (ring?.gapBytes ?? 0) - (ring?.explainedBytes ?? 0)),
     };
-    const isComplete = ring !== undefined && Number(stats?.headPosition ?? -1n) === ring.position();
+    const isComplete = Number(stats?.headPosition ?? -1n) === (ring?.source.position() ?? -2);
     return isComplete ? withNotRecorded(row) : row;
   }
 

@@ -15,8 +15,8 @@ import { ExactPerfClock, perfConversion, perfNsOfTsc } from "../../shared/tsc/pe
 import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import { sampleLayout } from "../analyze/sample_layout.ts";
-import type { WantedEvent } from "./guest.ts";
-import { type CpuLedger, withNotRecorded } from "./guest_ledger.ts";
+import type { WantedEvent } from "./guest_events.ts";
+import { type CpuLedger, NO_ROOM, withNotRecorded } from "./guest_ledger.ts";
 import type { HostClock } from "./host_clock.ts";
 import { MachineRings } from "./machine_rings.ts";
 import type { Session } from "./session.ts";
@@ -107,8 +107,8 @@ export class LocalHost {
     return this.#clock.isReady ? this.#clock.fit.map : undefined;
   }
 
-  /** Drains all rings into the pipeline, as far as there is room. */
-  drain(nowMs: number): void {
+  /** Drains all rings into the pipeline, as far as there is room; whether there was. */
+  drain(nowMs: number): boolean {
     this.#renewExact(nowMs);
     const tsc = readTsc();
     const map = this.mapFor();
@@ -126,15 +126,16 @@ export class LocalHost {
       else intake.append(this.#unwrap(data, from, first, head - tail), 0, head - tail, map);
       ring.setTail(head);
     }
-    if (map === undefined) return;
+    if (map === undefined) return isComplete;
     this.rings.decode(() => map);
     // One round later even a record that was being written when heads were read has been seen.
-    if (!isComplete) return;
+    if (!isComplete) return false;
     if (this.#previousTsc !== undefined) {
       const cycles = Number(BigInt.asIntN(64, this.#previousTsc - this.#session.anchor));
       this.#session.merger.setProgress(this.rings.mergerSource, cycles);
     }
     this.#previousTsc = tsc;
+    return true;
   }
 
   /** Stops the events; drain() then takes the last of them. */
@@ -143,18 +144,21 @@ export class LocalHost {
   }
 
   ledger(): CpuLedger[] {
-    // Events stand still and the rings are drained: what a counter has beyond them was not written.
     return this.set.rings.map((ring) => {
       const { produced, lost } = this.set.count(ring);
-      const counters = this.rings.intakes.get(ring.cpu)?.decoder.counters;
-      return withNotRecorded({
+      const intake = this.rings.intakes.get(ring.cpu);
+      const counters = intake?.decoder.counters;
+      const dropped = intake?.droppedEvents ?? 0;
+      const row = {
         cpu: ring.cpu,
         produced: Number(produced),
         delivered: counters?.samples ?? 0,
         lostKernel: Math.max(Number(lost), counters?.lostEvents ?? 0),
-        drops: [],
-        gapBytes: this.rings.intakes.get(ring.cpu)?.droppedBytes ?? 0,
-      });
+        drops: dropped > 0 ? [{ place: NO_ROOM, events: dropped }] : [],
+        gapBytes: 0,
+      };
+      // Events stand still: what a counter has beyond a ring that is drained was never written.
+      return ring.ring.refreshHead() === ring.ring.tail ? withNotRecorded(row) : row;
     });
   }
 

@@ -6,9 +6,13 @@
  * A chunk that waits in the merger is filled further until it is full or used up, so that a quiet
  * ring costs one chunk and not one for each wake-up.
  */
+import { PERF_RECORD_SAMPLE } from "../../shared/perf/record.ts";
 import { CHUNK_BYTES, type Chunk, type ChunkPool } from "../analyze/chunk.ts";
 import type { RingDecoder, TimeSegments } from "../analyze/decode.ts";
 import type { Merger } from "../analyze/merger.ts";
+
+/** Of the pool: what is left to others when a ring's clock is not known. */
+const CLOCKLESS_SHARE = 0.5;
 
 /** Something computed for records [from, to) of a chunk right after they were decoded. */
 export interface ChunkProgram {
@@ -20,8 +24,8 @@ export class RingIntake {
   readonly cpu: number;
   readonly mergerRing: number;
   readonly decoder: RingDecoder;
-  /** Bytes that found no chunk because their clock was not known yet. */
-  droppedBytes = 0;
+  /** Samples that found no chunk, or no clock before their stream ended. */
+  droppedEvents = 0;
   readonly #pool: ChunkPool;
   readonly #merger: Merger;
   readonly #programs: readonly ChunkProgram[];
@@ -65,7 +69,9 @@ export class RingIntake {
     while (from < end) {
       const chunk = this.#roomFor(bytes, from, time);
       if (chunk === undefined) {
-        this.droppedBytes += end - from;
+        const dropped = countSamples(bytes, from, end);
+        this.droppedEvents += dropped;
+        this.noteLost(dropped, time);
         return;
       }
       const to = wholeRecords(bytes, from, end, CHUNK_BYTES - chunk.usedBytes);
@@ -89,6 +95,27 @@ export class RingIntake {
     if (this.#isPushed || chunk.count === 0) return;
     this.#isPushed = true;
     this.#merger.push(chunk);
+  }
+
+  /** Events before what is appended next were lost, `events` of them. */
+  noteLost(events: number, time: TimeSegments | undefined): void {
+    // Decoded first, so that the decoder meets the loss in its place. Without a clock that place is
+    // unknown, and the loss is noted before all that waits.
+    if (time !== undefined) this.decode(time);
+    this.decoder.noteLost(events);
+  }
+
+  /** Forgets what waits for a clock that will not come: the stream has ended. */
+  discardUndecoded(): void {
+    for (const chunk of this.#undecoded) {
+      this.droppedEvents += countSamples(chunk.bytes, 0, chunk.usedBytes);
+      this.#pool.release(chunk);
+    }
+    this.#undecoded = [];
+    const current = this.#current;
+    if (current === undefined) return;
+    this.droppedEvents += countSamples(current.bytes, this.#decodedBytes, current.usedBytes);
+    this.#decodedBytes = current.usedBytes;
   }
 
   /** The merger has used the chunk up: it must not be filled further. */
@@ -117,7 +144,10 @@ export class RingIntake {
     const current = this.#current;
     if (current !== undefined && current.usedBytes + size <= CHUNK_BYTES) return current;
     if (current !== undefined) this.#retire(current, time);
-    this.#current = this.#pool.acquire(this.machine, this.cpu, this.mergerRing);
+    this.#current =
+      time === undefined && this.#pool.available <= this.#pool.capacity * CLOCKLESS_SHARE
+        ? undefined
+        : this.#pool.acquire(this.machine, this.cpu, this.mergerRing);
     if (this.#current === undefined && time !== undefined) {
       // Events of other rings wait for slower ones: release the oldest, which the merger counts.
       this.#merger.forceRelease(this.#merger.queuedChunks() >>> 1);
@@ -148,4 +178,14 @@ function wholeRecords(bytes: Uint8Array, from: number, end: number, room: number
     if (next - from > room) return at;
     at = next;
   }
+}
+
+/** Samples among the whole records of bytes[from, end). */
+function countSamples(bytes: Uint8Array, from: number, end: number): number {
+  let samples = 0;
+  for (let at = from; at < end; ) {
+    if (bytes[at] === PERF_RECORD_SAMPLE) samples++;
+    at += bytes[at + 6]! | (bytes[at + 7]! << 8);
+  }
+  return samples;
 }

@@ -14,14 +14,21 @@ export class Session {
   readonly pool = new ChunkPool();
   readonly merger: Merger;
   readonly events: SessionEvents;
+  /** Events that memory had to be freed of before there was anybody to hand them to. */
+  unheardEvents = 0;
+  /** Who takes the merged events; undefined until all clocks are known. */
+  sink: RunSink | undefined;
   /** By the merger's ring number. */
   readonly #intakes: RingIntake[] = [];
   #anchor: bigint | undefined;
 
-  constructor(defaultKey: string | undefined, onRun: RunSink) {
+  constructor(defaultKey: string | undefined) {
     this.events = new SessionEvents(this.pool.memory, defaultKey);
     this.merger = new Merger({
-      onRun,
+      onRun: (chunk, from, to) => {
+        if (this.sink !== undefined) this.sink(chunk, from, to);
+        else this.unheardEvents += to - from;
+      },
       releaseChunk: (chunk) => {
         this.#intakes[chunk.ring]!.onReleased(chunk);
         this.pool.release(chunk);

@@ -4,7 +4,7 @@
  */
 
 import type { EventSpec } from "../../shared/event/spec.ts";
-import type { BoundProgram } from "../../shared/expr/program.ts";
+import type { BoundProgram, ExprProgram } from "../../shared/expr/program.ts";
 import { compileFilterProgram, compileKeyProgram } from "../../shared/expr/program.ts";
 import { type EventFormat, parseFormat } from "../../shared/tracefs/format.ts";
 import { type Chunk, CONTEXT_TASKS } from "../analyze/chunk.ts";
@@ -76,6 +76,7 @@ export class SessionEvents {
   readonly list: SessionEvent[] = [];
   /** By machine: what runs on its records, filters first. */
   readonly #programs = new Map<number, ChunkProgram[]>();
+  readonly #bound: EventProgram[] = [];
   readonly #memory: WebAssembly.Memory;
   readonly #defaultKey: string | undefined;
 
@@ -91,18 +92,21 @@ export class SessionEvents {
     const format = parseFormat(event.formatText, system);
     const label = alias === "" ? name : alias;
     const added = { index, stage, machine, spec, system, name, label, format };
-    const programs = this.programsOf(machine);
-    if (event.userFilter !== "") {
-      const filter = compileFilterProgram(event.userFilter, format);
-      programs.push(new EventProgram(index, filter.bind(this.#memory)));
-    }
+    const bind = (program: ExprProgram): void => {
+      const bound = new EventProgram(index, program.bind(this.#memory));
+      this.#bound.push(bound);
+      this.programsOf(machine).push(bound);
+    };
+    if (event.userFilter !== "") bind(compileFilterProgram(event.userFilter, format));
     const key = spec.attributes.key ?? this.#defaultKey;
-    if (key !== undefined) {
-      const program = compileKeyProgram(key, format);
-      programs.push(new EventProgram(index, program.bind(this.#memory)));
-    }
+    if (key !== undefined) bind(compileKeyProgram(key, format));
     this.list.push(added);
     return added;
+  }
+
+  /** Records that were shorter than what a key or filter reads. */
+  get skipped(): number {
+    return this.#bound.reduce((sum, program) => sum + program.skipped, 0);
   }
 
   /** The programs of a machine; the array grows with its events. */
