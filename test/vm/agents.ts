@@ -4,7 +4,7 @@
  */
 
 import type { ChildProcess } from "node:child_process";
-import { existsSync, readdirSync, readlinkSync, realpathSync } from "node:fs";
+import { existsSync, realpathSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { waitUntil, withDeadline } from "./deadline.ts";
 import { LineLog } from "./line_log.ts";
@@ -59,18 +59,6 @@ export function multiTraceEvents(
   ];
 }
 
-/** How many perf events a process of this machine holds open: its ring buffers are there. */
-export function openPerfEvents(pid: number): number {
-  const folder = `/proc/${pid}/fd`;
-  return readdirSync(folder).filter((fd) => {
-    try {
-      return readlinkSync(join(folder, fd)) === "anon_inode:[perf_event]";
-    } catch {
-      return false; // closed between the two calls
-    }
-  }).length;
-}
-
 /** Resolves when a process in the guest holds perf events open. */
 export async function waitForGuestPerfEvents(guest: QemuGuest, pid: number): Promise<void> {
   await waitUntil(
@@ -110,10 +98,9 @@ export class HostAgent {
     return this.#child.pid!;
   }
 
-  /** Resolves when it is connected to the guest and its own events are open. */
+  /** Resolves when it knows the guest's clock and its own events are enabled. */
   async waitReady(): Promise<void> {
-    await this.log.waitForLine(/^Connected to /, READY_DEADLINE_MS);
-    await waitUntil(() => openPerfEvents(this.pid) > 0, READY_DEADLINE_MS, "agent-host's events");
+    await this.log.waitForLine(/^Tracing$/, READY_DEADLINE_MS);
   }
 
   /** Sends a signal and waits for the end. @returns the exit status, or the signal's name */
