@@ -35,25 +35,16 @@ import {
 } from "../sys/perf_event.ts";
 import type { PollSet } from "../sys/poll.ts";
 import { CpuRing, mapRing } from "./cpu_ring.ts";
+import { FilterError } from "./filter_error.ts";
 import { closeProbes, type ResolvedEvent } from "./resolve.ts";
 
 export { CpuRing } from "./cpu_ring.ts";
+export { FilterError } from "./filter_error.ts";
 
 /** How records are stamped: perf's own clock, exact in TSC, or a kernel clock to be fitted. */
 export type PerfClock =
   | { readonly source: "exact"; readonly clockId: undefined }
   | { readonly source: "fitted"; readonly clockId: number };
-
-/** The kernel does not take a filter. */
-export class FilterError extends Error {
-  override readonly name = "FilterError";
-  readonly event: ResolvedEvent;
-  constructor(event: ResolvedEvent) {
-    const { filter } = event.spec;
-    super(`Cannot set filter "${filter}" of ${event.system}:${event.name}: the kernel refuses it`);
-    this.event = event;
-  }
-}
 
 export interface EventSetOptions {
   readonly cpus: readonly number[];
