@@ -41,7 +41,11 @@ const READINGS_FIRST = SANDWICHES_KEPT_MAX;
 const READINGS_LATER = 8;
 /** ... or with this time: even pings of a settled session come twice a second. */
 const ROUND_MS_MAX = 600;
-const ROUND_PAUSE_MS = 10_000;
+/**
+ * Between rounds that only confirm: the kernel takes 0.2 s to put probes in place and to remove
+ * them, during which the engine stands still. Steps show in round trips long before.
+ */
+const ROUND_PAUSE_MS = 60_000;
 /** Where a round trip contradicts: the pause then. */
 const ROUND_PAUSE_MS_URGENT = 1_000;
 const RING_BYTES = 32 * 1024;
