@@ -126,8 +126,9 @@ export class GuestLink {
     if (nowMs >= this.#nextAckMs) this.#acknowledge(nowMs);
   }
 
-  ping(seq: number): void {
-    this.source.ping(seq);
+  /** Sends a ping; gives our TSC right before it left, undefined when it could not leave now. */
+  ping(seq: number): bigint | undefined {
+    return this.source.ping(seq);
   }
 
   /** Tells the guest that we leave; it answers with the rest and its last Stats. */

@@ -93,6 +93,7 @@ export class Source {
   readonly #buffer = new Uint8Array(this.#memory.buffer, 0, BUFFER_BYTES);
   readonly #received = new BigUint64Array(this.#memory.buffer, BUFFER_BYTES, 1);
   readonly #scratch = new Uint8Array(this.#memory.buffer, BUFFER_BYTES, SCRATCH_BYTES);
+  readonly #scratchView = new DataView(this.#memory.buffer, BUFFER_BYTES, SCRATCH_BYTES);
   readonly #writer = new FrameWriter();
   #sequence = 0;
   #unsent: Uint8Array = new Uint8Array(0);
@@ -159,17 +160,20 @@ export class Source {
     return this.#received[0]!;
   }
 
-  /** Sends a ping, stamped at the last moment. Not while older frames wait: it would wait too. */
-  ping(seq: number): void {
-    if (this.isFile || this.hasEnded || this.#unsent.length > 0) return;
+  /**
+   * Sends a ping and gives its stamp, taken at the last moment. Not while older frames wait: it would
+   * wait too.
+   */
+  ping(seq: number): bigint | undefined {
+    if (this.isFile || this.hasEnded || this.#unsent.length > 0) return undefined;
     const bytes = writePing(this.#scratch, PING_AT, seq, NO_STAMP, this.#sequence);
     const address = (this.#memory.address + BUFFER_BYTES + PING_AT) as Address;
-    const written = writeStamped(this.fd, address, bytes, bytes - PING_SENDER_TSC_BYTES);
-    if (written === -EAGAIN) return;
+    const stampAt = bytes - PING_SENDER_TSC_BYTES;
+    const written = writeStamped(this.fd, address, bytes, stampAt);
+    if (written <= 0) return undefined;
     this.#sequence = (this.#sequence + 1) >>> 0;
-    if (written < bytes && written >= 0) {
-      this.#unsent = this.#scratch.slice(PING_AT + written, PING_AT + bytes);
-    }
+    if (written < bytes) this.#unsent = this.#scratch.slice(PING_AT + written, PING_AT + bytes);
+    return this.#scratchView.getBigUint64(PING_AT + stampAt, true);
   }
 
   /** Sends a message; what the peer does not take now waits. Nothing is sent to a file. */

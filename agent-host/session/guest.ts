@@ -6,7 +6,7 @@
  *   Pong, debugfs -> GuestTime       > one TimeMap per CPU: guest perf ns -> canonical cycles
  */
 import { readTsc } from "../../shared/sys/clock.ts";
-import { composeSegments, convert, type TimeSegment } from "../../shared/tsc/time_segment.ts";
+import { convert } from "../../shared/tsc/time_segment.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import { POSITION_MAX } from "../../shared/wire/frame.ts";
 import type {
@@ -21,6 +21,7 @@ import type {
 import type { PongView } from "../../shared/wire/ping_frame.ts";
 import type { SamplesView } from "../../shared/wire/samples_reader.ts";
 import { SpanCounters, SpanJoiner, type SpanSink } from "../../shared/wire/span_joiner.ts";
+import { GuestTimeMap } from "../align/guest_time_map.ts";
 import { CHUNK_BYTES } from "../analyze/chunk.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
 import { GuestLink, type GuestListener } from "../link/guest_link.ts";
@@ -42,11 +43,11 @@ interface CpuStream {
   readonly sink: SpanSink;
 }
 
-/** The newest conversion of one CPU, for all that is decoded from now on. */
-interface Conversion extends TimeSegments {
-  readonly segment: TimeSegment;
-  readonly clockVersion: number;
-  readonly timeVersion: number;
+/** One CPU's conversion, and of which readings it is made. */
+interface Conversion {
+  readonly chain: GuestTimeMap;
+  clockVersion: number;
+  timeVersion: number;
 }
 
 export class Guest implements GuestListener {
@@ -108,22 +109,21 @@ export class Guest implements GuestListener {
     const clockMap = clock?.map;
     if (clock === undefined || clockMap === undefined) return undefined;
     if (time === undefined) return clockMap;
-    const known = this.#maps.get(cpu);
-    if (known?.clockVersion === clock.version && known.timeVersion === time.version) return known;
-    const inner = clockMap.newest;
-    const outer = time.segmentFor(cpu);
-    if (inner === undefined || outer === undefined) return undefined;
-    // In force everywhere: what was decoded before stays as it was, what comes is best served so.
-    const composed = composeSegments(inner, outer);
-    const segment = { ...composed, deltaFrom: -Infinity, deltaTo: Infinity };
-    const conversion = {
-      segment,
-      clockVersion: clock.version,
-      timeVersion: time.version,
-      at: () => segment,
-    };
-    this.#maps.set(cpu, conversion);
-    return conversion;
+    const conversion = this.#conversionOf(cpu);
+    const { chain, clockVersion, timeVersion } = conversion;
+    if (clockVersion !== clock.version || timeVersion !== time.version) {
+      conversion.clockVersion = clock.version;
+      conversion.timeVersion = time.version;
+      chain.update({
+        clock: clockMap,
+        isClockExact: clock.isExact,
+        clockReadings: clock.readingCount,
+        clockNs: clock.lastNs,
+        alignment: time.alignment.mapFor(cpu),
+        alignmentReadings: time.alignment.readingCount,
+      });
+    }
+    return chain.map.newest === undefined ? undefined : chain.map;
   }
 
   /** |error| of this guest's times in canonical cycles, now. */
@@ -170,7 +170,10 @@ export class Guest implements GuestListener {
       const anchor = this.time === undefined ? this.#session.anchor : sample.realtimeTsc;
       this.clock = new GuestClock(anchor);
     }
+    const { epoch } = this.clock;
     this.clock.add(sample);
+    // Suspend, restore, another clocksource: what else holds has to be asked again.
+    if (this.clock.epoch !== epoch) this.time?.onClockStep();
   }
 
   onSamples(view: SamplesView, bytes: Uint8Array): void {
@@ -196,8 +199,8 @@ export class Guest implements GuestListener {
 
   onPong(pong: PongView, receivedTsc: bigint): void {
     const join = (words: Uint32Array): bigint => (BigInt(words[1]!) << 32n) | BigInt(words[0]!);
-    const { echoTsc, receivedTsc: guestReceived, sentTsc } = pong;
-    this.time?.onPong(join(echoTsc), join(guestReceived), join(sentTsc), receivedTsc);
+    const { seq, receivedTsc: guestReceived, sentTsc } = pong;
+    this.time?.onPong(seq, join(guestReceived), join(sentTsc), receivedTsc);
   }
 
   onTask({ tasks }: Task): void {
@@ -266,6 +269,14 @@ export class Guest implements GuestListener {
     const segment = this.time?.segmentFor(this.hello!.cpus[0]!.cpu);
     if (segment !== undefined) return convert(segment, lowHalf(tsc), highHalf(tsc));
     return Number(BigInt.asIntN(64, tsc - this.#session.anchor));
+  }
+
+  #conversionOf(cpu: number): Conversion {
+    const known = this.#maps.get(cpu);
+    if (known !== undefined) return known;
+    const made = { chain: new GuestTimeMap(), clockVersion: -1, timeVersion: -1 };
+    this.#maps.set(cpu, made);
+    return made;
   }
 
   #streamOf(cpu: number): CpuStream {

@@ -23,6 +23,9 @@ export class GuestClock {
   /** Grows with each renewal, so that users know when to compose their maps anew. */
   version = 0;
   wall: WallPoint | undefined;
+  /** Perf time of the last reading. */
+  lastNs = 0n;
+  readingCount = 0;
   readonly #targetAnchor: bigint;
   #fitted: FittedPerfClock | undefined;
   #exact: ExactPerfClock | undefined;
@@ -42,6 +45,11 @@ export class GuestClock {
 
   get isExact(): boolean {
     return this.#exact !== undefined;
+  }
+
+  /** Steps of the relation so far. */
+  get epoch(): number {
+    return this.#exact?.map.newest?.epoch ?? this.#fitted?.epoch ?? 0;
   }
 
   /** The guest TSC's rate: by the fit, or by the kernel's own conversion (then without error). */
@@ -81,7 +89,9 @@ export class GuestClock {
   ): void {
     const conversion = perfConversion(timeZero, mult, shift);
     this.#exact ??= new ExactPerfClock(this.#targetAnchor);
-    this.#exact.update(conversion, perfNsOfTsc(conversion, tsc));
+    this.lastNs = perfNsOfTsc(conversion, tsc);
+    this.readingCount++;
+    this.#exact.update(conversion, this.lastNs);
   }
 
   #addFitted(
@@ -91,6 +101,8 @@ export class GuestClock {
     this.#fitted ??= new FittedPerfClock(this.#targetAnchor);
     if (epoch !== this.#epoch) this.#fitted.beginEpoch(perfNs);
     this.#epoch = epoch;
+    this.lastNs = perfNs;
+    this.readingCount++;
     this.#fitted.add({ tscBefore, ns: perfNs, tscAfter });
   }
 }

@@ -21,6 +21,8 @@ import type { HostClock } from "./host_clock.ts";
 
 /** How often KVM's offsets are read again. */
 const KVM_POLL_MS = 1000;
+/** Pings that may wait for their answer. */
+const PINGS_WAITING_MAX = 64;
 
 export interface GuestTimeOptions {
   readonly anchor: bigint;
@@ -45,6 +47,8 @@ export class GuestTime {
   #nextKvmMs = 0;
   #nextPingMs = 0;
   #sequence = 0;
+  /** Stamps of pings that wait for their answer, by sequence number. */
+  readonly #sent = new Map<number, bigint>();
   #hasComplained = false;
 
   constructor(options: GuestTimeOptions) {
@@ -84,13 +88,18 @@ export class GuestTime {
       return;
     }
     if (this.#emulator !== undefined) this.#readEmulator(this.#emulator, nowMs);
-    if (this.#vm !== undefined && nowMs >= this.#nextKvmMs) this.#readKvm(this.#vm, nowMs);
+    const isKvmDue = nowMs >= this.#nextKvmMs || this.alignment.wantsKvmReading;
+    if (this.#vm !== undefined && isKvmDue) this.#readKvm(this.#vm, nowMs);
     if (nowMs < this.#nextPingMs) return;
-    link.ping(this.#sequence++);
+    this.#ping(link);
     this.#nextPingMs = nowMs + this.alignment.ping.nextDelayMs();
   }
 
-  onPong(sent: bigint, guestReceived: bigint, guestSent: bigint, received: bigint): void {
+  /** The answer to ping `seq`; one that was not asked, or is answered again, is passed over. */
+  onPong(seq: number, guestReceived: bigint, guestSent: bigint, received: bigint): void {
+    const sent = this.#sent.get(seq);
+    if (sent === undefined) return;
+    this.#sent.delete(seq);
     const finding = this.alignment.addRoundTrip({
       hostSent: hostTsc(sent),
       guestReceived: guestTsc(guestReceived),
@@ -114,9 +123,25 @@ export class GuestTime {
     );
   }
 
+  /** The guest's clock has stepped: its TSC may have, too. */
+  onClockStep(): void {
+    this.alignment.onClockStep();
+    this.version++;
+  }
+
   /** Stops what reads the emulator's clock. */
   close(): void {
     this.#emulator?.close();
+  }
+
+  /** Sends a ping; our own stamp of it is kept here, where no guest can change it. */
+  #ping(link: GuestLink): void {
+    const seq = this.#sequence++;
+    const sent = link.ping(seq);
+    if (sent === undefined) return;
+    this.#sent.set(seq, sent);
+    // A guest that does not answer costs no memory: the oldest ping is given up.
+    this.#sent.delete(seq - PINGS_WAITING_MAX);
   }
 
   #findVm(): KvmVm | undefined {
