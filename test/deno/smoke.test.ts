@@ -6,6 +6,7 @@ import { afterAll, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { waitUntil } from "../vm/deadline.ts";
 
 const DENO = join(import.meta.dirname, "../../node_modules/.bin/deno");
 const ROOT = join(import.meta.dirname, "../..");
@@ -24,17 +25,9 @@ function run(program: string, ...args: string[]) {
   });
 }
 
-async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadlineMs = performance.now() + DEADLINE_MS;
-  while (!condition()) {
-    if (performance.now() > deadlineMs) throw new Error(`Waited ${DEADLINE_MS} ms for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
 test("agent-guest and agent-host run under Deno, from a tracepoint to a printed line", async () => {
   const guest = run("agent-guest", "trace", "-e", `sched:sched_switch//push=unix:${socket}/`);
-  await until(() => existsSync(socket), "the guest's socket");
+  await waitUntil(() => existsSync(socket), DEADLINE_MS, "the guest's socket");
   const host = run(
     "agent-host",
     "trace",
