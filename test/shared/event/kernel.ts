@@ -42,9 +42,9 @@ export function ownTid(): number {
   return syscall(SYS.gettid, 0, 0, 0, 0, 0, 0);
 }
 
-/** Fires raw_syscalls:sys_enter with id 110 exactly `count` times. */
-export function callGetppid(count: number): void {
-  for (let i = 0; i < count; i++) syscall(GETPPID, 0, 0, 0, 0, 0, 0);
+/** Fires raw_syscalls:sys_enter with id 110 exactly `count` times, numbered in the first argument. */
+export function callGetppid(count: number, firstNumber = 0): void {
+  for (let i = 0; i < count; i++) syscall(GETPPID, firstNumber + i, 0, 0, 0, 0, 0);
 }
 
 /** The same with id 111. */
@@ -100,6 +100,8 @@ export interface SysEnter {
   readonly timeNs: bigint;
   readonly commonPid: number;
   readonly id: bigint;
+  /** The first argument: the number of a numbered call. */
+  readonly arg0: number;
 }
 
 /** Reads a sample by its sample_type: identifier, pid and tid, time, then u32 size and raw data. */
@@ -122,7 +124,8 @@ export function readSysEnter({ bytes }: RawRecord, sampleType: number): SysEnter
   }
   const raw = at + 4;
   const commonPid = bytes.getInt32(raw + 4, true);
-  return { identifier, tid, timeNs, commonPid, id: bytes.getBigInt64(raw + 8, true) };
+  const id = bytes.getBigInt64(raw + 8, true);
+  return { identifier, tid, timeNs, commonPid, id, arg0: bytes.getUint32(raw + 16, true) };
 }
 
 /** All samples of a set, ring by ring. */

@@ -13,9 +13,9 @@ export class FakeRing {
   readonly #control: DataView;
   #head: number;
 
-  /** A ring whose head and tail stand at `start`. */
-  constructor(ringBytes: number, start = 0) {
-    this.buffer = new ArrayBuffer(CONTROL_BYTES + ringBytes);
+  /** A ring whose head and tail stand at `start`, in memory of its own or given. */
+  constructor(ringBytes: number, start = 0, buffer = new ArrayBuffer(CONTROL_BYTES + ringBytes)) {
+    this.buffer = buffer;
     this.#control = new DataView(this.buffer);
     this.#head = start;
     this.#storeHead();

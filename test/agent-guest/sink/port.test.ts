@@ -1,0 +1,159 @@
+/** push=/dev/...: a pseudo terminal is the character device, its master end plays QEMU's part. */
+import { describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { FrameType } from "../../../shared/wire/frame.ts";
+import { ByeReason } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
+import { openPty } from "../../bench/pty.ts";
+import { callGetppid, NO_TRACING } from "../../shared/event/kernel.ts";
+import { waitUntil } from "../../vm/deadline.ts";
+import { DEADLINE_MS, GuestClient } from "../support/guest_client.ts";
+import { ascending, range } from "../support/numbers.ts";
+import { startTrace, type Trace } from "../support/trace.ts";
+
+const noPty = NO_TRACING !== "" || !existsSync("/dev/ptmx");
+if (noPty && NO_TRACING === "") console.warn("skipped: ports: there is no /dev/ptmx");
+
+class Port {
+  readonly trace: Trace;
+  readonly client: GuestClient;
+
+  constructor(trace: Trace, client: GuestClient) {
+    this.trace = trace;
+    this.client = client;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.client.close();
+    await this.trace[Symbol.asyncDispose]();
+  }
+}
+
+async function openPort(args: readonly string[] = []): Promise<Port> {
+  const pty = openPty();
+  const trace = await startTrace(pty.path, args);
+  // From here on the agent holds the slave: when the master goes, so does the port.
+  await trace.agent.said(/^Connected to "\/dev\/pts/m);
+  pty.slave.close();
+  return new Port(trace, new GuestClient(pty.master));
+}
+
+async function cpuSecondsWithin(trace: Trace, milliseconds: number): Promise<number> {
+  const [startMs, startCpu] = [performance.now(), trace.agent.cpuSeconds()];
+  const isOver = (): boolean => performance.now() - startMs > milliseconds;
+  await waitUntil(isOver, DEADLINE_MS, `${milliseconds} ms`);
+  return trace.agent.cpuSeconds() - startCpu;
+}
+
+describe.skipIf(noPty)("PortSink", () => {
+  test("a host attaches, takes every event, acknowledges and says goodbye", async () => {
+    await using port = await openPort();
+    const { trace, client } = port;
+    client.attach();
+    client.isAcknowledging = true;
+    await client.untilSampling();
+    const { twoWay, attachNonce } = client.reader.hello!;
+    expect([twoWay, attachNonce]).toEqual([true, 1n]);
+    callGetppid(3000);
+    await client.until(() => client.reader.samples === 3000, "3000 samples");
+    expect(ascending(client.reader.numbers)).toEqual(range(3000));
+    client.bye();
+    await client.until(() => client.reader.bye !== undefined, "the answer");
+    expect(client.reader.bye).toMatchObject({ reason: ByeReason.DETACHED });
+    expect(client.reader.ledger()).toEqual({
+      produced: 3000,
+      lostKernel: 0,
+      dropped: 0,
+      final: true,
+    });
+    expect(client.reader.decoder.counters).toMatchObject({ garbageBytes: 0, sequenceGaps: 0 });
+    await trace.stop();
+  });
+
+  test("nothing is written before a host attaches", async () => {
+    await using port = await openPort();
+    const { trace, client } = port;
+    callGetppid(100);
+    expect(await cpuSecondsWithin(trace, 1000)).toBeLessThan(0.3);
+    expect(client.read()).toBe(0);
+    client.send(FrameType.PING, { seq: 3, senderTsc: 1n });
+    await client.until(() => client.reader.pongs.includes(3), "a pong");
+    expect(client.reader.frameTypes).toEqual([FrameType.PONG]);
+    await trace.stop();
+  });
+
+  test("a host that stops reading stalls nobody, and gets all of it when it reads again", async () => {
+    await using port = await openPort();
+    const { trace, client } = port;
+    client.attach();
+    await client.untilSampling();
+    // A pty holds some 8 KiB: most of this waits in the rings.
+    callGetppid(4000);
+    expect(await cpuSecondsWithin(trace, 1000)).toBeLessThan(0.3);
+    expect(trace.agent.hasEnded).toBe(false);
+    client.isAcknowledging = true;
+    await client.until(() => client.reader.samples === 4000, "4000 samples");
+    expect(ascending(client.reader.numbers)).toEqual(range(4000));
+    expect(client.reader.decoder.counters).toMatchObject({ garbageBytes: 0, tornFrames: 0 });
+    const stopped = trace.stop();
+    await client.until(() => client.reader.bye !== undefined, "the end");
+    expect(await stopped).toEqual([{ produced: 4000, lostKernel: 0, dropped: 0, forwarded: 4000 }]);
+  });
+
+  test("hosts that are replaced in mid-frame go on where they stood, or begin anew", async () => {
+    await using port = await openPort();
+    const { trace, client } = port;
+    const { reader } = client;
+    client.attach();
+    await client.untilSampling();
+    let called = 0;
+    for (let round = 1; round <= 12; round++) {
+      callGetppid(500, called);
+      called += 500;
+      await client.untilReadable();
+      client.read(round * 1237);
+      if (round % 2 === 0) client.acknowledge();
+      // The next host finds the rest of the last frame in front of its Hello.
+      reader.reconnect();
+      client.attach({ resume: true });
+      const nonce = reader.hello!.attachNonce;
+      await client.until(() => reader.hello!.attachNonce !== nonce, "another Hello");
+    }
+    await client.until(() => reader.samples >= called, "all samples");
+    expect(ascending(reader.numbers)).toEqual(range(called));
+    expect(reader.gaps).toEqual([]);
+    client.attach();
+    await client.untilSampling();
+    callGetppid(100, 1_000_000);
+    await client.until(() => reader.numbers.includes(1_000_099), "the last sample");
+    client.acknowledge();
+    const stopped = trace.stop();
+    await client.until(() => reader.bye !== undefined, "the end");
+    expect(await stopped).toEqual([{ produced: 100, lostKernel: 0, dropped: 0, forwarded: 100 }]);
+  });
+
+  test("a port that goes away leaves an agent that idles and can be stopped", async () => {
+    await using port = await openPort();
+    const { trace, client } = port;
+    client.attach();
+    await client.untilSampling();
+    callGetppid(10);
+    await client.until(() => client.reader.samples === 10, "10 samples");
+    client.close();
+    await trace.agent.said(/^Disconnected from "\/dev\/pts/m);
+    expect(await cpuSecondsWithin(trace, 1000)).toBeLessThan(0.3);
+    const [ledger] = await trace.stop();
+    expect(ledger).toMatchObject({ produced: 10, lostKernel: 0, dropped: 10 });
+  });
+
+  test("noise on the port is skipped", async () => {
+    await using port = await openPort();
+    const { trace, client } = port;
+    client.sendBytes(Uint8Array.from({ length: 3000 }, (_, i) => (i * 2654435761) >>> 11));
+    client.attach();
+    await client.untilSampling();
+    callGetppid(10);
+    await client.until(() => client.reader.samples === 10, "10 samples");
+    client.acknowledge();
+    await trace.stop("SIGTERM");
+  });
+});
