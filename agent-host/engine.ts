@@ -39,6 +39,7 @@ export class Engine {
   #consumer: Consumer | undefined;
   #startMs = performance.now();
   #hasComplained = false;
+  #nextProgressMs = 0;
   /** Why the run ends before its time; its results so far are printed first. */
   #failure: SourceError | undefined;
 
@@ -60,6 +61,7 @@ export class Engine {
       while (!this.#isStopped && this.#consumer?.isDone !== true && !this.#isExhausted()) {
         this.#round();
         this.#release();
+        this.#tellProgress();
       }
       const exitCode = this.#finish();
       if (this.#failure !== undefined) throw this.#failure;
@@ -94,7 +96,21 @@ export class Engine {
     this.#onStatus(`Waiting for ${missing?.link.waitingFor ?? "the host's clock"} ...`);
   }
 
+  /** How far recordings have been read, every PATIENCE_MS. Live guests show themselves. */
+  #tellProgress(): void {
+    const nowMs = performance.now();
+    if (nowMs < this.#nextProgressMs) return;
+    this.#nextProgressMs = nowMs + PATIENCE_MS;
+    for (const { link } of this.#machines.guests) {
+      const { isFile, hasEnded, name, bytesRead, fileBytes } = link.source;
+      if (!isFile || hasEnded || bytesRead > fileBytes) continue;
+      const percent = Math.floor((100 * bytesRead) / Math.max(1, fileBytes));
+      this.#onStatus(`Reading ${name}: ${percent} %`);
+    }
+  }
+
   #begin(): void {
+    this.#nextProgressMs = performance.now() + PATIENCE_MS;
     this.#machines.checkTimeLine();
     const consumer = this.#report.consumer();
     this.#consumer = consumer;

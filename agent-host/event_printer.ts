@@ -1,12 +1,14 @@
 /** An event's print format as what trace lines print behind the event's name. */
+import { readFileSync } from "node:fs";
 import type { ByteWriter } from "../shared/text/byte_writer.ts";
 import type { EventFormat } from "../shared/tracefs/format.ts";
 import { compilePrintFormat, type PrintRenderer } from "../shared/tracefs/print_format.ts";
+import { KallsymsResolver, type SymbolResolver } from "../shared/tracefs/symbols.ts";
 import type { InfoPrinter } from "./report/trace_line.ts";
 
 class EventPrinter implements InfoPrinter {
   readonly #renderer: PrintRenderer;
-  /** Records come out of very few memories, so the last one's view is nearly always the right one. */
+  /** Records come out of very few memories: the last one's view is nearly always the right one. */
   #bytes: Uint8Array | undefined;
   #view: DataView = new DataView(new ArrayBuffer(0));
 
@@ -23,6 +25,21 @@ class EventPrinter implements InfoPrinter {
   }
 }
 
-export function printerOf(format: EventFormat): InfoPrinter {
-  return new EventPrinter(compilePrintFormat(format));
+/** Conversions that print a kernel symbol: "%pS", "%-20ps". */
+const PRINTS_SYMBOL = /%[-+ #0-9]*p[SsFfB]/;
+
+/**
+ * Printers of a session's events. Kernel symbols are those of this machine, so they are looked up for
+ * its own events only; their table (200,000 names) is read when the first format asks for it.
+ */
+export class EventPrinters {
+  #symbols: SymbolResolver | undefined;
+
+  /** `isLocal`: the event is of the machine that we run on. */
+  of(format: EventFormat, isLocal: boolean): InfoPrinter {
+    const wantsSymbols = isLocal && PRINTS_SYMBOL.test(format.printFormat);
+    if (!wantsSymbols) return new EventPrinter(compilePrintFormat(format));
+    this.#symbols ??= KallsymsResolver.parse(readFileSync("/proc/kallsyms"));
+    return new EventPrinter(compilePrintFormat(format, { symbols: this.#symbols }));
+  }
 }

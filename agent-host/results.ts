@@ -12,7 +12,7 @@ import { Pairing } from "./analyze/pairing.ts";
 import type { SlowPair } from "./analyze/slow_pairs.ts";
 import type { Consumer } from "./consumer.ts";
 import { parseDetail } from "./detail_option.ts";
-import { printerOf } from "./event_printer.ts";
+import { EventPrinters } from "./event_printer.ts";
 import type { Machines } from "./machines.ts";
 import { PairingConsumer } from "./pairing_consumer.ts";
 import type { EngineOrder } from "./protocol.ts";
@@ -63,14 +63,15 @@ export class Report {
     const isTsc = this.#order.isTscDisplay || (guests.length > 0 && guestsShowTsc);
     const display = timeDisplay(this.#machines, this.#session.anchor, isTsc);
     this.#display = display;
+    const printers = new EventPrinters();
     const options = {
       wall: display.wall,
       clock: display.clock,
-      events: this.#session.events.list.map(({ system, label, format }) => ({
+      events: this.#session.events.list.map(({ system, label, format, machine }) => ({
         system,
         label,
         format,
-        info: printerOf(format),
+        info: printers.of(format, machine === 0),
       })),
       machines: this.#lineMachines(),
       isTsc,

@@ -2,6 +2,7 @@
  * The byte stream of one guest: a socket or a file, its frame decoder, and the frames we send back.
  * It knows nothing of what the frames mean.
  */
+import { statSync } from "node:fs";
 import { O_RDONLY, POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
 import { EAGAIN, SysError } from "../../shared/sys/errno.ts";
 import { type Fd, openFile, readStamped, writeFrom, writeStamped } from "../../shared/sys/fd.ts";
@@ -88,6 +89,8 @@ export class Source {
   readonly decoder: FrameDecoder;
   hasEnded = false;
   bytesRead = 0;
+  /** Size of a file when it was opened; 0 for a socket. */
+  readonly fileBytes: number;
   /** The decoder's buffer; behind it the TSC of the last read, and a ping frame. */
   readonly #memory = Mapping.anonymous(BUFFER_BYTES + SCRATCH_BYTES);
   readonly #buffer = new Uint8Array(this.#memory.buffer, 0, BUFFER_BYTES);
@@ -103,9 +106,11 @@ export class Source {
     this.isFile = target.kind === "file";
     if (target.kind === "file") {
       this.fd = Source.#open(target.path);
+      this.fileBytes = statSync(target.path).size;
       this.address = undefined;
       this.name = target.path;
     } else {
+      this.fileBytes = 0;
       [this.fd, this.address] = connectAny(target.name, target.candidates);
       this.name = formatAddress(this.address);
     }
