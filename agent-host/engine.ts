@@ -189,7 +189,9 @@ export class Engine {
     if (Number.isFinite(watermark)) this.#consumer?.tick(watermark);
   }
 
-  /** Whether the others wait for this guest: not when it has ended, nor for long when it is silent. */
+  /**
+   * Whether the others wait for this guest: not when it has ended, nor for long when it is silent.
+   */
   #setAwaited(guest: Guest): void {
     const { merger } = this.#session;
     const { mergerSource } = guest.rings;

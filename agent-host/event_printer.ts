@@ -29,8 +29,8 @@ class EventPrinter implements InfoPrinter {
 const PRINTS_SYMBOL = /%[-+ #0-9]*p[SsFfB]/;
 
 /**
- * Printers of a session's events. Kernel symbols are those of this machine, so they are looked up for
- * its own events only; their table (200,000 names) is read when the first format asks for it.
+ * Printers of a session's events. Kernel symbols are those of this machine, so they are looked up
+ * for its own events only; their table (200,000 names) is read when the first format asks for it.
  */
 export class EventPrinters {
   #symbols: SymbolResolver | undefined;

@@ -76,7 +76,8 @@ class OpenMachines implements Machines {
       target: parsePullTarget(text),
       events,
     }));
-    // Files of one machine alone have that machine's TSC as their time line; there is no host in it.
+    // Files of one machine alone have that machine's TSC as their time line; there is no host in
+    // it.
     const needsHost =
       wanted.local.length > 0 || targets.some(({ target }) => target.kind !== "file");
     const file = targets.find(({ target }) => target.kind === "file")?.target;

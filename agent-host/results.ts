@@ -94,8 +94,8 @@ export class Report {
   }
 
   /**
-   * After the consumer: how the clocks were related, where every event went, and what was wrong with
-   * the sources. Gives the verdict on the ledger.
+   * After the consumer: how the clocks were related, where every event went, and what was wrong
+   * with the sources. Gives the verdict on the ledger.
    */
   finish(): LedgerVerdict {
     const ledger = makeLedger(this.#ledgerRows());

@@ -1,6 +1,6 @@
 /**
- * In which clocks a session's times are shown: the date of the host's day, and seconds of the host's
- * CLOCK_MONOTONIC_RAW, of a recorded guest's own clock, or guest TSC cycles / 1e9 (--tsc).
+ * In which clocks a session's times are shown: the date of the host's day, and seconds of the
+ * host's CLOCK_MONOTONIC_RAW, of a recorded guest's own clock, or guest TSC cycles / 1e9 (--tsc).
  */
 import { baseOf, type TimeSegment } from "../shared/tsc/time_segment.ts";
 import type { Machines } from "./machines.ts";

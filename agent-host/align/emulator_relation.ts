@@ -24,7 +24,9 @@ import {
 /** Measurements that trips contradict, one after the other, before the relation is given up. */
 export const ROUNDS_REFUTE = 3;
 
-/** "off": not measured. "measured": in force once trips bear it out. "refuted": given up for good. */
+/**
+ * "off": not measured. "measured": in force once trips bear it out. "refuted": given up for good.
+ */
 export type EmulatorState = "off" | "measured" | "refuted";
 
 /** The emulator's relation of guest TSC and host TSC, and its standing. */

@@ -8,9 +8,10 @@
  *                 entry probe               guest's rdtsc = value            return probe
  *
  * That is a round trip of a few microseconds without a wire: sent at e, received and answered when
- * the guest's TSC was `value`, back at r. An entry is paired with the next return of its thread. Where
- * records were lost that entry may belong to an earlier call: still before the value was read, so the
- * trip is wider but as true. Records in, trips out; the probes are in session/emulator_probe.ts.
+ * the guest's TSC was `value`, back at r. An entry is paired with the next return of its thread.
+ * Where records were lost that entry may belong to an earlier call: still before the value was
+ * read, so the trip is wider but as true. Records in, trips out; the probes are in
+ * session/emulator_probe.ts.
  */
 import { PERF_RECORD_SAMPLE, RECORD_HEADER_BYTES } from "../../shared/perf/record.ts";
 import type { TimeMap } from "../../shared/tsc/time_map.ts";

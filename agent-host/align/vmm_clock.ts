@@ -1,10 +1,10 @@
 /**
  * What is known beforehand about a guest's TSC from the program that runs the guest.
  *
- * QEMU without KVM (-accel tcg) answers the guest's rdtsc with the host's TSC plus a constant that it
- * changes only when the guest is stopped or writes its TSC, unless -icount makes time virtual. So the
- * rates are equal, and round trips have to find the offset alone. Such a QEMU is told by its command
- * line and by having no descriptor of KVM.
+ * QEMU without KVM (-accel tcg) answers the guest's rdtsc with the host's TSC plus a constant that
+ * it changes only when the guest is stopped or writes its TSC, unless -icount makes time virtual.
+ * So the rates are equal, and round trips have to find the offset alone. Such a QEMU is told by its
+ * command line and by having no descriptor of KVM.
  */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { parseQemuCommandLine } from "./vm_lookup.ts";
@@ -12,7 +12,9 @@ import { parseQemuCommandLine } from "./vm_lookup.ts";
 /** Descriptors of a process looked at, most. */
 const FDS_MAX = 65536;
 
-/** Whether a command line (/proc/PID/cmdline) is an emulating QEMU's whose TSC ticks as the host's. */
+/**
+ * Whether a command line (/proc/PID/cmdline) is an emulating QEMU's whose TSC ticks as the host's.
+ */
 export function isPlainEmulator(cmdline: string, fdLinks: readonly string[]): boolean {
   if (parseQemuCommandLine(cmdline) === undefined) return false;
   const words = cmdline.split("\0");
@@ -34,7 +36,9 @@ function linksOf(folder: string): string[] {
     });
 }
 
-/** Whether process `pid` emulates its guest's TSC at the host's rate; false when it cannot be told. */
+/**
+ * Whether process `pid` emulates its guest's TSC at the host's rate; false when it cannot be told.
+ */
 export function emulatesAtHostRate(pid: number, procfs = "/proc"): boolean {
   try {
     const cmdline = readFileSync(`${procfs}/${pid}/cmdline`, "utf8");

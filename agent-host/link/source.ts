@@ -166,8 +166,8 @@ export class Source {
   }
 
   /**
-   * Sends a ping and gives its stamp, taken at the last moment. Not while older frames wait: it would
-   * wait too.
+   * Sends a ping and gives its stamp, taken at the last moment. Not while older frames wait: it
+   * would wait too.
    */
   ping(seq: number): bigint | undefined {
     if (this.isFile || this.hasEnded || this.#unsent.length > 0) return undefined;

@@ -1,13 +1,13 @@
 /**
- * Reads an emulating QEMU's TSC as the guest does (align/emulator_sandwich.ts): for a moment, probes
- * on cpu_get_tsc() stamp every rdtsc of the guest from both sides.
+ * Reads an emulating QEMU's TSC as the guest does (align/emulator_sandwich.ts): for a moment,
+ * probes on cpu_get_tsc() stamp every rdtsc of the guest from both sides.
  *
  *   probes    |==|                 |=|                 |=|          one round every ROUND_PAUSE_MS
  *   tick()    ^ ^ ^    ^     ^     ^ ^     ^     ^     ^ ^          opens, drains, closes
  *
- * Each probed rdtsc costs the guest some microseconds, so a round ends with enough readings, or with
- * the time. The rings are small on purpose: what finds no room is not needed. The events are opened
- * on the threads of that process, so that no other process runs into the probes.
+ * Each probed rdtsc costs the guest some microseconds, so a round ends with enough readings, or
+ * with the time. The rings are small on purpose: what finds no room is not needed. The events are
+ * opened on the threads of that process, so that no other process runs into the probes.
  */
 import { readdirSync, readlinkSync, statSync } from "node:fs";
 import { ElfError, functionFileOffset } from "../../shared/event/elf_symbol.ts";

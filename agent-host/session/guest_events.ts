@@ -1,6 +1,6 @@
 /**
- * Which events of a guest's stream the user's `-e ...pull=...` arguments mean. Several arguments may
- * name one event only when the guest pushes it as often: a record belongs to one argument.
+ * Which events of a guest's stream the user's `-e ...pull=...` arguments mean. Several arguments
+ * may name one event only when the guest pushes it as often: a record belongs to one argument.
  *
  * What a guest says of its events is checked here: what cannot be used is a SourceError.
  */

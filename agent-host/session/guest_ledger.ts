@@ -27,6 +27,17 @@ export interface CpuLedger {
  */
 export const NOT_RECORDED = "not recorded by the kernel";
 
+/**
+ * Events that the kernel lost, of two counts. Its counter per event (Linux 6.0) knows them to the
+ * event, and at any time. The ring's LOST records say how many records found no room, which may have
+ * been task records too, and miss what no later record told: they serve older kernels.
+ */
+export function lostEvents(byCounter: number, inRing: number, row: CpuLedger): number {
+  if (byCounter > 0 || row.produced === undefined) return byCounter > 0 ? byCounter : inRing;
+  const dropped = row.drops.reduce((sum, { events }) => sum + events, 0);
+  return Math.min(inRing, Math.max(0, row.produced - row.delivered - dropped));
+}
+
 /** Closes a row whose ring has come to its last byte: what is left was never in it. */
 export function withNotRecorded(row: CpuLedger): CpuLedger {
   if (row.produced === undefined || row.gapBytes > 0) return row;
@@ -52,7 +63,9 @@ interface RingCounts {
   explainedBytes: number;
   /** Events of Lost frames whose gap has not been met yet. */
   announcedEvents: number;
-  /** Counters when the stream began: those of an agent that was restarted are not its successor's. */
+  /**
+   * Counters when the stream began: those of an agent that was restarted are not its successor's.
+   */
   samplesBefore: number;
   lostBefore: number;
   droppedBefore: number;
@@ -142,19 +155,19 @@ export class GuestLedger {
     const stats = this.#stats.get(cpu);
     const counters = ring?.source.counters;
     const lostInRing = (counters?.lostEvents ?? 0) - (ring?.lostBefore ?? 0);
-    // Loss at the very end stays in the kernel's counter: no later record carried it to us.
-    const lostKernel = Math.max(Number(stats?.lostKernel ?? 0n), lostInRing);
     const drops = this.#dropsOf(cpu, stats);
     const noRoom = (ring?.source.dropped() ?? 0) - (ring?.droppedBefore ?? 0);
     if (noRoom > 0) drops.push({ place: NO_ROOM, events: noRoom });
-    const row = {
+    const counted = {
       cpu,
       produced: this.isFinal && stats !== undefined ? Number(stats.produced) : undefined,
       delivered: (counters?.samples ?? 0) - (ring?.samplesBefore ?? 0),
-      lostKernel,
+      lostKernel: 0,
       drops,
       gapBytes: Math.max(0, (ring?.gapBytes ?? 0) - (ring?.explainedBytes ?? 0)),
     };
+    const lostKernel = lostEvents(Number(stats?.lostKernel ?? 0n), lostInRing, counted);
+    const row = { ...counted, lostKernel };
     const isComplete = Number(stats?.headPosition ?? -1n) === (ring?.source.position() ?? -2);
     return isComplete ? withNotRecorded(row) : row;
   }

@@ -189,7 +189,9 @@ export class GuestTime {
   }
 }
 
-/** The process at the other end of a link: QEMU, or whoever listens there; or why it is not known. */
+/**
+ * The process at the other end of a link: QEMU, or whoever listens there; or why it is not known.
+ */
 function ownerOf(source: Source, vm: string | undefined): number | KvmLookupError {
   const { fd, address, isFile } = source;
   try {

@@ -16,7 +16,7 @@ import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import { sampleLayout } from "../analyze/sample_layout.ts";
 import type { WantedEvent } from "./guest_events.ts";
-import { type CpuLedger, NO_ROOM, withNotRecorded } from "./guest_ledger.ts";
+import { type CpuLedger, lostEvents, NO_ROOM, withNotRecorded } from "./guest_ledger.ts";
 import type { HostClock } from "./host_clock.ts";
 import { MachineRings } from "./machine_rings.ts";
 import type { Session } from "./session.ts";
@@ -149,14 +149,16 @@ export class LocalHost {
       const intake = this.rings.intakes.get(ring.cpu);
       const counters = intake?.decoder.counters;
       const dropped = intake?.droppedEvents ?? 0;
-      const row = {
+      const counted = {
         cpu: ring.cpu,
         produced: Number(produced),
         delivered: counters?.samples ?? 0,
-        lostKernel: Math.max(Number(lost), counters?.lostEvents ?? 0),
+        lostKernel: 0,
         drops: dropped > 0 ? [{ place: NO_ROOM, events: dropped }] : [],
         gapBytes: 0,
       };
+      const lostKernel = lostEvents(Number(lost), counters?.lostEvents ?? 0, counted);
+      const row = { ...counted, lostKernel };
       // Events stand still: what a counter has beyond a ring that is drained was never written.
       return ring.ring.refreshHead() === ring.ring.tail ? withNotRecorded(row) : row;
     });

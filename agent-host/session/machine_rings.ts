@@ -1,5 +1,6 @@
 /**
- * The rings of one machine in the session: an intake for each CPU, decoded with that CPU's time map.
+ * The rings of one machine in the session: an intake for each CPU, decoded with that CPU's time
+ * map.
  */
 
 import { RingDecoder, type TimeSegments } from "../analyze/decode.ts";
@@ -49,8 +50,8 @@ export class MachineRings {
   }
 
   /**
-   * Nothing that was read can be newer than the present, and the clock's bound: a false stamp beyond
-   * it would hold up the merger for good. `bound` in canonical cycles.
+   * Nothing that was read can be newer than the present, and the clock's bound: a false stamp
+   * beyond it would hold up the merger for good. `bound` in canonical cycles.
    */
   setLatest(tsc: bigint, boundCycles: number): void {
     const latest = Number(BigInt.asIntN(64, tsc - this.#session.anchor)) + boundCycles;
