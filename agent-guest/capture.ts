@@ -347,7 +347,7 @@ export class Capture implements SinkHost {
     ledger.drop(index, place, events, head - from);
   }
 
-  /** What `count` finds in a ring. A host that acknowledges half a record leaves nothing to find. */
+  /** What `count` finds in a ring; `otherwise` when a host has acknowledged half a record. */
   #counted({ cpu }: CpuRing, count: () => number, otherwise: number): number {
     try {
       return count();

@@ -76,8 +76,7 @@ class OpenMachines implements Machines {
       target: parsePullTarget(text),
       events,
     }));
-    // Files of one machine alone have that machine's TSC as their time line; there is no host in
-    // it.
+    // Files of one machine alone have that machine's TSC as their time line, without any host.
     const needsHost =
       wanted.local.length > 0 || targets.some(({ target }) => target.kind !== "file");
     const file = targets.find(({ target }) => target.kind === "file")?.target;

@@ -20,8 +20,8 @@ import type { Sink, SinkHost } from "./sink.ts";
 /** More clients than this are refused: each may cost a buffer of WAITING_BYTES_MAX. */
 export const CLIENTS_MAX = 64;
 /**
- * Of the ring: a client further behind than this is moved on. The kernel writes as much again before
- * it wakes us (the watermark), and must still have room then, or everybody would lose events.
+ * Of the ring: a client further behind than this is moved on. The kernel writes as much again
+ * before it wakes us (the watermark), and must still have room then, or all would lose events.
  */
 const LAG_SHARE_MAX = 0.25;
 

@@ -2,7 +2,7 @@
  * push=/dev/...: a character device, usually a virtio-serial port. Two-way: see acked_link.ts.
  *
  * While the host side of a port is closed, poll() reports POLLHUP at once and read() gives 0: a
- * loop that waited on it would spin. So the port leaves the poll set then, and is looked at on a timer.
+ * loop that waited on it would spin. So the port then leaves the poll set, and a timer looks at it.
  */
 import { O_NOCTTY, O_NONBLOCK, O_RDWR, POLLHUP, POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
 import { SysError } from "../../shared/sys/errno.ts";

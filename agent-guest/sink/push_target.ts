@@ -77,15 +77,27 @@ function wantPath(text: string, path: string): string {
   return path;
 }
 
-/** What opening as a file would destroy, block on, or not do. Gives what stands there, if anything. */
+/**
+ * What opening as a file would destroy, block on, or not do. Gives what stands there, if anything.
+ */
 function refuseNonFile(path: string): Stats | undefined {
-  const status = statSync(path, { throwIfNoEntry: false });
+  const status = statusOf(path);
   const kinds = { isDirectory: "a directory", isBlockDevice: "a block device", isFIFO: "a FIFO" };
   for (const [test, what] of Object.entries(kinds)) {
     if (status?.[test as keyof typeof kinds]() !== true) continue;
     throw new PushTargetError(`Cannot push to "${path}": it is ${what}`);
   }
   return status;
+}
+
+/** What stands at `path`; undefined when nothing does. */
+function statusOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code ?? (error as Error).message;
+    throw new PushTargetError(`Cannot push to "${path}": ${reason}`, { cause: error });
+  }
 }
 
 function classifyPath(path: string): PushTarget {

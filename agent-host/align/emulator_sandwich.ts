@@ -10,8 +10,7 @@
  * That is a round trip of a few microseconds without a wire: sent at e, received and answered when
  * the guest's TSC was `value`, back at r. An entry is paired with the next return of its thread.
  * Where records were lost that entry may belong to an earlier call: still before the value was
- * read, so the trip is wider but as true. Records in, trips out; the probes are in
- * session/emulator_probe.ts.
+ * read, so the trip is wider but as true. Records in, trips out: session/emulator_probe.ts probes.
  */
 import { PERF_RECORD_SAMPLE, RECORD_HEADER_BYTES } from "../../shared/perf/record.ts";
 import type { TimeMap } from "../../shared/tsc/time_map.ts";

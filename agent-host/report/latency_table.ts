@@ -1,8 +1,7 @@
 // LatencyTable: the result of multi-trace for one interval, as a value. Renderers are beside this:
 // latency_text.ts prints perf-prof's table, table_json.ts JSON lines.
 //
-// Latencies stay in canonical cycles; the unit says how renderers show them, and nothing is
-// rounded.
+// Latencies stay in canonical cycles and are not rounded; the unit says how renderers show them.
 
 import type { LatencyRow } from "../analyze/latency_row.ts";
 import type { LossLog } from "../analyze/loss_log.ts";

@@ -1,7 +1,4 @@
-/**
- * The rings of one machine in the session: an intake for each CPU, decoded with that CPU's time
- * map.
- */
+/** The rings of one machine: an intake for each CPU, decoded with that CPU's time map. */
 
 import { RingDecoder, type TimeSegments } from "../analyze/decode.ts";
 import { EventLookup } from "../analyze/event_lookup.ts";

@@ -2,9 +2,9 @@
  * `doctor`: what works on this machine, and what to do about the rest. One line for each check:
  *
  *   ok    tracefs            /sys/kernel/tracing, 2314 events
- *   warn  perf clock         fitted: the ring page offers no TSC conversion (kvm-clock); nothing to do
  *   FAIL  perf_event_open    Cannot open event dummy on CPU 0: EACCES (permission denied)
  *                            HINT: run as root or with CAP_PERFMON, ...
+ *   warn  probes             this kernel has no uprobe_events
  *
  * FAIL means that the agent cannot do its work here; the exit code is then 1.
  */

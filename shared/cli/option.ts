@@ -1,4 +1,5 @@
 /** Values of command-line options that both agents have: text in, checked values out. */
+import { parseCpuList } from "../event/machine.ts";
 import { RING_BYTES_MAX } from "../perf/ring.ts";
 import { PAGE_BYTES } from "../sys/abi.ts";
 import { UsageError } from "./failure.ts";
@@ -17,6 +18,18 @@ export function parseRingPages(text: string): number {
     `Cannot use -m ${text}: wants a power of two of pages (4 KiB) from 1 to ${pagesMax}`,
     "-m 1024 makes 4 MiB for each CPU",
   );
+}
+
+/** `-C LIST`: checks its form and gives it back; which CPUs there are is not looked at. */
+export function parseCpuOption(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  try {
+    parseCpuList(text);
+    return text;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new UsageError(error.message, "-C 0-3,8");
+  }
 }
 
 /** `-p PID`, `-t TID`: a number of an existing task, or -1 when not given. */
@@ -47,7 +60,9 @@ const NS_PER_UNIT: Readonly<Record<string, number>> = {
   s: 1e9,
 };
 
-/** A duration with its unit: 1ms, 50us, 800ns, 2s; a bare number is nanoseconds, as in perf-prof. */
+/**
+ * A duration with its unit: 1ms, 50us, 800ns, 2s; a bare number is nanoseconds, as in perf-prof.
+ */
 export function parseDurationNs(option: string, text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ns|us|ms|s|)$/.exec(text);
   const ns = Number(match?.[1]) * (NS_PER_UNIT[match?.[2] ?? ""] ?? Number.NaN);

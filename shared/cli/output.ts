@@ -1,6 +1,6 @@
 /**
- * stdout by plain write(2): whole buffers, from whichever thread has the results. A reader that goes
- * away (`| head`) is told apart from a full disk.
+ * stdout by plain write(2): whole buffers, from whichever thread has the results. A reader that
+ * goes away (`| head`) is told apart from a full disk.
  */
 import { POLLOUT } from "../sys/abi.ts";
 import { EAGAIN, SysError } from "../sys/errno.ts";

@@ -49,8 +49,8 @@ export class Ring {
   /**
    * Reads data_head and returns it; it always ends a record. The kernel stores it after the bytes
    * before it (store-release) and x86 does not reorder loads, so those bytes may be read now. The
-   * low word is enough: the ring is far smaller than 4 GiB. Call it once after a poll(): the engine may
-   * keep a plain load in a register where no native call separates two of them.
+   * low word is enough: the ring is far smaller than 4 GiB. Call it once after a poll(): the engine
+   * may keep a plain load in a register where no native call separates two of them.
    */
   refreshHead(): number {
     const low = this.#control[DATA_HEAD_WORD]!;
