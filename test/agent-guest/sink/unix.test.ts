@@ -1,4 +1,6 @@
-/** push=unix:PATH: one host at a time, which may be killed and come back without losing an event. */
+/**
+ * push=unix:PATH: one host at a time, which may be killed and come back without losing an event.
+ */
 import { describe, expect, test } from "bun:test";
 import { existsSync, statSync } from "node:fs";
 import { listenOn } from "../../../shared/sys/socket.ts";

@@ -70,8 +70,8 @@ export class GuestClient {
   }
 
   /**
-   * Connects with the least receive buffer that the kernel gives, so that little of what is not read
-   * hides in the connection.
+   * Connects with the least receive buffer that the kernel gives, so that little of what is not
+   * read hides in the connection.
    */
   static connectNarrow(port: number): GuestClient {
     const address = encodeSocketAddress({ kind: "tcp", host: "127.0.0.1", port });

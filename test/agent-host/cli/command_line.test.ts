@@ -1,7 +1,7 @@
 /**
- * What a wrong command line of agent-host gets: one line that says what and why, perhaps a caret under
- * the place and a HINT, the documented exit code, never a stack, never a run that measures something
- * else instead.
+ * What a wrong command line of agent-host gets: one line that says what and why, perhaps a caret
+ * under the place and a HINT, the documented exit code, never a stack, never a run that measures
+ * something else instead.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";

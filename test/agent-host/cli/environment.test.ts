@@ -1,6 +1,6 @@
 /**
- * What agent-host says when the machine lacks something: privileges, tracefs, room for its output, a
- * reader of its output.
+ * What agent-host says when the machine lacks something: privileges, tracefs, room for its output,
+ * a reader of its output.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { openSync } from "node:fs";

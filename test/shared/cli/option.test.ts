@@ -5,6 +5,7 @@ import { UsageError } from "../../../shared/cli/failure.ts";
 import {
   collect,
   parseCount,
+  parseCpuOption,
   parseDurationNs,
   parseRingPages,
   parseTaskId,
@@ -29,6 +30,18 @@ describe("parseRingPages", () => {
       );
     });
   }
+});
+
+describe("parseCpuOption", () => {
+  test("parseCpuOption() gives a list back as it is, whether or not such CPUs exist", () => {
+    expect(parseCpuOption("0-3,4000")).toBe("0-3,4000");
+    expect(parseCpuOption(undefined)).toBeUndefined();
+  });
+
+  test("parseCpuOption() calls what is no list a wrong command line", () => {
+    expect(() => parseCpuOption("0-x")).toThrow(UsageError);
+    expect(() => parseCpuOption("")).toThrow('Cannot parse CPU list "": wants numbers and ranges');
+  });
 });
 
 describe("parseTaskId", () => {

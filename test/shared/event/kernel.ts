@@ -42,7 +42,9 @@ export function ownTid(): number {
   return syscall(SYS.gettid, 0, 0, 0, 0, 0, 0);
 }
 
-/** Fires raw_syscalls:sys_enter with id 110 exactly `count` times, numbered in the first argument. */
+/**
+ * Fires raw_syscalls:sys_enter with id 110 exactly `count` times, numbered in the first argument.
+ */
 export function callGetppid(count: number, firstNumber = 0): void {
   for (let i = 0; i < count; i++) syscall(GETPPID, firstNumber + i, 0, 0, 0, 0, 0);
 }

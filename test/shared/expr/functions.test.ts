@@ -1,3 +1,4 @@
+/** Functions that expressions call (ksymbol, comm_get, printf, ...), and the names they print. */
 import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";

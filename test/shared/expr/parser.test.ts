@@ -1,3 +1,4 @@
+/** Expressions: syntax trees, refusals with their place, filters and values on a made-up record. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { ExprNode } from "../../../shared/expr/ast.ts";
@@ -32,8 +33,11 @@ function show(node: ExprNode): string {
       return `(? ${show(node.test)} ${node.yes ? show(node.yes) : "-"} ${show(node.no)})`;
     case "comma":
       return `(, ${show(node.left)} ${show(node.right)})`;
-    case "cast":
-      return `(cast ${node.type.isSigned ? "s" : "u"}${node.type.bits}${"*".repeat(node.type.pointers)} ${show(node.operand)})`;
+    case "cast": {
+      const { isSigned, bits, pointers } = node.type;
+      const type = `${isSigned ? "s" : "u"}${bits}${"*".repeat(pointers)}`;
+      return `(cast ${type} ${show(node.operand)})`;
+    }
     case "sizeof":
       return `(sizeof ${node.type ? node.type.bits : show(node.operand!)})`;
     case "call":
@@ -42,8 +46,10 @@ function show(node: ExprNode): string {
       return `([] ${show(node.base)} ${show(node.index)})`;
     case "member":
       return `(-> ${show(node.base)} ${node.name})`;
-    case "block":
-      return `({ ${node.variables.map((v) => `${v.name}=${show(v.value)}`).join(" ")} ${show(node.result)})`;
+    case "block": {
+      const variables = node.variables.map((v) => `${v.name}=${show(v.value)}`).join(" ");
+      return `({ ${variables} ${show(node.result)})`;
+    }
     case "list":
       return `{${node.items.map(show).join(" ")}}`;
   }

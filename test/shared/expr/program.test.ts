@@ -1,3 +1,4 @@
+/** WASM key and filter programs against a plain BigInt reference and the system's C compiler. */
 import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -271,7 +272,8 @@ function runCompiler(cases: readonly [RandomExpr, Readonly<Record<string, bigint
     const functions = cases.map(([{ c }, values], index) => {
       const declarations = FIELDS.map(([type, name, , bytes, signed]) => {
         const wide = bytes === 8 && signed === 0 ? "unsigned long long" : "long long";
-        return `${wide} ${name} = (${type === "u64" ? "unsigned long long" : type})${BigInt.asUintN(64, values[name] ?? 0n)}ULL;`;
+        const narrow = type === "u64" ? "unsigned long long" : type;
+        return `${wide} ${name} = (${narrow})${BigInt.asUintN(64, values[name] ?? 0n)}ULL;`;
       });
       return `static long long f${index}(void) { ${declarations.join(" ")} return (long long)(${c}); }`;
     });

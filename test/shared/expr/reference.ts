@@ -1,5 +1,5 @@
-// The reference evaluator: C on 64-bit integers, written as plainly as possible on BigInt. It works on
-// the syntax tree and has typing rules of its own, so that it shares nothing with the checker.
+// The reference evaluator: C on 64-bit integers, written as plainly as possible on BigInt. It works
+// on the syntax tree and has typing rules of its own, so that it shares nothing with the checker.
 
 import type { ExprNode } from "../../../shared/expr/ast.ts";
 

@@ -1,3 +1,4 @@
+/** ByteWriter: numbers against BigInt and Number, escaping, padding, and flushing in any buffer. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { ByteWriter, FIELD_BYTES_MAX } from "../../../shared/text/byte_writer.ts";

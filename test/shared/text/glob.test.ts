@@ -1,3 +1,4 @@
+/** Globs of event names and filters: a table of cases, and a regular expression as oracle. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { GLOB_PATTERN_MAX, globMatch, globMatcher } from "../../../shared/text/glob.ts";

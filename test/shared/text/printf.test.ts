@@ -1,3 +1,4 @@
+/** printf formats of print fmt: how they are split, and integers against the C library's printf. */
 import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -94,10 +95,10 @@ describe("writeInteger()", () => {
       fc.constantFrom("hh", "h", "", "l", "ll", "z"),
       fc.constantFrom(..."diuxXo"),
     )
-    .map(
-      ([flags, width, precision, length, letter]) =>
-        `%${flags.join("")}${width ?? ""}${precision === null ? "" : `.${precision}`}${length}${letter}`,
-    );
+    .map(([flags, width, precision, length, letter]) => {
+      const dotted = precision === null ? "" : `.${precision}`;
+      return `%${flags.join("")}${width ?? ""}${dotted}${length}${letter}`;
+    });
   const value = fc.oneof(
     fc.bigInt({ min: -(1n << 63n), max: (1n << 63n) - 1n }),
     fc.bigInt({ min: -300n, max: 300n }),

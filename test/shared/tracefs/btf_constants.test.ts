@@ -1,3 +1,4 @@
+/** Enum constants out of BTF: a hand-written blob, changes of it, and the running kernel's. */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import fc from "fast-check";

@@ -1,3 +1,4 @@
+/** tracefs format files: hand-written ones of every kind of field, faulty and random texts. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {

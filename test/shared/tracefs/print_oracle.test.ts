@@ -1,4 +1,5 @@
-// Every tracepoint of the running kernel, on records made up for it, against the system's libtraceevent.
+// Every tracepoint of the running kernel on records made up for it: our text is compared with that
+// of the system's libtraceevent.
 
 import { describe, expect, test } from "bun:test";
 import { ByteWriter } from "../../../shared/text/byte_writer.ts";

@@ -13,7 +13,7 @@ import { Tracefs, TracefsError } from "../../../shared/tracefs/tracefs.ts";
 import { Comparison, comparable } from "./support/explained.ts";
 import { readPerfData } from "./support/perf_data.ts";
 
-/** Events that a small workload fires, a few of each subsystem. Those that a kernel lacks are left out. */
+/** Events that a small workload fires, a few of each subsystem; a kernel may lack some of them. */
 const EVENTS = `
 sched:sched_switch sched:sched_waking sched:sched_wakeup sched:sched_wakeup_new sched:sched_process_fork
 sched:sched_process_exec sched:sched_process_exit sched:sched_process_wait sched:sched_stat_runtime

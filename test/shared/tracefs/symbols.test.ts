@@ -1,3 +1,4 @@
+/** /proc/kallsyms as a symbol table: hand-written texts, and any bytes. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { KALLSYMS_BYTES_MAX, KallsymsResolver } from "../../../shared/tracefs/symbols.ts";

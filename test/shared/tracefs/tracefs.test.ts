@@ -1,3 +1,4 @@
+/** Events of tracefs, looked up in a small copy of its directories. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

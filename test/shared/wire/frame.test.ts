@@ -1,3 +1,4 @@
+/** The frame header against hand-written bytes; its check finds every error of up to three bits. */
 import { describe, expect, test } from "bun:test";
 import { CRC16_START, crc16 } from "../../../shared/wire/crc16.ts";
 import {

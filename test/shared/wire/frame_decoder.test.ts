@@ -1,3 +1,4 @@
+/** Frames out of a byte stream: cut anywhere, in garbage, torn, damaged, with unknown types. */
 import { describe, expect, test } from "bun:test";
 import {
   FRAME_FLAG_CHECKSUM,

@@ -1,3 +1,7 @@
+/**
+ * The messages of channel.proto against bytes written by hand and golden frames, with limits, cut
+ * messages and random changes.
+ */
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+/** Ping and Pong frames, written without the generated code and compared with it. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { FRAME_HEADER_BYTES, FrameType, framePayloadBytes } from "../../../shared/wire/frame.ts";

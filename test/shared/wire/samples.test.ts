@@ -1,3 +1,4 @@
+/** The header and reader of Samples, compared with hand-written bytes and the generated code. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {

@@ -1,3 +1,7 @@
+/**
+ * Spans of ring bytes become whole records: cut, repeated, missing and hostile ones. Every position
+ * is accounted for once.
+ */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {

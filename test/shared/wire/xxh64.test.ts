@@ -1,3 +1,4 @@
+/** The tests' own XXH64, with which others are compared: published values, and the runtime's. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { ascii } from "./fixtures.ts";

@@ -1,5 +1,5 @@
-// Where our print formats differ from libtraceevent's on purpose: what the kernel itself prints, or what
-// C says, is on our side. The differential tests count these apart and fail on anything else.
+// Where our print formats differ from libtraceevent's on purpose: what the kernel itself prints, or
+// what C says, is on our side. The differential tests count these apart and fail on anything else.
 
 /** One kind of difference. */
 export interface Explanation {

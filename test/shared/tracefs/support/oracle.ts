@@ -22,7 +22,9 @@ export function oracleProblem(): string {
   return typeof probe === "string" ? probe : "";
 }
 
-/** The texts of all records, event by event; undefined where libtraceevent gave none (it crashed). */
+/**
+ * The texts of all records, event by event; undefined where libtraceevent gave none (it crashed).
+ */
 export function runOracle(events: readonly OracleEvent[]): (string | undefined)[][] | string {
   const directory = mkdtempSync(join(tmpdir(), "vmspan-oracle-"));
   try {

@@ -1,4 +1,5 @@
-// A small reader of perf.data files (perf record without -z), for comparing with what perf script prints.
+// A small reader of perf.data files (perf record without -z): their records are printed by us and
+// compared with what perf script prints.
 //
 // Layout: struct perf_file_header, then attributes with their ids, then the records
 // (tools/perf/Documentation/perf.data-file-format.txt).
