@@ -93,7 +93,10 @@ function readCall(
   return { thread, ns, value: view.getBigUint64(raw + layout.valueOffset, true) };
 }
 
-/** The narrowest SANDWICHES_KEPT_MAX of all calls that were seen from both sides. */
+/**
+ * The narrowest SANDWICHES_KEPT_MAX of all calls that were seen from both sides, in the order of
+ * time: the first of them after a step of the relation says from when on the new one holds.
+ */
 export function pairCalls(records: readonly CallRecord[]): Sandwich[] {
   const inOrder = [...records].sort(byTime);
   const entries = new Map<number, bigint>();
@@ -108,7 +111,10 @@ export function pairCalls(records: readonly CallRecord[]): Sandwich[] {
     if (beforeNs === undefined || ns - beforeNs > WIDTH_NS_MAX) continue;
     sandwiches.push({ beforeNs, value, afterNs: ns });
   }
-  return sandwiches.sort((a, b) => Number(widthOf(a) - widthOf(b))).slice(0, SANDWICHES_KEPT_MAX);
+  return sandwiches
+    .sort((a, b) => Number(widthOf(a) - widthOf(b)))
+    .slice(0, SANDWICHES_KEPT_MAX)
+    .sort((a, b) => Number(a.afterNs - b.afterNs));
 }
 
 /**

@@ -99,7 +99,7 @@ describe("readCalls()", () => {
 });
 
 describe("pairCalls()", () => {
-  test("pairs by thread, whatever the order of the rings, the narrowest first", () => {
+  test("pairs by thread, whatever the order of the rings", () => {
     const records = [
       back(71, 5_000n, 500n),
       entry(72, 2_500n),
@@ -135,8 +135,9 @@ describe("pairCalls()", () => {
     }
     const kept = pairCalls(records);
     expect(kept.length).toBe(SANDWICHES_KEPT_MAX);
-    expect(kept[0]!.value).toBe(99n);
-    expect(kept.at(-1)!.value).toBe(36n);
+    expect(kept.map(({ value }) => Number(value))).toEqual(
+      Array.from({ length: SANDWICHES_KEPT_MAX }, (_, i) => 100 - SANDWICHES_KEPT_MAX + i),
+    );
   });
 
   test("every sandwich holds the time of its reading, whatever was lost", () => {
