@@ -8,7 +8,13 @@ import { Command } from "commander";
 import { runCommandLine, type StopMeans, superviseWorker } from "../shared/cli/agent.ts";
 import { COMMON_CHECKS, runDoctor } from "../shared/cli/doctor.ts";
 import { EXIT, UsageError } from "../shared/cli/failure.ts";
-import { collect, parseRingPages, parseTaskId, RING_PAGES_DEFAULT } from "../shared/cli/option.ts";
+import {
+  collect,
+  parseCpuOption,
+  parseRingPages,
+  parseTaskId,
+  RING_PAGES_DEFAULT,
+} from "../shared/cli/option.ts";
 import { VERSION, versionLine } from "../shared/cli/version.ts";
 import { parseEventSpecs } from "../shared/event/spec.ts";
 import { GUEST_CHECKS } from "./doctor.ts";
@@ -65,14 +71,16 @@ function trace(options: TraceOptions): void {
   }
   const processId = parseTaskId("-p", options.pid);
   const threadId = parseTaskId("-t", options.tid);
-  if (processId > 0 && threadId > 0)
+  if (processId > 0 && threadId > 0) {
     throw new UsageError("Cannot use -p with -t: wants one of them");
+  }
+  const cpus = parseCpuOption(options.cpus);
   const ringBytes = parseRingPages(options.mmapPages);
   const worker = new Worker(new URL("./sampler_worker.ts", import.meta.url), { type: "module" });
   const orderOf = (stop: StopMeans): SamplerOrder => ({
     ...stop,
     events: options.event,
-    cpus: options.cpus,
+    cpus,
     pid: Math.max(processId, threadId),
     wholeProcess: processId > 0,
     ringBytes,
