@@ -186,7 +186,9 @@ export class Engine {
     // Somebody is so far behind that nothing could be read any more: go on without him.
     if (!this.#session.hasRoom) merger.forceRelease(this.#session.pool.capacity >>> 1);
     const watermark = merger.watermarkCycles();
-    if (Number.isFinite(watermark)) this.#consumer?.tick(watermark);
+    // With nobody to wait for, time is where the last event was.
+    const cycles = watermark === Infinity ? merger.frontierCycles : watermark;
+    if (Number.isFinite(cycles)) this.#consumer?.tick(cycles);
   }
 
   /**

@@ -23,6 +23,7 @@ export class PairingConsumer implements Consumer {
   readonly #pairing: Pairing;
   readonly #options: PairingConsumerOptions;
   #events = 0;
+  /** End of the interval; NaN before the first event. */
   #nextTableCycles = Number.NaN;
   #lastCycles = 0;
 
@@ -37,34 +38,56 @@ export class PairingConsumer implements Consumer {
   }
 
   run(chunk: Chunk, from: number, to: number): void {
-    if (this.isDone) return;
-    this.#pairing.run(chunk, from, to);
-    this.#events += to - from;
-    this.#lastCycles = chunk.timeCycles[to - 1]!;
+    const { intervalCycles, eventsMax } = this.#options;
+    const { timeCycles } = chunk;
+    const end = eventsMax === 0 ? to : Math.min(to, from + eventsMax - this.#events);
+    if (end <= from) return;
+    this.#events += end - from;
+    if (intervalCycles > 0) this.#beginIntervals(timeCycles[from]!);
+    let at = from;
+    // A run may be longer than an interval: recordings are read faster than they were made.
+    while (intervalCycles > 0 && timeCycles[end - 1]! >= this.#nextTableCycles) {
+      let next = at;
+      while (timeCycles[next]! < this.#nextTableCycles) next++;
+      if (next > at) this.#pairing.run(chunk, at, next);
+      this.#closeInterval(timeCycles[next]!);
+      at = next;
+    }
+    this.#pairing.run(chunk, at, end);
+    this.#lastCycles = timeCycles[end - 1]!;
   }
 
   tick(watermarkCycles: number): void {
     this.#options.refreshBounds();
     const { intervalCycles } = this.#options;
-    if (intervalCycles === 0) return;
-    if (Number.isNaN(this.#nextTableCycles)) {
-      this.#nextTableCycles = watermarkCycles + intervalCycles;
-      return;
+    if (intervalCycles > 0) {
+      this.#beginIntervals(watermarkCycles);
+      if (watermarkCycles >= this.#nextTableCycles) this.#closeInterval(watermarkCycles);
     }
-    if (watermarkCycles < this.#nextTableCycles) {
-      this.#out.flush();
-      return;
-    }
-    const missed = Math.floor((watermarkCycles - this.#nextTableCycles) / intervalCycles);
-    this.#nextTableCycles += (missed + 1) * intervalCycles;
-    this.#writeTable(watermarkCycles, false);
-    this.#pairing.resetInterval();
+    // Slow pairs are shown at once: the user watches.
+    this.#out.flush();
   }
 
   finish(): void {
     this.#options.refreshBounds();
     this.#pairing.finish();
     this.#writeTable(this.#lastCycles, true);
+  }
+
+  #beginIntervals(cycles: number): void {
+    if (!Number.isNaN(this.#nextTableCycles)) return;
+    this.#nextTableCycles = cycles + this.#options.intervalCycles;
+  }
+
+  /** Prints the interval that ends at or before `cycles`; empty ones behind it are skipped. */
+  #closeInterval(cycles: number): void {
+    const { intervalCycles, refreshBounds } = this.#options;
+    const endCycles = this.#nextTableCycles;
+    const passed = Math.floor((cycles - endCycles) / intervalCycles);
+    this.#nextTableCycles = endCycles + (passed + 1) * intervalCycles;
+    refreshBounds();
+    this.#writeTable(endCycles, false);
+    this.#pairing.resetInterval();
   }
 
   #writeTable(cycles: number, isLast: boolean): void {

@@ -57,9 +57,9 @@ export class Guest implements GuestListener {
   readonly ledger = new GuestLedger();
   readonly events: GuestEvents;
   clock: GuestClock | undefined;
-  /** The newest guest TSC before which everything has come. */
+  /** The guest TSC before which everything has come, as it said last. */
   progressTsc: bigint | undefined;
-  /** The same in canonical cycles. */
+  /** The same in canonical cycles, the most that it was. */
   progressCycles = Number.NEGATIVE_INFINITY;
   /** Spans of CPUs that its Hello does not name. */
   foreignSpans = 0;
@@ -145,7 +145,10 @@ export class Guest implements GuestListener {
     this.rings.decode((cpu) => this.mapFor(cpu));
     const tsc = this.progressTsc;
     if (tsc === undefined || !this.isReady) return;
-    this.progressCycles = this.#canonical(tsc);
+    const cycles = this.#canonical(tsc);
+    if (cycles <= this.progressCycles) return;
+    this.progressCycles = cycles;
+    this.#progressMs = performance.now();
     this.#session.merger.setProgress(this.rings.mergerSource, this.progressCycles);
   }
 
@@ -187,12 +190,10 @@ export class Guest implements GuestListener {
   }
 
   onProgress(tsc: bigint): void {
-    if (this.progressTsc !== undefined && tsc <= this.progressTsc) return;
     this.progressTsc = tsc;
-    this.#progressMs = performance.now();
   }
 
-  /** How long it has not said how far it is: others wait for that. */
+  /** How long it has not been further: others wait for that. */
   stalledMs(nowMs: number): number {
     return this.link.source.isFile ? 0 : nowMs - this.#progressMs;
   }

@@ -3,7 +3,7 @@
  * It dies with the test, whatever happens to either.
  *
  *   await using workspace = ...;
- *   const host = startAgent(workspace, "agent-host", ["trace", "-e", "sched:sched_switch", "-N", "2"]);
+ *   const host = startAgent(workspace, "agent-host", ["trace", "-e", "irq:*", "-N", "2"]);
  *   expect(await host.end(20_000)).toEqual({ code: 0, signal: null });
  */
 import type { ChildProcess } from "node:child_process";
@@ -78,6 +78,11 @@ export class AgentProcess {
   /** Waits for text in stderr, where agents say how they fare. */
   async said(pattern: RegExp, deadlineMs = END_DEADLINE_MS): Promise<void> {
     await this.#until(() => pattern.test(this.stderr), deadlineMs, `${pattern} in its stderr`);
+  }
+
+  /** Waits for text in stdout, where results go. */
+  async showed(pattern: RegExp, deadlineMs = END_DEADLINE_MS): Promise<void> {
+    await this.#until(() => pattern.test(this.stdout), deadlineMs, `${pattern} in its stdout`);
   }
 
   /** Waits for so many whole lines of results. */

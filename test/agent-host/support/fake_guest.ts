@@ -1,6 +1,7 @@
 /**
- * A guest played by the test, behind a real socket: it answers what it is told to answer. By default
- * it attaches politely, answers pings and keeps its clock, so that a test adds only its own mischief.
+ * A guest played by the test, behind a real socket: it answers what it is told to answer. By
+ * default it attaches politely, answers pings and keeps its clock, so that a test adds only its own
+ * mischief.
  *
  *   const guest = await FakeGuest.listen({ path });       or { port: 0 }
  *   const peer = await guest.attached();                  the host is there and has been greeted
@@ -11,7 +12,12 @@ import { createServer, type Server, type Socket } from "node:net";
 import { readTsc } from "../../../shared/sys/clock.ts";
 import { FrameType } from "../../../shared/wire/frame.ts";
 import { FrameDecoder } from "../../../shared/wire/frame_decoder.ts";
-import type { Attach, CpuPosition, Hello } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
+import type {
+  Attach,
+  CpuPosition,
+  Hello,
+  Stats,
+} from "../../../shared/wire/gen/vmspan/v1/channel.ts";
 import { decodeMessage } from "../../../shared/wire/message.ts";
 import { waitUntil } from "../../vm/deadline.ts";
 import { clockSampleNow, fakeHello, StreamWriter } from "./guest_stream.ts";
@@ -27,6 +33,9 @@ export interface GuestManners {
   readonly answersPings?: boolean;
   /** Sends a reading of its clock every 50 ms. */
   readonly keepsClock?: boolean;
+  /** Answers the host's goodbye with its own, and these totals. */
+  readonly answersBye?: boolean;
+  readonly totals?: () => Stats["cpus"];
   /** Instead of all of this: only what the test does with the socket. */
   readonly isSilent?: boolean;
 }
@@ -105,13 +114,19 @@ export class FakePeer {
         this.send(this.writer.frame(FrameType.PONG, { seq: ping.seq, ...stamps }));
       } else if (type === FrameType.ACK) {
         this.#onAck(decodeMessage(type, frame.bytes, from, to).positions);
-      } else if (type === FrameType.BYE) this.hasSaidBye = true;
+      } else if (type === FrameType.BYE) this.#onBye();
     }
   }
 
   #onAttach(attach: Attach): void {
     this.attaches.push(attach);
     if (this.#manners.twoWay === true) this.greet(attach.attachNonce);
+  }
+
+  #onBye(): void {
+    this.hasSaidBye = true;
+    const { answersBye, totals } = this.#manners;
+    if (answersBye !== false) this.send(this.writer.goodbye(totals?.() ?? []));
   }
 
   #onAck(positions: readonly CpuPosition[]): void {
