@@ -41,6 +41,12 @@ export class MissingFunctionError extends RangeError {
   }
 }
 
+/** Evaluates an integer: returns the low word, leaves the high one in context.hi. */
+export type IntEval = (context: EvalContext) => number;
+
+/** Evaluates text: the result is context.textBytes[textFrom .. textTo), without the NUL. */
+export type TextEval = (context: EvalContext) => void;
+
 /** The record, the context of the event, and the result. */
 export class EvalContext implements Word64Out {
   /** The memory that holds the record, and the record's place in it. */

@@ -6,14 +6,13 @@
 // WASM (wasm_emit.ts) must give the same results, which property tests check.
 
 import { globBytes } from "../text/glob.ts";
-import type { EvalContext, EvalFunctions } from "./eval_context.ts";
+import type { EvalContext, EvalFunctions, IntEval, TextEval } from "./eval_context.ts";
 import { compileCall } from "./evaluate_call.ts";
-import { compileArithmetic, compileCompare, type IntEval } from "./evaluate_operators.ts";
-import { compileText, type TextEval } from "./evaluate_text.ts";
+import { compileArithmetic, compileCompare } from "./evaluate_operators.ts";
+import { compileText } from "./evaluate_text.ts";
 import type { CheckedExpr, ContextSlot, IntIr, LocalSlot } from "./ir.ts";
 
-export type { IntEval } from "./evaluate_operators.ts";
-export type { TextEval } from "./evaluate_text.ts";
+export type { IntEval, TextEval } from "./eval_context.ts";
 
 const NO_FUNCTIONS: EvalFunctions = new Map();
 
@@ -103,7 +102,11 @@ export function compileIr(ir: IntIr, functions: EvalFunctions = NO_FUNCTIONS): I
     case "text_compare":
       return compileTextTest(ir, compile, functions);
     case "call":
-      return compileCall(ir.call, compile, functions);
+      return compileCall(
+        ir.call,
+        { int: compile, text: (operand) => compileText(operand, compile, functions) },
+        functions,
+      );
   }
 }
 

@@ -6,23 +6,28 @@ import {
   type EvalContext,
   type EvalFunction,
   type EvalFunctions,
+  type IntEval,
   MissingFunctionError,
+  type TextEval,
 } from "./eval_context.ts";
-import type { IntEval } from "./evaluate_operators.ts";
-import { compileText, type TextEval } from "./evaluate_text.ts";
-import type { ArgumentIr, FunctionCall, IntIr } from "./ir.ts";
+import type { ArgumentIr, FunctionCall, IntIr, TextIr } from "./ir.ts";
 import { fromDouble } from "./word64.ts";
 
-type Compile = (ir: IntIr) => IntEval;
+/** How arguments are compiled: handed in, because text may itself be a call. */
+export interface ArgumentCompilers {
+  readonly int: (ir: IntIr) => IntEval;
+  readonly text: (ir: TextIr) => TextEval;
+}
+
 type ArgumentEval = (context: EvalContext) => CallArgument;
 
 /** A call whose result is a number. Throws MissingFunctionError. */
 export function compileCall(
   call: FunctionCall,
-  compile: Compile,
+  compilers: ArgumentCompilers,
   functions: EvalFunctions,
 ): IntEval {
-  const run = compileBody(call, compile, functions);
+  const run = compileBody(call, compilers, functions);
   return (c) => {
     const result = run(c);
     return fromDouble(c, typeof result === "number" && Number.isSafeInteger(result) ? result : 0);
@@ -32,10 +37,10 @@ export function compileCall(
 /** A call whose result is text. Throws MissingFunctionError. */
 export function compileTextCall(
   call: FunctionCall,
-  compile: Compile,
+  compilers: ArgumentCompilers,
   functions: EvalFunctions,
 ): TextEval {
-  const run = compileBody(call, compile, functions);
+  const run = compileBody(call, compilers, functions);
   return (c) => {
     const result = run(c);
     if (typeof result === "number")
@@ -48,12 +53,12 @@ export function compileTextCall(
 
 function compileBody(
   call: FunctionCall,
-  compile: Compile,
+  compilers: ArgumentCompilers,
   functions: EvalFunctions,
 ): (c: EvalContext) => Uint8Array | number {
   const body: EvalFunction | undefined = functions.get(call.name);
   if (body === undefined) throw new MissingFunctionError(call.name);
-  const args = call.args.map((arg) => compileArgument(arg, compile, functions));
+  const args = call.args.map((arg) => compileArgument(arg, compilers));
   return (c) =>
     body(
       args.map((arg) => arg(c)),
@@ -61,20 +66,16 @@ function compileBody(
     );
 }
 
-function compileArgument(
-  arg: ArgumentIr,
-  compile: Compile,
-  functions: EvalFunctions,
-): ArgumentEval {
+function compileArgument(arg: ArgumentIr, compilers: ArgumentCompilers): ArgumentEval {
   if (arg.kind === "int") {
-    const value = compile(arg.value);
+    const value = compilers.int(arg.value);
     const { isSigned } = arg;
     return (c) => {
       const lo = value(c);
       return { kind: "int", lo, hi: c.hi, isSigned };
     };
   }
-  const text = compileText(arg.value, compile, functions);
+  const text = compilers.text(arg.value);
   return (c) => {
     text(c);
     return { kind: "text", bytes: c.textBytes, from: c.textFrom, to: c.textTo };

@@ -1,7 +1,7 @@
 // Arithmetic and comparison closures; those with a constant on the right are special, since most
 // are.
 
-import type { EvalContext } from "./eval_context.ts";
+import type { IntEval } from "./eval_context.ts";
 import type { IntIr } from "./ir.ts";
 import {
   add64,
@@ -16,9 +16,6 @@ import {
   sub64,
   type Word64Out,
 } from "./word64.ts";
-
-/** Evaluates an integer: returns the low word, leaves the high one in context.hi. */
-export type IntEval = (context: EvalContext) => number;
 
 type ArithmeticIr = Extract<IntIr, { op: "arithmetic" }>;
 type CompareIr = Extract<IntIr, { op: "compare" }>;

@@ -1,13 +1,9 @@
 // Closures whose result is text: a range of bytes, in the record or anywhere else, never copied.
 
 import type { FormatField } from "../tracefs/format.ts";
-import type { EvalContext, EvalFunctions } from "./eval_context.ts";
+import type { EvalContext, EvalFunctions, IntEval, TextEval } from "./eval_context.ts";
 import { compileTextCall } from "./evaluate_call.ts";
-import type { IntEval } from "./evaluate_operators.ts";
 import type { IntIr, TextIr } from "./ir.ts";
-
-/** Evaluates text: the result is context.textBytes[textFrom .. textTo), without the NUL. */
-export type TextEval = (context: EvalContext) => void;
 
 export function compileText(
   ir: TextIr,
@@ -44,7 +40,11 @@ export function compileText(
       };
     }
     case "call_text":
-      return compileTextCall(ir.call, compile, functions);
+      return compileTextCall(
+        ir.call,
+        { int: compile, text: (operand) => compileText(operand, compile, functions) },
+        functions,
+      );
   }
 }
 
