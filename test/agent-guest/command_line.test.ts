@@ -1,6 +1,6 @@
 /**
- * What bad input gets: one line that says what, why and what was wanted, perhaps a caret and a HINT,
- * and an exit code. Never a stack trace, never a hang, never something else done instead.
+ * What bad input gets: one line that says what, why and what was wanted, perhaps a caret and a
+ * HINT, and an exit code. Never a stack trace, never a hang, never something else done instead.
  */
 import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";

@@ -58,12 +58,13 @@ export class Trace {
 export async function startTraceOf(
   events: (workspace: Workspace) => readonly string[],
   args: readonly string[] = [],
+  isQuiet = false,
 ): Promise<Trace> {
   const workspace = new Workspace();
   try {
     const options = events(workspace).flatMap((event) => ["-e", event]);
     const agent = startAgent(workspace, "agent-guest", ["trace", ...options, ...args]);
-    await agent.said(/^Pushing /m);
+    if (!isQuiet) await agent.said(/^Pushing /m);
     return new Trace(workspace, agent);
   } catch (error) {
     await workspace.dispose();
