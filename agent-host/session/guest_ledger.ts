@@ -29,8 +29,8 @@ export const NOT_RECORDED = "not recorded by the kernel";
 
 /**
  * Events that the kernel lost, of two counts. Its counter per event (Linux 6.0) knows them to the
- * event, and at any time. The ring's LOST records say how many records found no room, which may have
- * been task records too, and miss what no later record told: they serve older kernels.
+ * event, and at any time. The ring's LOST records say how many records found no room, which may
+ * have been task records too, and miss what no later record told: they serve older kernels.
  */
 export function lostEvents(byCounter: number, inRing: number, row: CpuLedger): number {
   if (byCounter > 0 || row.produced === undefined) return byCounter > 0 ? byCounter : inRing;
