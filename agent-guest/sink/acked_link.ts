@@ -15,6 +15,8 @@ export class AckedLink {
   isExpected = false;
   /** The peer closed its end since this was last reset. */
   hasEnded = false;
+  /** The errno with which reading ended last, 0 for an ordinary end. */
+  endErrno = 0;
   refusedAcks = 0;
   readonly #host: SinkHost;
   readonly #acked: Float64Array;
@@ -45,9 +47,10 @@ export class AckedLink {
         this.outlet = undefined;
         this.isExpected = false;
       },
-      onEnd: () => {
+      onEnd: (errno) => {
         if (this.outlet === outlet) this.outlet = undefined;
         this.hasEnded = true;
+        this.endErrno = errno;
       },
     });
   }

@@ -23,8 +23,8 @@ export interface PeerListener {
   /** `received` is this machine's TSC, read right after the bytes came: low, high. */
   onPing(ping: PingView, received: Uint32Array): void;
   onBye(): void;
-  /** The peer closed its end. */
-  onEnd(): void;
+  /** The peer closed its end; `errno` says how reading failed, 0 when it ended in good order. */
+  onEnd(errno: number): void;
 }
 
 export class PeerReader {
@@ -56,7 +56,7 @@ export class PeerReader {
       if (got === -EAGAIN) return;
       if (got <= 0) {
         this.#decoder.reset();
-        this.#listener.onEnd();
+        this.#listener.onEnd(-got);
         return;
       }
       this.#decoder.commit(got);

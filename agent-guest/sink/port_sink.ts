@@ -5,7 +5,7 @@
  * loop that waited on it would spin. So the port then leaves the poll set, and a timer looks at it.
  */
 import { O_NOCTTY, O_NONBLOCK, O_RDWR, POLLHUP, POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
-import { SysError } from "../../shared/sys/errno.ts";
+import { EIO, ENODEV, ENXIO, SysError } from "../../shared/sys/errno.ts";
 import { type Fd, openFile } from "../../shared/sys/fd.ts";
 import { PollSet } from "../../shared/sys/poll.ts";
 import { AckedLink } from "./acked_link.ts";
@@ -15,8 +15,8 @@ import type { Sink, SinkHost } from "./sink.ts";
 
 /** How often a port without a host is looked at. */
 const ABSENT_CHECK_MS = 100;
-/** The port is gone for good: unplugged. */
-const GONE = ["ENODEV", "EIO", "ENXIO"];
+/** The port is gone for good: unplugged, or a terminal that was hung up. */
+const GONE = [ENODEV, EIO, ENXIO];
 
 function openPort(path: string): Fd {
   try {
@@ -89,10 +89,9 @@ export class PortSink implements Sink {
 
   get failure(): Error | undefined {
     const { failure } = this.#outlet;
-    if (failure instanceof SysError && GONE.includes(failure.code)) {
-      return new SysError(`use ${this.name}`, failure.errno, "the port was unplugged");
-    }
-    return failure;
+    const errno = failure instanceof SysError ? failure.errno : this.#link.endErrno;
+    if (!GONE.includes(errno)) return failure;
+    return new SysError(`use ${this.name}`, errno, "the port was unplugged");
   }
 
   close(): void {
@@ -108,7 +107,12 @@ export class PortSink implements Sink {
     this.#probe.clear();
     const slot = this.#probe.add(this.#outlet.fd.number, POLLIN);
     this.#probe.wait(0);
-    if ((this.#probe.readyEvents(slot) & POLLHUP) !== 0) return;
+    if ((this.#probe.readyEvents(slot) & POLLHUP) !== 0) {
+      // Only reading tells a port that was unplugged from one whose host is not there.
+      this.#reader.read(this.#outlet.fd);
+      this.#forgetHost();
+      return;
+    }
     this.#isPresent = true;
     this.#link.hasEnded = false;
     this.#host.status(`Connected to ${this.name}`);
@@ -116,12 +120,16 @@ export class PortSink implements Sink {
 
   #onAbsent(): void {
     this.#isPresent = false;
+    this.#forgetHost();
+    this.#nextCheckMs = performance.now() + ABSENT_CHECK_MS;
+    this.#host.status(`Disconnected from ${this.name}`);
+  }
+
+  /** What waits was addressed to the host that left; the next one begins with a new Hello. */
+  #forgetHost(): void {
     this.#link.hasEnded = false;
     this.#link.outlet = undefined;
     this.#host.vanish(this.#outlet);
-    // What waits was addressed to the host that left; the next one begins with a new Hello.
     this.#outlet.restart();
-    this.#nextCheckMs = performance.now() + ABSENT_CHECK_MS;
-    this.#host.status(`Disconnected from ${this.name}`);
   }
 }

@@ -78,6 +78,9 @@ export function checked(result: number, action: string): number {
 }
 
 export const ESRCH = 3;
+export const EIO = 5;
+export const ENXIO = 6;
+export const ENODEV = 19;
 export const EINTR = 4;
 export const EAGAIN = 11;
 export const EINPROGRESS = 115;
