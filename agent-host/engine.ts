@@ -24,6 +24,8 @@ const POLL_MS_MAX = 20;
 const LEAVE_MS_MAX = 2000;
 /** How long events of others wait for a guest that does not say how far it is. */
 const STALL_MS_MAX = 5000;
+/** More events than these take the kernel noticeable time to close. */
+const EVENTS_CLOSED_SOON = 64;
 /** A wait longer than this is told to the user, once. */
 const PATIENCE_MS = 2000;
 
@@ -67,9 +69,16 @@ export class Engine {
       if (this.#failure !== undefined) throw this.#failure;
       return exitCode;
     } finally {
-      this.#machines.close();
-      this.#poll.close();
+      this.#close();
     }
+  }
+
+  #close(): void {
+    const events = this.#machines.local?.events.length ?? 0;
+    // The kernel waits for a grace period per tracepoint: several seconds for syscalls:*.
+    if (events > EVENTS_CLOSED_SOON) this.#onStatus(`Closing ${events} events ...`);
+    this.#machines.close();
+    this.#poll.close();
   }
 
   get #isStopped(): boolean {
@@ -128,6 +137,7 @@ export class Engine {
     const slots = guests.map((guest) => this.#register(guest));
     local?.register(this.#poll);
     this.#poll.wait(hasFiles ? 0 : POLL_MS_MAX);
+    local?.noteHangUps(this.#poll);
     const nowMs = performance.now();
     hostClock?.tick(nowMs);
     guests.forEach((guest, i) => {
@@ -208,11 +218,11 @@ export class Engine {
     this.#onStatus(`${name} ${what}`);
   }
 
-  /** Nothing will ever come: every guest has ended, and the host samples nothing. */
+  /** Nothing will ever come: every guest has ended, and the host's task or there is none. */
   #isExhausted(): boolean {
     const { guests, local } = this.#machines;
     if (this.#failure !== undefined) return true;
-    return local === undefined && guests.every((guest) => guest.hasEnded);
+    return (local?.hasEnded ?? true) && guests.every((guest) => guest.hasEnded);
   }
 
   #finish(): ExitCode {

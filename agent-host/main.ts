@@ -10,6 +10,7 @@ import { type ExitCode, UsageError } from "../shared/cli/failure.ts";
 import {
   collect,
   parseCount,
+  parseCpuOption,
   parseDurationNs,
   parseRingPages,
   parseTaskId,
@@ -17,6 +18,7 @@ import {
 } from "../shared/cli/option.ts";
 import { VERSION, versionLine } from "../shared/cli/version.ts";
 import { parseEventSpecs } from "../shared/event/spec.ts";
+import { parseDetail } from "./detail_option.ts";
 import { HOST_CHECKS } from "./doctor.ts";
 import { parsePullTarget } from "./link/pull_target.ts";
 import type { EngineCommand, EngineOrder } from "./protocol.ts";
@@ -69,16 +71,34 @@ function checkStages(options: Options): void {
   );
 }
 
+/** Options that would do nothing, or only say so once everything is open. */
+function checkThreshold({ than, onlyThan, detail }: Options): void {
+  if (typeof detail === "string") parseDetail(detail, 1);
+  if (than !== undefined || (onlyThan !== true && detail === undefined)) return;
+  const option = onlyThan === true ? "--only-than" : "--detail";
+  throw new UsageError(
+    `Cannot use ${option}: it is about pairs that took too long, and nothing says how long`,
+    "--than 1ms",
+  );
+}
+
 function run(command: EngineCommand, options: Options): void {
   checkEvents(command, options.event);
   if (command === "multi-trace") checkStages(options);
+  checkThreshold(options);
   const { pid, tid, interval, exitN, than, detail } = options;
+  const processId = parseTaskId("-p", pid);
+  const threadId = parseTaskId("-t", tid);
+  if (processId > 0 && threadId > 0) {
+    throw new UsageError("Cannot use -p and -t together: each says whom to sample", "give one");
+  }
   const settings = {
     command,
     events: options.event,
     key: options.key,
-    cpus: options.cpus,
-    pid: Math.max(parseTaskId("-p", pid), parseTaskId("-t", tid)),
+    cpus: parseCpuOption(options.cpus),
+    pid: Math.max(processId, threadId),
+    wholeProcess: processId > 0,
     ringBytes: parseRingPages(options.mmapPages),
     isTscDisplay: options.tsc === true,
     tscOffset: options.tscOffset,

@@ -14,7 +14,9 @@ export interface EngineOrder {
   /** -k: the key of every event that has none of its own. */
   readonly key: string | undefined;
   readonly cpus: string | undefined;
+  /** A thread, or with `wholeProcess` a process, to sample; -1 for all. */
   readonly pid: number;
+  readonly wholeProcess: boolean;
   readonly ringBytes: number;
   /** Show guest TSC cycles instead of host time. */
   readonly isTscDisplay: boolean;

@@ -13,6 +13,14 @@
 // session touches a few chunks only. When no chunk is left acquire() returns undefined: the caller
 // stops reading its source, and the pressure travels back to the ring that the kernel fills.
 
+import {
+  CONTEXT_CPU,
+  CONTEXT_TASKS,
+  CONTEXT_VCPU,
+  CONTEXT_VM,
+  SKIPPED_EVENT,
+} from "../../shared/expr/batch_context.ts";
+
 /** Record bytes that a chunk holds. A multiple of 8: records begin 8-aligned. */
 export const CHUNK_BYTES = 256 * 1024;
 /** Raw data up to the end of common_pid; shorter is refused, so that consumers need not check. */
@@ -28,22 +36,15 @@ export const POOL_CHUNKS_MAX = 4096;
 /** Chunks of a pool unless told: 147 MB of address space, resident only where used. */
 export const POOL_CHUNKS_DEFAULT = 256;
 /** In the event column: this record is to be skipped (unknown, or refused by a filter). */
-export const NO_EVENT = 0xffff;
+export const NO_EVENT = SKIPPED_EVENT;
 
 const WASM_PAGE_BYTES = 65536;
 const RESERVED_BYTES = WASM_PAGE_BYTES;
-/** i32 words in front of each chunk that expressions read: _cpu, _vm, _vcpu, pid/tid column. */
+/** i32 words in front of each chunk that expressions read (shared/expr/batch_context.ts). */
 const CONTEXT_BYTES = 64;
 const RECORD_COLUMN_BYTES = 8 + 8 + 8 + 4 + 4 + 4 + 2;
 const SLOT_BYTES =
   Math.ceil((CONTEXT_BYTES + CHUNK_BYTES + CHUNK_RECORDS_MAX * RECORD_COLUMN_BYTES) / 64) * 64;
-
-/** Words of `Chunk.context`. */
-export const CONTEXT_CPU = 0;
-export const CONTEXT_VM = 1;
-export const CONTEXT_VCPU = 2;
-/** Byte offset of the pid/tid column, 0 when the records carry no thread ids. */
-export const CONTEXT_TASKS = 3;
 
 /** Record bytes of one ring, in order, and their decoded columns. */
 export class Chunk {

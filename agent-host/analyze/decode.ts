@@ -15,12 +15,12 @@
 // are counted; the merger copes. Where two fits of the clock meet, a later perf time may convert to
 // an earlier cycle; that one is raised to its predecessor's, which stays within the bound.
 
+import { CONTEXT_TASKS } from "../../shared/expr/batch_context.ts";
 import { PERF_RECORD_SAMPLE, RECORD_HEADER_BYTES } from "../../shared/perf/record.ts";
 import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
 import {
   CHUNK_RECORDS_MAX,
   type Chunk,
-  CONTEXT_TASKS,
   NO_EVENT,
   RAW_BYTES_MIN,
   SAMPLE_BYTES_MIN,

@@ -7,7 +7,6 @@ import { selectCpus } from "../../shared/event/machine.ts";
 import { resolveEvents } from "../../shared/event/resolve.ts";
 import { snapshotTaskNames } from "../../shared/event/task_names.ts";
 import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
-import { POLLIN } from "../../shared/sys/abi.ts";
 import { readTsc } from "../../shared/sys/clock.ts";
 import type { PollSet } from "../../shared/sys/poll.ts";
 import { Tracefs } from "../../shared/tracefs/tracefs.ts";
@@ -29,6 +28,8 @@ const EXACT_RENEWAL_MS = 1000;
 export interface LocalOptions {
   readonly cpus: string | undefined;
   readonly pid: number;
+  /** `pid` is a process: all its threads, those to come included. */
+  readonly wholeProcess: boolean;
   readonly ringBytes: number;
 }
 
@@ -63,6 +64,7 @@ export class LocalHost {
       threadIds: false,
       taskNames: true,
       pid: options.pid,
+      wholeProcess: options.wholeProcess,
     });
     this.rings = new MachineRings(session, this.machine);
     this.rings.setLayout(sampleLayout(this.set.sampleType, true));
@@ -99,7 +101,17 @@ export class LocalHost {
   }
 
   register(poll: PollSet): void {
-    for (const ring of this.set.rings) poll.add(ring.fds[0]!.number, POLLIN);
+    this.set.register(poll);
+  }
+
+  /** After each wait that followed register(). */
+  noteHangUps(poll: PollSet): void {
+    this.set.noteHangUps(poll);
+  }
+
+  /** Whether the process or thread that is sampled has ended. */
+  get hasEnded(): boolean {
+    return this.set.hasEnded;
   }
 
   mapFor(): TimeMap | undefined {

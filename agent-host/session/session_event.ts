@@ -4,14 +4,12 @@
  */
 
 import type { EventSpec } from "../../shared/event/spec.ts";
+import { CONTEXT_RAW_BYTES, CONTEXT_TASKS } from "../../shared/expr/batch_context.ts";
 import type { BoundProgram, ExprProgram } from "../../shared/expr/program.ts";
 import { compileFilterProgram, compileKeyProgram } from "../../shared/expr/program.ts";
 import { type EventFormat, parseFormat } from "../../shared/tracefs/format.ts";
-import { type Chunk, CONTEXT_TASKS } from "../analyze/chunk.ts";
+import type { Chunk } from "../analyze/chunk.ts";
 import type { ChunkProgram } from "./ring_intake.ts";
-
-/** Word of a chunk's context that names the column of record sizes; see shared/expr/program.ts. */
-const CONTEXT_RAW_BYTES = 4;
 
 export interface SessionEvent {
   /** Index in the session's event table: what the event column of a chunk holds. */

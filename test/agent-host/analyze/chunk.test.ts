@@ -4,11 +4,10 @@ import {
   CHUNK_BYTES,
   CHUNK_RECORDS_MAX,
   ChunkPool,
-  CONTEXT_CPU,
-  CONTEXT_VM,
   LOST_MARKERS_MAX,
   POOL_CHUNKS_MAX,
 } from "../../../agent-host/analyze/chunk.ts";
+import { CONTEXT_CPU, CONTEXT_VM } from "../../../shared/expr/batch_context.ts";
 
 describe("ChunkPool", () => {
   test("acquire() returns undefined when all chunks are in use, until one is released", () => {

@@ -224,8 +224,9 @@ const OPTION_CASES: readonly Case[] = [
   {
     name: "-C that is no list",
     args: ["trace", "-e", SWITCH, "-C", "0-", ...ONE],
-    code: EXIT.FAILED,
-    message: /^Cannot .*"?0-"?/,
+    code: EXIT.USAGE,
+    message: /^Cannot parse CPU list "0-"/,
+    hint: /-C 0-3,8/,
   },
   {
     name: "-m 3",
@@ -253,6 +254,26 @@ const OPTION_CASES: readonly Case[] = [
     code: EXIT.USAGE,
     message: /^Cannot use --detail=nosuch: "nosuch" is unknown$/,
     hint: /samecpu/,
+  },
+  {
+    name: "--only-than without --than",
+    args: ["multi-trace", "-e", SWITCH, "-e", WAKEUP, "--only-than"],
+    code: EXIT.USAGE,
+    message: /^Cannot use --only-than: /,
+    hint: /--than/,
+  },
+  {
+    name: "--detail without --than",
+    args: ["multi-trace", "-e", SWITCH, "-e", WAKEUP, "--detail"],
+    code: EXIT.USAGE,
+    message: /^Cannot use --detail: /,
+    hint: /--than/,
+  },
+  {
+    name: "-p and -t together",
+    args: ["trace", "-e", SWITCH, "-p", "1", "-t", "1"],
+    code: EXIT.USAGE,
+    message: /^Cannot use -p and -t together/,
   },
   {
     name: "-N 0",
