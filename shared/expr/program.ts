@@ -11,15 +11,21 @@
 // A record shorter than the fields that the expression reads gets event[i] = 0xffff and counts in
 // skippedCount: it is never read beyond its end.
 //
-// The i32 words at contextPtr:
-//   [0] _cpu   [1] _vm   [2] _vcpu
-//   [3] byte offset of a column of (u32 pid, u32 tid), or 0: then both are the record's common_pid
-//   [4] byte offset of the column of record sizes (u32 rawBytes); 0 makes every record too short
+// At contextPtr are the i32 words of batch_context.ts. Without a column of thread ids _pid and _tid
+// are the record's common_pid.
 //
 // Integer expressions run as WebAssembly, those with text or function calls as closures; `backend`
 // says which. Both have the same arithmetic (ir.ts).
 
 import type { EventFormat } from "../tracefs/format.ts";
+import {
+  CONTEXT_CPU,
+  CONTEXT_RAW_BYTES,
+  CONTEXT_TASKS,
+  CONTEXT_VCPU,
+  CONTEXT_VM,
+  SKIPPED_EVENT,
+} from "./batch_context.ts";
 import { checkExpr } from "./check.ts";
 import { ExprError } from "./error.ts";
 import { EvalContext, type EvalFunctions, MissingFunctionError } from "./eval_context.ts";
@@ -28,15 +34,6 @@ import type { CheckedExpr, IntExpr } from "./ir.ts";
 import { parseExpr } from "./parser.ts";
 import { formatScope } from "./scope.ts";
 import { buildProgram, COUNTER_EXPORTS, type ProgramKind } from "./wasm_program.ts";
-
-/** Words of the context that run() reads. */
-export const CONTEXT_WORD_CPU = 0;
-export const CONTEXT_WORD_VM = 1;
-export const CONTEXT_WORD_VCPU = 2;
-export const CONTEXT_WORD_TASKS = 3;
-export const CONTEXT_WORD_RAW_BYTES = 4;
-/** In the event column: skip this record. */
-const SKIPPED_EVENT = 0xffff;
 
 export interface ProgramOptions {
   /** Bodies of ksymbol(), comm_get() and so on; a call of one that is missing is an ExprError. */
@@ -204,11 +201,11 @@ class ClosureProgram implements BoundProgram {
   ): void {
     const view = this.#view;
     const context = this.#context;
-    context.cpu = view.getInt32(contextPtr, true);
-    context.vm = view.getInt32(contextPtr + CONTEXT_WORD_VM * 4, true);
-    context.vcpu = view.getInt32(contextPtr + CONTEXT_WORD_VCPU * 4, true);
-    const tasks = view.getUint32(contextPtr + CONTEXT_WORD_TASKS * 4, true);
-    const sizes = view.getUint32(contextPtr + CONTEXT_WORD_RAW_BYTES * 4, true);
+    context.cpu = view.getInt32(contextPtr + CONTEXT_CPU * 4, true);
+    context.vm = view.getInt32(contextPtr + CONTEXT_VM * 4, true);
+    context.vcpu = view.getInt32(contextPtr + CONTEXT_VCPU * 4, true);
+    const tasks = view.getUint32(contextPtr + CONTEXT_TASKS * 4, true);
+    const sizes = view.getUint32(contextPtr + CONTEXT_RAW_BYTES * 4, true);
     for (let i = 0; i < count; i++) {
       if (view.getUint16(eventPtr + 2 * i, true) !== whichEvent) continue;
       const rawBytes = sizes === 0 ? 0 : view.getUint32(sizes + 4 * i, true);

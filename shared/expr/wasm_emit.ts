@@ -4,6 +4,7 @@
 // and comparison. What would trap (division) or means something else (shift counts are masked) is
 // guarded, and counted in a global.
 
+import { CONTEXT_CPU, CONTEXT_TASKS, CONTEXT_VCPU, CONTEXT_VM } from "./batch_context.ts";
 import type { ArithmeticOperator, CompareOperator, ContextSlot, IntIr } from "./ir.ts";
 import { type CodeWriter, I32, I64, OP } from "./wasm_bytes.ts";
 import { emitDivision, emitShift, GLOBAL_OUTSIDE, isDivision, isShift } from "./wasm_guards.ts";
@@ -23,8 +24,14 @@ export interface RecordLocals {
   readonly commonPidOffset: number;
 }
 
-/** Byte offset of the context word that holds the address of the (u32 pid, u32 tid) column. */
-export const CONTEXT_TASKS_OFFSET = 12;
+/** Words of the context; pid and tid are in a column of their own. */
+const CONTEXT_WORDS: Record<ContextSlot, number> = {
+  cpu: CONTEXT_CPU,
+  vm: CONTEXT_VM,
+  vcpu: CONTEXT_VCPU,
+  pid: -1,
+  tid: -1,
+};
 
 const ARITHMETIC: Record<ArithmeticOperator, number> = {
   add: OP.i64Add,
@@ -216,15 +223,15 @@ export class ExprEmitter {
 
   #context(slot: ContextSlot): void {
     const code = this.#code;
-    const word = { cpu: 0, vm: 4, vcpu: 8, pid: -1, tid: -1 }[slot];
+    const word = CONTEXT_WORDS[slot];
     if (word >= 0) {
       code.get(this.#locals.context);
-      code.memory(OP.i64Load32S, word);
+      code.memory(OP.i64Load32S, word * 4);
       return;
     }
     const tasks = code.local(I32);
     code.get(this.#locals.context);
-    code.memory(OP.i32Load, CONTEXT_TASKS_OFFSET);
+    code.memory(OP.i32Load, CONTEXT_TASKS * 4);
     code.tee(tasks);
     this.#code.ifElse(
       () => {

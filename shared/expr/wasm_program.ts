@@ -7,6 +7,7 @@
 // the records in place; the one of the spec document's key has some 300 bytes and compiles in 0.5
 // ms.
 
+import { CONTEXT_RAW_BYTES, SKIPPED_EVENT } from "./batch_context.ts";
 import type { IntExpr } from "./ir.ts";
 import { CodeWriter, I32, I64, OP, section, VOID_BLOCK, wasmName } from "./wasm_bytes.ts";
 import { ExprEmitter, type RecordLocals } from "./wasm_emit.ts";
@@ -20,10 +21,6 @@ export type ProgramKind = "key" | "filter";
 
 const PARAMETER_COUNT = 6;
 const [RAW_OFFSET, EVENT, WHICH, COUNT, KEY, CONTEXT] = [0, 1, 2, 3, 4, 5] as const;
-/** Byte offset of the context word with the address of the record sizes. */
-export const CONTEXT_RAW_BYTES_OFFSET = 16;
-/** Written to the event column for a record that is to be skipped. */
-const SKIPPED_EVENT = 0xffff;
 
 /** The bytes of the module. */
 export function buildProgram(
@@ -67,7 +64,7 @@ function programBody(
   const locals: RecordLocals = { index, base, rawBytes, context: CONTEXT, slots, commonPidOffset };
   const emitter = new ExprEmitter(code, locals);
   code.get(CONTEXT);
-  code.memory(OP.i32Load, CONTEXT_RAW_BYTES_OFFSET);
+  code.memory(OP.i32Load, CONTEXT_RAW_BYTES * 4);
   code.set(sizes);
   code.emit(OP.block, VOID_BLOCK, OP.loop, VOID_BLOCK);
   code.get(index);

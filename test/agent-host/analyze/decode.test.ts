@@ -1,15 +1,11 @@
 // RingDecoder on hand-written records.
 import { describe, expect, test } from "bun:test";
-import {
-  CHUNK_BYTES,
-  type Chunk,
-  ChunkPool,
-  CONTEXT_TASKS,
-} from "../../../agent-host/analyze/chunk.ts";
+import { CHUNK_BYTES, type Chunk, ChunkPool } from "../../../agent-host/analyze/chunk.ts";
 import { RingDecoder } from "../../../agent-host/analyze/decode.ts";
 import { EventLookup } from "../../../agent-host/analyze/event_lookup.ts";
 import { type SampleLayout, sampleLayout } from "../../../agent-host/analyze/sample_layout.ts";
 import type { TaskListener } from "../../../agent-host/analyze/side_records.ts";
+import { CONTEXT_TASKS } from "../../../shared/expr/batch_context.ts";
 import { TimeMap } from "../../../shared/tsc/time_map.ts";
 import { lineOf, lookupOf, mapOf, SAME_TIME } from "./fixtures.ts";
 import {
