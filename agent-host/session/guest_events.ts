@@ -8,6 +8,7 @@
 import type { EventSpec } from "../../shared/event/spec.ts";
 import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
 import { globMatcher } from "../../shared/text/glob.ts";
+import { printableAscii } from "../../shared/text/printable_ascii.ts";
 import { FormatError } from "../../shared/tracefs/format.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import type { Event } from "../../shared/wire/gen/vmspan/v1/channel.ts";
@@ -33,7 +34,7 @@ function listNames(described: readonly Event[]): string {
   const SHOWN_MAX = 8;
   const names = described.slice(0, SHOWN_MAX).map(({ system, name }) => `${system}:${name}`);
   const more = described.length > SHOWN_MAX ? ` and ${described.length - SHOWN_MAX} more` : "";
-  return `${names.join(", ").replace(/[^ -~]/g, "?")}${more}`;
+  return `${printableAscii(names.join(", "))}${more}`;
 }
 
 /** Pairs arguments with events, in the order of the arguments. Throws SourceError. */

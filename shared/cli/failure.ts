@@ -7,6 +7,7 @@
  *                                 ^
  *   HINT: ...
  */
+import { printableAscii } from "../text/printable_ascii.ts";
 
 /** Exit codes of both agents; documented in README. */
 export const EXIT = {
@@ -111,7 +112,7 @@ export function formatFailure(program: string, failure: Failure): string {
   let out = `${program}: ${label}: ${toLine(failure.message)}\n`;
   if (failure.text !== undefined && failure.text !== "") {
     const from = Math.max(0, failure.position - CARET_TEXT_MAX / 2);
-    const shown = failure.text.slice(from, from + CARET_TEXT_MAX).replace(/[^ -~]/g, "?");
+    const shown = printableAscii(failure.text.slice(from, from + CARET_TEXT_MAX));
     out += `  ${shown}\n  ${" ".repeat(Math.min(failure.position - from, shown.length))}^\n`;
   }
   if (failure.hint !== undefined) out += `HINT: ${toLine(failure.hint)}\n`;

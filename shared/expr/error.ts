@@ -6,6 +6,8 @@
 //
 // The last two lines come from caret(): the command line prints them under the message.
 
+import { printableAscii } from "../text/printable_ascii.ts";
+
 /** Most characters of the expression that caret() shows on either side of the place. */
 const CARET_CONTEXT_MAX = 60;
 
@@ -34,7 +36,7 @@ export class ExprError extends SyntaxError {
     const to = Math.min(this.source.length, this.position + CARET_CONTEXT_MAX);
     const head = from > 0 ? "..." : "";
     const tail = to < this.source.length ? "..." : "";
-    const shown = this.source.slice(from, to).replace(/[^\x20-\x7e]/g, "?");
+    const shown = printableAscii(this.source.slice(from, to));
     const column = head.length + this.position - from;
     return `${indent}${head}${shown}${tail}\n${indent}${" ".repeat(column)}^`;
   }

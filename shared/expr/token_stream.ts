@@ -1,5 +1,6 @@
 // A list of tokens with a place in it, and what every parser needs: peek, take, expect, fail.
 
+import { printableAscii } from "../text/printable_ascii.ts";
 import { ExprError } from "./error.ts";
 import { Lexer, type Token } from "./lexer.ts";
 
@@ -55,7 +56,7 @@ export class TokenStream {
   describe(token: Token): string {
     if (token.kind === "end") return "end of expression";
     const text = this.source.slice(token.at, Math.min(token.end, token.at + 40));
-    return `"${text.replace(/[^\x20-\x7e]/g, "?")}"`;
+    return `"${printableAscii(text)}"`;
   }
 
   /** Throws an ExprError that points at the next token. */

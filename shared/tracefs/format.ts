@@ -17,6 +17,8 @@
 // RECORD_BYTES_MAX; it does not promise that a record is as long as its format says (readers
 // check).
 
+import { printableAscii } from "../text/printable_ascii.ts";
+
 /** The longest format text taken; the longest on a 6.18 kernel has 5.5 kB. */
 export const FORMAT_BYTES_MAX = 64 * 1024;
 /** Fields of one event; the most on a 6.18 kernel is 24. */
@@ -357,5 +359,5 @@ export function namedTypeBytes(type: string): number {
 /** A piece of hostile text for an error message: short and printable. */
 function clip(text: string): string {
   const short = text.length > 40 ? `${text.slice(0, 40)}...` : text;
-  return short.replace(/[^\x20-\x7e]/g, "?");
+  return printableAscii(short);
 }
