@@ -5,19 +5,12 @@
 // What remains is unaccounted for, and then the ledger does not balance: an error of ours, or a
 // guest that does not tell the truth.
 
+import { type CpuLedger, droppedEvents } from "../analyze/cpu_ledger.ts";
+
 /** What is known of one CPU of one machine. */
-export interface LedgerRow {
+export interface LedgerRow extends CpuLedger {
   /** "host", "guest 1" */
   readonly machine: string;
-  readonly cpu: number;
-  /** Records that the kernel made or would have made; undefined when nobody has said. */
-  readonly produced: number | undefined;
-  readonly delivered: number;
-  /** Sum of PERF_RECORD_LOST. */
-  readonly lostKernel: number;
-  readonly drops: readonly { readonly place: string; readonly events: number }[];
-  /** Bytes of the ring's stream that never came and belong to no place. */
-  readonly gapBytes: number;
 }
 
 /** What the rows amount to. */
@@ -36,11 +29,6 @@ export interface LedgerVerdict {
 export interface Ledger {
   readonly rows: readonly LedgerRow[];
   readonly verdict: LedgerVerdict;
-}
-
-/** Events dropped at named places. */
-export function droppedEvents(row: LedgerRow): number {
-  return row.drops.reduce((sum, { events }) => sum + events, 0);
 }
 
 /** Adds the rows up. */

@@ -7,7 +7,8 @@
 //   ledger: balances: 11012 produced = 10653 delivered + 0 lost by the kernel + 359 dropped
 
 import type { ByteWriter } from "../../shared/text/byte_writer.ts";
-import { droppedEvents, type Ledger, type LedgerRow, type LedgerVerdict } from "./ledger.ts";
+import { droppedEvents } from "../analyze/cpu_ledger.ts";
+import type { Ledger, LedgerRow, LedgerVerdict } from "./ledger.ts";
 import { printable } from "./printable.ts";
 
 const COUNT_WIDTH = 12;

@@ -8,9 +8,10 @@
 // All times are in ns; bound_ns is the error bound of that line's latencies.
 
 import type { ByteWriter } from "../../shared/text/byte_writer.ts";
+import { droppedEvents } from "../analyze/cpu_ledger.ts";
 import { jsonNumber, jsonString } from "./json_value.ts";
 import { coverage, type LatencyLine, type LatencyTable } from "./latency_table.ts";
-import { droppedEvents, type Ledger } from "./ledger.ts";
+import type { Ledger } from "./ledger.ts";
 
 /** Writes one interval's table. */
 export function writeLatencyJson(out: ByteWriter, table: LatencyTable): void {

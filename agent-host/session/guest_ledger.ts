@@ -2,23 +2,14 @@
  * The host's side of a guest's ledger: what came, to the record, beside what the guest's last Stats
  * say that was produced. With both, produced = delivered + lost + dropped can be checked.
  */
+import { printableAscii } from "../../shared/text/printable_ascii.ts";
 import type { CpuStats, Hello, Lost, Stats } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import { type CpuLedger, droppedEvents } from "../analyze/cpu_ledger.ts";
 import type { DecodeCounters } from "../analyze/decode_counters.ts";
 
 /** Places that a guest may name: more are summed up in one. */
 const PLACES_MAX = 32;
 const PLACE_LENGTH_MAX = 40;
-
-export interface CpuLedger {
-  readonly cpu: number;
-  /** Undefined when the guest has not said: it was killed, or we joined a running stream. */
-  readonly produced: number | undefined;
-  readonly delivered: number;
-  readonly lostKernel: number;
-  readonly drops: readonly { readonly place: string; readonly events: number }[];
-  /** Bytes of the ring that never came, and belong to no place. */
-  readonly gapBytes: number;
-}
 
 /**
  * Where events are that the kernel's counter has and no ring ever had: every byte of the ring has
@@ -34,15 +25,13 @@ export const NOT_RECORDED = "not recorded by the kernel";
  */
 export function lostEvents(byCounter: number, inRing: number, row: CpuLedger): number {
   if (byCounter > 0 || row.produced === undefined) return byCounter > 0 ? byCounter : inRing;
-  const dropped = row.drops.reduce((sum, { events }) => sum + events, 0);
-  return Math.min(inRing, Math.max(0, row.produced - row.delivered - dropped));
+  return Math.min(inRing, Math.max(0, row.produced - row.delivered - droppedEvents(row)));
 }
 
 /** Closes a row whose ring has come to its last byte: what is left was never in it. */
 export function withNotRecorded(row: CpuLedger): CpuLedger {
   if (row.produced === undefined || row.gapBytes > 0) return row;
-  const dropped = row.drops.reduce((sum, { events }) => sum + events, 0);
-  const events = row.produced - row.delivered - row.lostKernel - dropped;
+  const events = row.produced - row.delivered - row.lostKernel - droppedEvents(row);
   if (events <= 0) return row;
   return { ...row, drops: [...row.drops, { place: NOT_RECORDED, events }] };
 }
@@ -76,7 +65,7 @@ export const NO_ROOM = "no room on the host";
 
 /** A place as text that is safe to print. */
 function cleanPlace(place: string): string {
-  return place.slice(0, PLACE_LENGTH_MAX).replace(/[^ -~]/g, "?");
+  return printableAscii(place.slice(0, PLACE_LENGTH_MAX));
 }
 
 export class GuestLedger {
