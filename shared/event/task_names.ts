@@ -39,7 +39,10 @@ function commOf(pid: string, tid: string): Uint8Array | undefined {
   }
 }
 
-/** Yields batches of names; the caller stops whenever its time is up and goes on later. */
+/**
+ * Yields batches of at most TASKS_PER_MESSAGE_MAX names; the caller stops whenever its time is up
+ * and goes on later.
+ */
 export function* snapshotTaskNames(): Generator<TaskName[], void> {
   let batch: TaskName[] = [];
   let total = 0;
@@ -47,11 +50,10 @@ export function* snapshotTaskNames(): Generator<TaskName[], void> {
     if (!/^\d+$/.test(pid)) continue;
     for (const tid of threadsOf(pid)) {
       const comm = commOf(pid, tid);
-      if (comm === undefined) continue;
+      if (comm === undefined || total === TASK_NAMES_MAX) continue;
+      total++;
       batch.push({ pid: Number(tid), comm });
-      if (++total === TASK_NAMES_MAX) break;
-    }
-    if (batch.length >= TASKS_PER_MESSAGE_MAX) {
+      if (batch.length < TASKS_PER_MESSAGE_MAX) continue;
       yield batch;
       batch = [];
     }

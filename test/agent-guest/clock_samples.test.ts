@@ -1,0 +1,71 @@
+/** When the guest reads its clock, and what it says then. */
+import { describe, expect, test } from "bun:test";
+import { ClockSampler, HISTORY_MAX } from "../../agent-guest/clock_samples.ts";
+import type { EventSet } from "../../shared/event/event_set.ts";
+import type { UserTime } from "../../shared/perf/user_time.ts";
+import { CLOCK_MONOTONIC_RAW } from "../../shared/sys/abi.ts";
+import { readTsc } from "../../shared/sys/clock.ts";
+
+const FITTED = {
+  clock: { source: "fitted", clockId: CLOCK_MONOTONIC_RAW },
+} as unknown as EventSet;
+
+function exactSet(userTime: UserTime | undefined): EventSet {
+  return { clock: { source: "exact" }, userTime: () => userTime } as unknown as EventSet;
+}
+
+describe("ClockSampler", () => {
+  test("poll() reads often at first, then about once a second", () => {
+    const sampler = new ClockSampler(FITTED);
+    const taken: number[] = [];
+    for (let ms = 0; ms < 5000; ms++) if (sampler.poll(ms) !== undefined) taken.push(ms);
+    expect(taken[0]).toBe(0);
+    expect(taken.filter((ms) => ms < 1000).length).toBeGreaterThanOrEqual(5);
+    const late = taken.filter((ms) => ms >= 1500);
+    late.slice(1).forEach((ms, i) => {
+      expect(ms - late[i]!).toBe(1000);
+    });
+    expect(sampler.dueInMs(5000)).toBeGreaterThan(0);
+    expect(sampler.dueInMs(1e9)).toBe(0);
+  });
+
+  test("poll() of a clock to be fitted gives a reading between two of the TSC", () => {
+    const before = readTsc();
+    const sample = new ClockSampler(FITTED).poll(0)!;
+    const after = readTsc();
+    expect(sample.conversion!.$case).toBe("fitted");
+    const { tscBefore, perfNs, tscAfter } = sample.conversion!.value as {
+      tscBefore: bigint;
+      perfNs: bigint;
+      tscAfter: bigint;
+    };
+    expect(before <= tscBefore && tscBefore < tscAfter && tscAfter <= after).toBe(true);
+    expect(perfNs > 0n).toBe(true);
+    expect(before <= sample.realtimeTsc && sample.realtimeTsc <= after).toBe(true);
+    const dayNs = 86_400_000_000_000n;
+    const apart = sample.realtimeNs - BigInt(Date.now()) * 1_000_000n;
+    expect(apart > -dayNs && apart < dayNs).toBe(true);
+  });
+
+  test("poll() of an exact clock gives the kernel's own conversion", () => {
+    const userTime = { timeZero: 12345n, timeMult: 3, timeShift: 31 };
+    expect(new ClockSampler(exactSet(userTime)).poll(0)!.conversion).toEqual({
+      $case: "exact",
+      value: { timeZero: 12345n, mult: 3, shift: 31 },
+    });
+  });
+
+  test("poll() says so when the kernel withdraws its conversion", () => {
+    expect(() => new ClockSampler(exactSet(undefined)).poll(0)).toThrow(
+      "Cannot read the clock: perf withdrew it",
+    );
+  });
+
+  test("history keeps the newest readings, and no more", () => {
+    const sampler = new ClockSampler(FITTED);
+    for (let ms = 0; ms < 60_000; ms += 500) sampler.poll(ms);
+    expect(sampler.history.length).toBe(HISTORY_MAX);
+    const stamps = sampler.history.map(({ realtimeTsc }) => realtimeTsc);
+    expect(stamps).toEqual(stamps.toSorted((a, b) => (a < b ? -1 : 1)));
+  });
+});
