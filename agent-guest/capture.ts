@@ -172,8 +172,7 @@ export class Capture implements SinkHost {
   end(outlet: Outlet): void {
     const session = this.#sessions.find((candidate) => candidate.outlet === outlet);
     if (session === undefined) return;
-    const isLast = this.#sessions.length === 1;
-    if (isLast && outlet.failure === undefined) this.#close(session);
+    if (outlet.failure === undefined) this.#close(session);
     this.#sessions = this.#sessions.filter((candidate) => candidate !== session);
   }
 
@@ -316,13 +315,23 @@ export class Capture implements SinkHost {
     return cpus;
   }
 
-  /** The last receiver leaves politely: its ledger is closed while nothing moves. */
+  /**
+   * A receiver leaves politely: it gets what the rings hold. The ledger of the last one is closed
+   * while nothing moves; for others events go on, so that their totals cannot be compared.
+   */
   #close(session: Session): void {
-    this.stopEvents();
-    this.sink.send();
-    this.#countUnsent(session, "host left");
-    this.#sendStats(session, true);
-    session.outlet.send(FrameType.BYE, { reason: ByeReason.DETACHED, exitCode: 0, message: "" });
+    const { outlet } = session;
+    const isLast = this.#sessions.length === 1;
+    if (isLast) this.stopEvents();
+    // Not through the sink, which has let go of this receiver already.
+    for (const [index, ring] of this.rings.entries()) {
+      outlet.sendRing(index, ring, ring.ring.head);
+    }
+    if (isLast) {
+      this.#countUnsent(session, "host left");
+      this.#sendStats(session, true);
+    }
+    outlet.send(FrameType.BYE, { reason: ByeReason.DETACHED, exitCode: 0, message: "" });
   }
 
   #rows(ledger: Ledger, sentOf: (index: number) => number): CpuStats[] {
