@@ -124,8 +124,10 @@ export class Engine {
     const consumer = this.#report.consumer();
     this.#consumer = consumer;
     this.#session.sink = (chunk, from, to) => consumer.run(chunk, from, to);
-    this.#machines.local?.start();
-    if (this.#machines.guests.some(({ link }) => !link.source.isFile)) this.#onStatus("Tracing");
+    const { local, guests } = this.#machines;
+    local?.start();
+    const isLive = local !== undefined || guests.some(({ link }) => !link.source.isFile);
+    if (isLive) this.#onStatus("Tracing");
   }
 
   /** One round: wait, read everything there is, decode. */

@@ -23,7 +23,7 @@ const TEST_TIMEOUT_MS = 60_000;
 /** Folders whose tests touch nothing that another test could disturb. */
 const PARALLEL_FOLDERS = ["test/shared/", "test/agent-guest/", "test/agent-host/", "test/tidy/"];
 /** In these, tests open perf events, ports and files of the machine. */
-const SERIAL_FOLDERS = ["test/shared/sys/", "test/shared/event/"];
+const SERIAL_FOLDERS = ["test/shared/sys/", "test/shared/event/", "test/agent-host/session/live_"];
 
 function findTests(wanted: readonly string[]): string[] {
   const all = globSync("test/**/*.test.ts", { cwd: ROOT }).sort();

@@ -77,18 +77,34 @@ export class AgentProcess {
 
   /** Waits for text in stderr, where agents say how they fare. */
   async said(pattern: RegExp, deadlineMs = END_DEADLINE_MS): Promise<void> {
-    await this.#until(() => pattern.test(this.stderr), deadlineMs, `${pattern} in its stderr`);
+    await this.until(() => pattern.test(this.stderr), `${pattern} in its stderr`, deadlineMs);
   }
 
   /** Waits for text in stdout, where results go. */
   async showed(pattern: RegExp, deadlineMs = END_DEADLINE_MS): Promise<void> {
-    await this.#until(() => pattern.test(this.stdout), deadlineMs, `${pattern} in its stdout`);
+    await this.until(() => pattern.test(this.stdout), `${pattern} in its stdout`, deadlineMs);
   }
 
   /** Waits for so many whole lines of results. */
   async printed(lines: number, deadlineMs = END_DEADLINE_MS): Promise<void> {
     const count = (): number => this.stdout.split("\n").length - 1;
-    await this.#until(() => count() >= lines, deadlineMs, `${lines} lines in its stdout`);
+    await this.until(() => count() >= lines, `${lines} lines in its stdout`, deadlineMs);
+  }
+
+  /** Waits for a condition that only a living agent can bring about. */
+  async until(condition: () => boolean, what: string, deadlineMs = END_DEADLINE_MS): Promise<void> {
+    const isOver = (): boolean => condition() || this.hasEnded;
+    try {
+      await waitUntil(isOver, deadlineMs, what);
+    } catch (error) {
+      throw new Error(`${(error as Error).message}; it said:\n${this.stderr.slice(-2000)}`);
+    }
+    if (condition()) return;
+    // What was written last is still on its way when the process has ended.
+    await this.end();
+    if (!condition()) {
+      throw new Error(`It ended without ${what}; it said:\n${this.stderr.slice(-2000)}`);
+    }
   }
 
   /** Waits for its end. Throws DeadlineError, with what it said. */
@@ -117,21 +133,6 @@ export class AgentProcess {
   residentBytes(): number {
     const text = readFileSync(`/proc/${this.pid}/status`, "utf8");
     return Number(/^VmRSS:\s+(\d+) kB$/m.exec(text)?.[1]) * 1024;
-  }
-
-  async #until(condition: () => boolean, deadlineMs: number, what: string): Promise<void> {
-    const isOver = (): boolean => condition() || this.hasEnded;
-    try {
-      await waitUntil(isOver, deadlineMs, what);
-    } catch (error) {
-      throw new Error(`${(error as Error).message}; it said:\n${this.stderr.slice(-2000)}`);
-    }
-    if (condition()) return;
-    // What was written last is still on its way when the process has ended.
-    await this.end();
-    if (!condition()) {
-      throw new Error(`It ended without ${what}; it said:\n${this.stderr.slice(-2000)}`);
-    }
   }
 }
 
