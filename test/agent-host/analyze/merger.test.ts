@@ -1,8 +1,9 @@
 // Merger: order, watermark, late events and limits, and sorting as its oracle.
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Chunk, ChunkPool } from "../../../agent-host/analyze/chunk.ts";
+import type { Chunk, ChunkPool } from "../../../agent-host/analyze/chunk.ts";
 import { Merger, RINGS_MAX, SOURCES_MAX } from "../../../agent-host/analyze/merger.ts";
+import { fullPool } from "./pools.ts";
 
 /** A merger that notes ring:time of what it releases. */
 class Fixture {
@@ -12,7 +13,7 @@ class Fixture {
   readonly merger: Merger;
 
   constructor(chunks = 64, queuedChunksMax = 63) {
-    this.pool = new ChunkPool(chunks);
+    this.pool = fullPool(chunks);
     this.merger = new Merger({
       onRun: (chunk, from, to) => {
         this.runs.push(to - from);

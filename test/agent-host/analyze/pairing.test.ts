@@ -1,11 +1,11 @@
 // Pairing: stages, keys, cycles, loss, and effects before their causes.
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { ChunkPool } from "../../../agent-host/analyze/chunk.ts";
 import { ClockBounds } from "../../../agent-host/analyze/clock_bounds.ts";
 import type { LatencyRow } from "../../../agent-host/analyze/latency_row.ts";
 import { Pairing, type PairingOptions, STAGES_MAX } from "../../../agent-host/analyze/pairing.ts";
 import { chunkOf, type EventRow } from "./event_rows.ts";
+import { fullPool } from "./pools.ts";
 
 const DEFAULTS: PairingOptions = {
   stages: [[0], [1]],
@@ -17,7 +17,7 @@ const DEFAULTS: PairingOptions = {
 };
 
 class Fixture {
-  readonly pool = new ChunkPool(1);
+  readonly pool = fullPool(1);
   readonly pairing: Pairing;
 
   constructor(options: Partial<PairingOptions> = {}) {
