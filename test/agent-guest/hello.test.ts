@@ -1,4 +1,4 @@
-/** Hello and Events frames of sets that were never opened: all that a host needs, in small frames. */
+/** Hello and Events frames of sets that were never opened: what a host needs, in small frames. */
 import { describe, expect, test } from "bun:test";
 import { buildHello, splitEvents } from "../../agent-guest/hello.ts";
 import type { EventSet } from "../../shared/event/event_set.ts";
