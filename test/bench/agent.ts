@@ -25,7 +25,7 @@ export const SINK_TITLES: Readonly<Record<SinkKind, string>> = {
   pty: "char device (pty)",
 };
 
-const LEDGER = /produced (\d+) = delivered (\d+) \+ lost by the kernel (\d+) \+ dropped (\d+)/;
+const LEDGER = /produced (\d+), lost by the kernel (\d+), dropped (\d+), forwarded (\d+)/;
 
 /** A port that was free a moment ago. */
 function freePort(): number {
@@ -39,7 +39,7 @@ function freePort(): number {
 export function readLedger(log: string): { lost: number; delivered: number } | undefined {
   const match = LEDGER.exec(log);
   if (match === null) return undefined;
-  return { lost: Number(match[3]) + Number(match[4]), delivered: Number(match[2]) };
+  return { lost: Number(match[2]) + Number(match[3]), delivered: Number(match[4]) };
 }
 
 interface Endpoint {

@@ -12,6 +12,8 @@ import type { Load } from "./program.ts";
 import { SamplerError, SamplerProcess } from "./sampler.ts";
 
 const FIRST_EVENT_DEADLINE_MS = 10_000;
+/** Idle is what comes after the first seconds, in which clocks are related and code is compiled. */
+const SETTLE_MS = 8_000;
 /** Few enough that no ring reaches its watermark: what a user of a rare event sees. */
 const EVENTS_PER_SECOND = 1000;
 
@@ -82,6 +84,7 @@ export async function measureIdle(load: Load, folder: string, seconds: number): 
   const running = await agentGuest("unix", folder).start(load.tid);
   try {
     await running.process.ready(running.hasEvents);
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     const startMs = performance.now();
     const startNs = running.process.cpuNs;
     const startBytes = running.process.written.bytes;
