@@ -6,8 +6,10 @@ import { Output } from "../shared/cli/output.ts";
 import { ByteWriter } from "../shared/text/byte_writer.ts";
 import { formatAlignment, METHOD_NAMES } from "./align/alignment_description.ts";
 import { ClockBounds } from "./analyze/clock_bounds.ts";
+import { type CpuLedger, droppedEvents } from "./analyze/cpu_ledger.ts";
 import { DETAIL_ALL, type DetailOptions } from "./analyze/detail.ts";
 import type { EventView } from "./analyze/event_view.ts";
+import type { LossLog } from "./analyze/loss_log.ts";
 import { Pairing } from "./analyze/pairing.ts";
 import type { SlowPair } from "./analyze/slow_pairs.ts";
 import type { Consumer } from "./consumer.ts";
@@ -25,6 +27,7 @@ import { SlowPairText } from "./report/slow_pair_text.ts";
 import { writeLatencyJson, writeLedgerJson } from "./report/table_json.ts";
 import { TraceLines } from "./report/trace_line.ts";
 import type { Guest } from "./session/guest.ts";
+import { NOT_RECORDED } from "./session/guest_ledger.ts";
 import { machineName } from "./session/machine_name.ts";
 import type { Session } from "./session/session.ts";
 import { SessionFaults } from "./session/session_faults.ts";
@@ -118,12 +121,18 @@ export class Report {
   }
 
   #ledgerRows(): LedgerRow[] {
+    return this.#cpuLedgers().map(({ machine, row }) => ({
+      machine: machineName(machine),
+      ...row,
+    }));
+  }
+
+  #cpuLedgers(): { readonly machine: number; readonly row: CpuLedger }[] {
     const { guests, local } = this.#machines;
-    const rows = (local?.ledger() ?? []).map((row) => ({ machine: machineName(0), ...row }));
-    for (const { ledger, machine } of guests) {
-      rows.push(...ledger.rows().map((row) => ({ machine: machineName(machine), ...row })));
-    }
-    return rows;
+    return [
+      ...(local?.ledger() ?? []).map((row) => ({ machine: 0, row })),
+      ...guests.flatMap(({ ledger, machine }) => ledger.rows().map((row) => ({ machine, row }))),
+    ];
   }
 
   #writeAlignment(): void {
@@ -206,6 +215,7 @@ export class Report {
   #writeTable(out: ByteWriter, cycles: number, thanCycles: number, isLast: boolean): void {
     const { unit, wall } = this.#display!;
     const pairing = this.#pairing!;
+    if (isLast) this.#noteTrailingLoss(pairing.losses, cycles);
     const table = makeLatencyTable({
       rows: pairing.rows.list(),
       losses: pairing.losses,
@@ -221,6 +231,21 @@ export class Report {
     if (this.#order.onlyThan && !table.lines.some(({ over }) => over > 0)) return;
     if (this.#order.isJson) writeLatencyJson(out, table);
     else writeLatencyTable(out, table);
+  }
+
+  /** Loss at the very end is known to the ledger only: no later record or gap told of it. */
+  #noteTrailingLoss(losses: LossLog, cycles: number): void {
+    const lost = new Map<number, number>();
+    for (const { machine, row } of this.#cpuLedgers()) {
+      // What the kernel did not record it did not lose under load: no sign of what lies between.
+      const drops = row.drops.filter(({ place }) => place !== NOT_RECORDED);
+      const events = row.lostKernel + droppedEvents({ ...row, drops });
+      lost.set(machine, (lost.get(machine) ?? 0) + events);
+    }
+    for (const [machine, events] of lost) {
+      const unknown = events - losses.total(machine);
+      if (unknown > 0) losses.note(machine, unknown, cycles);
+    }
   }
 
   #keyName(): string {

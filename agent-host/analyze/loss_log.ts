@@ -13,6 +13,7 @@ export class LossLog {
   /** Where the latest loss ended; -Infinity before the first. */
   readonly #endCycles = new Float64Array(MACHINES_MAX).fill(Number.NEGATIVE_INFINITY);
   readonly #events = new Float64Array(MACHINES_MAX);
+  readonly #totals = new Float64Array(MACHINES_MAX);
   /** No loss at all so far: the usual case, and one comparison for it. */
   isEmpty = true;
 
@@ -20,6 +21,7 @@ export class LossLog {
   note(machine: number, events: number, untilCycles: number): void {
     this.isEmpty = false;
     this.#events[machine]! += events;
+    this.#totals[machine]! += events;
     if (untilCycles > this.#endCycles[machine]!) this.#endCycles[machine] = untilCycles;
   }
 
@@ -35,7 +37,12 @@ export class LossLog {
     return this.#events[machine]!;
   }
 
-  /** Begins a new interval: counts go to 0, times stay. */
+  /** Events that a machine lost since the beginning. */
+  total(machine: number): number {
+    return this.#totals[machine]!;
+  }
+
+  /** Begins a new interval: counts go to 0, times and totals stay. */
   reset(): void {
     this.#events.fill(0);
   }

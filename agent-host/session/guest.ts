@@ -141,8 +141,7 @@ export class Guest implements GuestListener {
 
   /** Decodes what came, and tells the merger how far this guest is. */
   settle(): void {
-    if (this.time !== undefined) this.rings.setLatest(readTsc(), this.boundCycles);
-    this.rings.decode((cpu) => this.mapFor(cpu));
+    this.#decode();
     const tsc = this.progressTsc;
     if (tsc === undefined || !this.isReady) return;
     const cycles = this.#canonical(tsc);
@@ -185,6 +184,11 @@ export class Guest implements GuestListener {
       return;
     }
     const stream = this.#streamOf(view.cpu);
+    // A full chunk is decoded right here, long before settle() when the host was held up.
+    if (this.time !== undefined) {
+      const latest = this.rings.latestAt(this.link.source.receivedTsc, this.boundCycles);
+      stream.intake.decoder.latestCycles = latest;
+    }
     const { spanStart, spanEnd, position, recordStart } = view;
     stream.joiner.push(bytes, spanStart, spanEnd, position, recordStart, stream.sink);
   }
@@ -259,11 +263,16 @@ export class Guest implements GuestListener {
 
   /** Another stream follows: what came is decoded with its own clock and events, or never. */
   #endStream(): void {
-    this.rings.decode((cpu) => this.mapFor(cpu));
+    this.#decode();
     for (const { intake } of this.#streams.values()) intake.discardUndecoded();
     this.clock = undefined;
     this.progressTsc = undefined;
     this.#maps.clear();
+  }
+
+  #decode(): void {
+    if (this.time !== undefined) this.rings.setLatest(readTsc(), this.boundCycles);
+    this.rings.decode((cpu) => this.mapFor(cpu));
   }
 
   #canonical(tsc: bigint): number {
@@ -290,7 +299,7 @@ export class Guest implements GuestListener {
       span: (bytes: Uint8Array, start: number, end: number): void => {
         const time = this.mapFor(cpu);
         // Rings that wait to be decoded hold chunks that the merger could set free.
-        if (!this.#session.hasRoom) this.rings.decode((other) => this.mapFor(other));
+        if (!this.#session.hasRoom) this.#decode();
         intake.append(bytes, start, end, time);
       },
       lost: (from: number, to: number): void => {

@@ -3,6 +3,7 @@
  * say that was produced. With both, produced = delivered + lost + dropped can be checked.
  */
 import { printableAscii } from "../../shared/text/printable_ascii.ts";
+import { CPUS_MAX } from "../../shared/wire/frame.ts";
 import type { CpuStats, Hello, Lost, Stats } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { type CpuLedger, droppedEvents } from "../analyze/cpu_ledger.ts";
 import type { DecodeCounters } from "../analyze/decode_counters.ts";
@@ -47,11 +48,8 @@ export interface RingSource {
 
 interface RingCounts {
   readonly source: RingSource;
-  /** Bytes of the ring that never came; those of them that Lost frames have explained. */
+  /** Bytes of the ring that never came. */
   gapBytes: number;
-  explainedBytes: number;
-  /** Events of Lost frames whose gap has not been met yet. */
-  announcedEvents: number;
   /**
    * Counters when the stream began: those of an agent that was restarted are not its successor's.
    */
@@ -77,16 +75,17 @@ export class GuestLedger {
   #stats = new Map<number, CpuStats>();
   /** Drops that Lost frames told of, by CPU and place. */
   #drops = new Map<string, number>();
+  /** By CPU what Lost frames explain of the ring's gaps, and events whose gap was not met yet. */
+  #announced = new Map<number, { bytes: number; events: number }>();
 
   begin(_hello: Hello, resumed: boolean): void {
     if (resumed) return;
     this.#stats = new Map();
     this.#drops = new Map();
+    this.#announced = new Map();
     this.isFinal = false;
     for (const ring of this.#rings.values()) {
       ring.gapBytes = 0;
-      ring.explainedBytes = 0;
-      ring.announcedEvents = 0;
       ring.samplesBefore = ring.source.counters.samples;
       ring.lostBefore = ring.source.counters.lostEvents;
       ring.droppedBefore = ring.source.dropped();
@@ -97,8 +96,6 @@ export class GuestLedger {
     this.#rings.set(cpu, {
       source,
       gapBytes: 0,
-      explainedBytes: 0,
-      announcedEvents: 0,
       samplesBefore: 0,
       lostBefore: 0,
       droppedBefore: 0,
@@ -110,17 +107,18 @@ export class GuestLedger {
     const ring = this.#rings.get(cpu);
     if (ring === undefined) return undefined;
     ring.gapBytes += bytes;
-    const events = ring.announcedEvents;
-    ring.announcedEvents = 0;
-    return events > 0 ? events : undefined;
+    const announced = this.#announced.get(cpu);
+    if (announced === undefined || announced.events === 0) return undefined;
+    const { events } = announced;
+    announced.events = 0;
+    return events;
   }
 
   onLost({ cpu, place, events, bytes }: Lost): void {
-    const ring = this.#rings.get(cpu);
-    if (ring !== undefined) {
-      ring.explainedBytes += Number(bytes);
-      ring.announcedEvents += Number(events);
-    }
+    const announced = this.#announced.get(cpu) ?? { bytes: 0, events: 0 };
+    if (cpu < CPUS_MAX) this.#announced.set(cpu, announced);
+    announced.bytes += Number(bytes);
+    announced.events += Number(events);
     const key = `${cpu} ${cleanPlace(place)}`;
     if (!this.#drops.has(key) && this.#drops.size >= PLACES_MAX * 64) return;
     this.#drops.set(key, (this.#drops.get(key) ?? 0) + Number(events));
@@ -130,7 +128,7 @@ export class GuestLedger {
     this.isFinal = stats.final;
     this.agentCpuNs = Number(stats.agentCpuNs);
     this.rssBytes = Number(stats.rssBytes);
-    for (const row of stats.cpus.slice(0, 8192)) this.#stats.set(row.cpu, row);
+    for (const row of stats.cpus.slice(0, CPUS_MAX)) this.#stats.set(row.cpu, row);
   }
 
   /** One row for each CPU that either side knows of. */
@@ -153,7 +151,7 @@ export class GuestLedger {
       delivered: (counters?.samples ?? 0) - (ring?.samplesBefore ?? 0),
       lostKernel: 0,
       drops,
-      gapBytes: Math.max(0, (ring?.gapBytes ?? 0) - (ring?.explainedBytes ?? 0)),
+      gapBytes: Math.max(0, (ring?.gapBytes ?? 0) - (this.#announced.get(cpu)?.bytes ?? 0)),
     };
     const lostKernel = lostEvents(Number(stats?.lostKernel ?? 0n), lostInRing, counted);
     const row = { ...counted, lostKernel };

@@ -47,11 +47,16 @@ export class MachineRings {
   }
 
   /**
-   * Nothing that was read can be newer than the present, and the clock's bound: a false stamp
-   * beyond it would hold up the merger for good. `bound` in canonical cycles.
+   * Nothing that was read at host TSC `tsc` can be newer than that and the clock's bound: a false
+   * stamp beyond it would hold up the merger for good. In canonical cycles, as the bound.
    */
+  latestAt(tsc: bigint, boundCycles: number): number {
+    return Number(BigInt.asIntN(64, tsc - this.#session.anchor)) + boundCycles;
+  }
+
+  /** Sets latestAt() for all rings. */
   setLatest(tsc: bigint, boundCycles: number): void {
-    const latest = Number(BigInt.asIntN(64, tsc - this.#session.anchor)) + boundCycles;
+    const latest = this.latestAt(tsc, boundCycles);
     for (const { decoder } of this.intakes.values()) decoder.latestCycles = latest;
   }
 

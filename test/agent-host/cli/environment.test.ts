@@ -73,7 +73,7 @@ async function expectFailureLine(options: StartOptions, message: string): Promis
   const { code, stderr } = await runAgent(workspace, "agent-host", TRACE, options);
   expect({ code, stderr }).toEqual({
     code: EXIT.FAILED,
-    stderr: `agent-host: ERROR: ${message}\n`,
+    stderr: `Tracing\nagent-host: ERROR: ${message}\n`,
   });
 }
 
