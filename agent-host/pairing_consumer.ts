@@ -25,7 +25,8 @@ export class PairingConsumer implements Consumer {
   #events = 0;
   /** End of the interval; NaN before the first event. */
   #nextTableCycles = Number.NaN;
-  #lastCycles = 0;
+  /** How far time is, for the date of the last table. */
+  #lastCycles = Number.NEGATIVE_INFINITY;
 
   constructor(out: ByteWriter, pairing: Pairing, options: PairingConsumerOptions) {
     this.#out = out;
@@ -54,10 +55,11 @@ export class PairingConsumer implements Consumer {
       at = next;
     }
     this.#pairing.run(chunk, at, end);
-    this.#lastCycles = timeCycles[end - 1]!;
+    this.#lastCycles = Math.max(this.#lastCycles, timeCycles[end - 1]!);
   }
 
   tick(watermarkCycles: number): void {
+    this.#lastCycles = Math.max(this.#lastCycles, watermarkCycles);
     this.#options.refreshBounds();
     const { intervalCycles } = this.#options;
     if (intervalCycles > 0) {
@@ -71,7 +73,7 @@ export class PairingConsumer implements Consumer {
   finish(): void {
     this.#options.refreshBounds();
     this.#pairing.finish();
-    this.#writeTable(this.#lastCycles, true);
+    this.#writeTable(Number.isFinite(this.#lastCycles) ? this.#lastCycles : 0, true);
   }
 
   #beginIntervals(cycles: number): void {

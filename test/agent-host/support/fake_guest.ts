@@ -36,6 +36,8 @@ export interface GuestManners {
   /** Answers the host's goodbye with its own, and these totals. */
   readonly answersBye?: boolean;
   readonly totals?: () => Stats["cpus"];
+  /** Its TSC minus this machine's. */
+  readonly tscOffset?: bigint;
   /** Instead of all of this: only what the test does with the socket. */
   readonly isSilent?: boolean;
 }
@@ -80,7 +82,7 @@ export class FakePeer {
   }
 
   clock(): void {
-    this.send(this.writer.frame(FrameType.CLOCK_SAMPLE, clockSampleNow()));
+    this.send(this.writer.frame(FrameType.CLOCK_SAMPLE, clockSampleNow(this.#manners.tscOffset)));
   }
 
   samples(cpu: number, position: number, span: ArrayLike<number>, isStart = true): void {
@@ -88,8 +90,13 @@ export class FakePeer {
   }
 
   /** Everything up to now has been sent. */
-  progress(tsc = readTsc()): void {
+  progress(tsc = this.tsc()): void {
     this.send(this.writer.frame(FrameType.PROGRESS, { tsc }));
+  }
+
+  /** Its TSC now. */
+  tsc(): bigint {
+    return BigInt.asUintN(64, readTsc() + (this.#manners.tscOffset ?? 0n));
   }
 
   send(bytes: Uint8Array): void {
@@ -102,7 +109,7 @@ export class FakePeer {
   }
 
   #read(bytes: Uint8Array): void {
-    const receivedTsc = readTsc();
+    const receivedTsc = this.tsc();
     this.#decoder.push(bytes);
     for (let frame = this.#decoder.next(); frame !== undefined; frame = this.#decoder.next()) {
       const { type, payloadStart: from, payloadEnd: to } = frame;
@@ -110,7 +117,7 @@ export class FakePeer {
       else if (type === FrameType.PING) {
         const ping = decodeMessage(type, frame.bytes, from, to);
         if (this.#manners.answersPings === false) continue;
-        const stamps = { echoTsc: ping.senderTsc, receivedTsc, sentTsc: readTsc() };
+        const stamps = { echoTsc: ping.senderTsc, receivedTsc, sentTsc: this.tsc() };
         this.send(this.writer.frame(FrameType.PONG, { seq: ping.seq, ...stamps }));
       } else if (type === FrameType.ACK) {
         this.#onAck(decodeMessage(type, frame.bytes, from, to).positions);

@@ -87,10 +87,15 @@ export function fakeHello(changes: Partial<Hello> = {}): Hello {
   };
 }
 
-/** This machine's clock now, as a guest reads it. */
-export function clockSampleNow(): MessageOf[typeof FrameType.CLOCK_SAMPLE] {
-  const { tscBefore, ns, tscAfter } = clockBracket(CLOCK_MONOTONIC_RAW, 32);
-  const realtime = clockBracket(CLOCK_REALTIME, 4);
+/** This machine's clock now, as a guest reads it whose TSC is ahead by `tscOffset`. */
+export function clockSampleNow(tscOffset = 0n): MessageOf[typeof FrameType.CLOCK_SAMPLE] {
+  const shifted = (clockId: number, rounds: number) => {
+    const { tscBefore, ns, tscAfter } = clockBracket(clockId, rounds);
+    const shift = (tsc: bigint): bigint => BigInt.asUintN(64, tsc + tscOffset);
+    return { tscBefore: shift(tscBefore), ns, tscAfter: shift(tscAfter) };
+  };
+  const { tscBefore, ns, tscAfter } = shifted(CLOCK_MONOTONIC_RAW, 32);
+  const realtime = shifted(CLOCK_REALTIME, 4);
   return {
     cpu: 0,
     epoch: 0,
