@@ -30,11 +30,15 @@ export const FLUSH_MS = 100;
 const EAGER_FLUSH_MS = 10;
 const EAGER_MS = 1000;
 const STATS_MS = 10_000;
+/** How often the user is told of receivers that are too slow: it may happen at each wake-up. */
+const MISSED_STATUS_MS = 1000;
 
 interface Session {
   readonly outlet: Outlet;
   readonly ledger: Ledger;
   tasks: Generator<TaskName[], void> | undefined;
+  /** Events that it missed since the user was told. */
+  missed: number;
 }
 
 export interface CaptureOptions {
@@ -54,6 +58,7 @@ export class Capture implements SinkHost {
   #sessions: Session[] = [];
   #previousTsc = 0n;
   #nextStatsMs = 0;
+  #nextMissedMs = 0;
   #nextFlushMs = 0;
   #eagerUntilMs = 0;
   #ringSlots = { from: 0, to: 0 };
@@ -158,6 +163,7 @@ export class Capture implements SinkHost {
       outlet,
       ledger,
       tasks: snapshotTaskNames(),
+      missed: 0,
     });
     this.#sendTasks(this.#sessions[this.#sessions.length - 1]!);
   }
@@ -180,7 +186,10 @@ export class Capture implements SinkHost {
     const { cpu, ring } = this.rings[ringIndex]!;
     const events = countSamples(ring, from, to);
     const session = this.#sessions.find((candidate) => candidate.outlet === outlet);
-    session?.ledger.drop(ringIndex, "slow client", events, to - from);
+    if (session !== undefined) {
+      session.missed += events;
+      session.ledger.drop(ringIndex, "slow client", events, to - from);
+    }
     outlet.send(FrameType.LOST, {
       cpu,
       place: "slow client",
@@ -189,7 +198,6 @@ export class Capture implements SinkHost {
       fromPosition: BigInt(from),
       toPosition: BigInt(to),
     });
-    this.status(`${outlet.name} is too slow: ${events} events of CPU ${cpu} not sent`);
   }
 
   /** Stops the events; after it only what the rings hold is left to send. */
@@ -284,6 +292,16 @@ export class Capture implements SinkHost {
       this.#sendTasks(session);
       this.#sendProgress(session);
       if (withStats) this.#sendStats(session, false);
+    }
+    if (nowMs >= this.#nextMissedMs) this.#sayMissed(nowMs);
+  }
+
+  #sayMissed(nowMs: number): void {
+    for (const session of this.#sessions) {
+      if (session.missed === 0) continue;
+      this.status(`${session.outlet.name} is too slow: ${session.missed} events not sent`);
+      session.missed = 0;
+      this.#nextMissedMs = nowMs + MISSED_STATUS_MS;
     }
   }
 

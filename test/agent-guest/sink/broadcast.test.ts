@@ -21,11 +21,10 @@ function connectTcp(port: number): GuestClient {
 }
 
 /** Calls in batches that a small ring holds, reading one client meanwhile. */
-async function callAndRead(client: GuestClient, count: number): Promise<void> {
-  const BATCH = 1000;
-  for (let first = 0; first < count; first += BATCH) {
-    callGetppid(BATCH, first);
-    await client.until(() => client.reader.samples >= first + BATCH, `${first + BATCH} samples`);
+async function callAndRead(client: GuestClient, count: number, batch = 1000): Promise<void> {
+  for (let first = 0; first < count; first += batch) {
+    callGetppid(batch, first);
+    await client.until(() => client.reader.samples >= first + batch, `${first + batch} samples`);
   }
 }
 
@@ -39,6 +38,37 @@ function skippedRanges(lost: readonly Lost[]): string[] {
     else before.to = to;
   }
   return ranges.map(({ cpu, from, to }) => `CPU ${cpu}: ${from} to ${to}`);
+}
+
+/** One client reads, another one does not until the end: both account for every call. */
+async function checkSlowClient(pages: string, burst: number, calls: number): Promise<void> {
+  const { trace, port } = await startBroadcast(["-m", pages]);
+  await using _ = trace;
+  const slow = GuestClient.connectNarrow(port);
+  await slow.untilReadable();
+  const fast = connectTcp(port);
+  await fast.untilSampling();
+  await callAndRead(fast, calls, burst);
+  expect(ascending(fast.reader.numbers)).toEqual(range(calls));
+  expect([fast.reader.lost.length, fast.reader.lostInRings]).toEqual([0, 0]);
+  const missed = (): number =>
+    slow.reader.lost.reduce((sum, { events }) => sum + Number(events), 0);
+  await slow.until(() => slow.reader.samples + missed() >= calls, "all samples or their loss");
+  expect(missed()).toBeGreaterThan(0);
+  expect(slow.reader.samples + missed()).toBe(calls);
+  expect(new Set(slow.reader.numbers).size).toBe(slow.reader.samples);
+  // What the stream skips is what it says that it skips.
+  const announced = skippedRanges(slow.reader.lost);
+  expect(slow.reader.gaps.length).toBeGreaterThan(0);
+  for (const { cpu, from, to } of slow.reader.gaps) {
+    expect(announced).toContain(`CPU ${cpu}: ${from} to ${to}`);
+  }
+  for (const { place } of slow.reader.lost) expect(place).toBe("slow client");
+  expect(slow.reader.decoder.counters).toMatchObject({ garbageBytes: 0, sequenceGaps: 0 });
+  await trace.agent.said(/client 1 of tcp .* is too slow: \d+ events not sent$/m);
+  fast.close();
+  slow.close();
+  await trace.stop();
 }
 
 describe.skipIf(NO_TRACING !== "")("BroadcastSink", () => {
@@ -98,36 +128,15 @@ describe.skipIf(NO_TRACING !== "")("BroadcastSink", () => {
     await trace.stop();
   });
 
-  test("a client that never reads costs the others nothing, and learns what it missed", async () => {
-    const { trace, port } = await startBroadcast(["-m", "128"]);
-    await using _ = trace;
-    const slow = GuestClient.connectNarrow(port);
-    await slow.untilReadable();
-    const fast = connectTcp(port);
-    await fast.untilSampling();
-    const CALLS = 60_000;
-    await callAndRead(fast, CALLS);
-    expect(ascending(fast.reader.numbers)).toEqual(range(CALLS));
-    expect([fast.reader.lost.length, fast.reader.lostInRings]).toEqual([0, 0]);
-    const missed = (): number =>
-      slow.reader.lost.reduce((sum, { events }) => sum + Number(events), 0);
-    await slow.until(() => slow.reader.samples + missed() >= CALLS, "all samples or their loss");
-    expect(missed()).toBeGreaterThan(0);
-    expect(slow.reader.samples + missed()).toBe(CALLS);
-    expect(new Set(slow.reader.numbers).size).toBe(slow.reader.samples);
-    // What the stream skips is what it says that it skips.
-    const announced = skippedRanges(slow.reader.lost);
-    expect(slow.reader.gaps.length).toBeGreaterThan(0);
-    for (const { cpu, from, to } of slow.reader.gaps) {
-      expect(announced).toContain(`CPU ${cpu}: ${from} to ${to}`);
-    }
-    for (const { place } of slow.reader.lost) expect(place).toBe("slow client");
-    expect(slow.reader.decoder.counters).toMatchObject({ garbageBytes: 0, sequenceGaps: 0 });
-    await trace.agent.said(/client 1 of tcp .* is too slow: \d+ events of CPU \d/);
-    fast.close();
-    slow.close();
-    await trace.stop();
-  });
+  // Bursts beyond the span of one frame leave the slow client in mid-record.
+  for (const [pages, burst, calls] of [
+    ["128", 1000, 60_000],
+    ["1024", 10_000, 100_000],
+  ] as const) {
+    test(`bursts of ${burst}: a client that never reads learns what it missed`, async () => {
+      await checkSlowClient(pages, burst, calls);
+    });
+  }
 
   test("the agent ends although a client never reads, and its ledger says what that one lacks", async () => {
     const { trace, port } = await startBroadcast(["-m", "128"]);

@@ -153,6 +153,9 @@ describe.skipIf(NO_TRACING !== "")("UnixSink", () => {
   test("the agent outlives a host that was killed, for longer than its messages take", async () => {
     await using trace = await startUnix();
     const client = await attachTo(trace);
+    callGetppid(10);
+    // With all read, the agent sees an end and no failed write.
+    await client.until(() => client.reader.samples === 10, "10 samples");
     client.close();
     await trace.agent.said(/Disconnected from/);
     // Clock readings follow every second, statistics too: none may go to the host that is gone.
