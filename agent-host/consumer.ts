@@ -5,6 +5,8 @@
 import type { Chunk } from "./analyze/chunk.ts";
 
 export interface Consumer {
+  /** Runs follow: what they are judged by (the clocks' bounds) is brought up to date. */
+  prepare(): void;
   /** Records `from` to `to` (exclusive) of a chunk, in canonical time order. */
   run(chunk: Chunk, from: number, to: number): void;
   /** Everything before `watermarkCycles` has been released: intervals may be closed. */

@@ -122,6 +122,7 @@ export class Engine {
     this.#nextProgressMs = performance.now() + PATIENCE_MS;
     this.#machines.checkTimeLine();
     const consumer = this.#report.consumer();
+    consumer.prepare();
     this.#consumer = consumer;
     this.#session.sink = (chunk, from, to) => consumer.run(chunk, from, to);
     const { local, guests } = this.#machines;
@@ -194,6 +195,7 @@ export class Engine {
   #release(): void {
     const { merger } = this.#session;
     for (const guest of this.#machines.guests) this.#setAwaited(guest);
+    this.#consumer?.prepare();
     merger.release();
     // Somebody is so far behind that nothing could be read any more: go on without him.
     if (!this.#session.hasRoom) merger.forceRelease(this.#session.pool.capacity >>> 1);
@@ -234,6 +236,7 @@ export class Engine {
     this.#drainLocal();
     for (const guest of guests) guest.settle();
     if (this.#consumer === undefined) return EXIT.DONE;
+    this.#consumer.prepare();
     if (!this.#consumer.isDone) this.#session.merger.flush();
     this.#consumer.finish();
     const verdict = this.#report.finish();

@@ -38,6 +38,10 @@ export class PairingConsumer implements Consumer {
     return this.#options.eventsMax > 0 && this.#events >= this.#options.eventsMax;
   }
 
+  prepare(): void {
+    this.#options.refreshBounds();
+  }
+
   run(chunk: Chunk, from: number, to: number): void {
     const { intervalCycles, eventsMax } = this.#options;
     const { timeCycles } = chunk;
@@ -60,7 +64,6 @@ export class PairingConsumer implements Consumer {
 
   tick(watermarkCycles: number): void {
     this.#lastCycles = Math.max(this.#lastCycles, watermarkCycles);
-    this.#options.refreshBounds();
     const { intervalCycles } = this.#options;
     if (intervalCycles > 0) {
       this.#beginIntervals(watermarkCycles);

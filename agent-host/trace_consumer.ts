@@ -26,6 +26,8 @@ export class TraceConsumer implements Consumer {
     return this.#printed >= this.#eventsMax;
   }
 
+  prepare(): void {}
+
   run(chunk: Chunk, from: number, to: number): void {
     const { event } = chunk;
     for (let i = from; i < to; i++) {

@@ -1,0 +1,118 @@
+/**
+ * Both agents live on this machine, over a unix socket and tcp: each call of the test is seen by
+ * both, so the true latency is zero, the number of pairs is known, and the ledger has to balance.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { EXIT } from "../../../shared/cli/failure.ts";
+import { range } from "../../agent-guest/support/numbers.ts";
+import { freePort } from "../../agent-guest/support/trace.ts";
+import { callGetppid, NO_TRACING, OWN_GETPPID } from "../../shared/event/kernel.ts";
+import { Workspace } from "../../vm/workspace.ts";
+import { CALL_NUMBER, JsonOutput, pulled, startGuest, startHost } from "../support/live.ts";
+
+const CALLS = 2000;
+const KEY = `key="${CALL_NUMBER}"/`;
+let workspace: Workspace;
+let sockets = 0;
+
+beforeAll(() => {
+  workspace = new Workspace();
+});
+
+afterAll(() => workspace.dispose());
+
+/** Calls in all tables so far. */
+function callsOf(stdout: string): number {
+  return new JsonOutput(stdout).latencies.reduce((sum, { calls }) => sum + calls, 0);
+}
+
+const TRANSPORTS = {
+  unix: async () => `unix:${workspace.file(`${sockets++}.sock`)}`,
+  tcp: async () => `127.0.0.1:${await freePort()}`,
+} as const;
+
+for (const transport of ["unix", "tcp"] as const) {
+  describe.skipIf(NO_TRACING !== "")(`over ${transport}`, () => {
+    test("multi-trace pairs every call of the guest with the host's, at zero latency", async () => {
+      const place = await TRANSPORTS[transport]();
+      const guest = await startGuest(workspace, place);
+      const events = ["-e", pulled(place, KEY), "-e", `${OWN_GETPPID()}${KEY}`];
+      const host = await startHost(workspace, ["multi-trace", ...events, "--json"]);
+      callGetppid(CALLS);
+      expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
+      const output = new JsonOutput(host.stdout);
+      expect(output.verdict).toMatchObject({ state: "balances", delivered: 2 * CALLS });
+      for (const machine of ["host", "guest 1"]) {
+        expect(output.sum(machine, "produced")).toBe(CALLS);
+        expect(output.sum(machine, "delivered")).toBe(CALLS);
+      }
+      const [line] = output.latencies;
+      expect(line).toMatchObject({ calls: CALLS, violations: 0, left_out: 0, lost_events: 0 });
+      expect(line!.min_ns).toBeGreaterThanOrEqual(0);
+      expect(line!.bound_ns).toBeGreaterThan(0);
+      expect(line!.p50_ns).toBeLessThanOrEqual(line!.bound_ns);
+      expect(output.faults).toEqual([]);
+      expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
+    });
+
+    test("multi-trace the other way round finds no effect before its cause", async () => {
+      const place = await TRANSPORTS[transport]();
+      const guest = await startGuest(workspace, place);
+      const events = ["-e", `${OWN_GETPPID()}${KEY}`, "-e", pulled(place, KEY)];
+      const host = await startHost(workspace, ["multi-trace", ...events, "--json", "-i", "50"]);
+      for (let turn = 0; turn < 4; turn++) {
+        callGetppid(CALLS / 4, (turn * CALLS) / 4);
+        const expected = ((turn + 1) * CALLS) / 4;
+        try { await host.until(() => callsOf(host.stdout) === expected, `${expected} calls in tables`, 3000); } catch (e) { const r = await host.stop(); console.log("OUT", turn, host.stdout.split("\n").filter((l)=>l.includes("latency\"")).join("\n"), host.stderr); throw e; }
+      }
+      expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
+      const output = new JsonOutput(host.stdout);
+      expect(output.intervals.length).toBeGreaterThanOrEqual(4);
+      expect(callsOf(host.stdout)).toBe(CALLS);
+      for (const { violations, min_ns } of output.latencies) {
+        expect(violations).toBe(0);
+        expect(min_ns).toBeGreaterThanOrEqual(0);
+      }
+      expect(output.verdict).toMatchObject({ state: "balances", delivered: 2 * CALLS });
+      expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
+    });
+
+    test("trace shows each call of both once, in time order, marked by machine", async () => {
+      const place = await TRANSPORTS[transport]();
+      const guest = await startGuest(workspace, place);
+      const events = ["-e", pulled(place, "alias=theirs/"), "-e", `${OWN_GETPPID()}alias=ours/`];
+      const host = await startHost(workspace, ["trace", ...events]);
+      callGetppid(CALLS);
+      await host.printed(2 * CALLS);
+      expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
+      const lines = host.stdout.trimEnd().split("\n");
+      const layout =
+        /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6} (.) .{16} +\d+ \S{4,5} \[\d{3}\] (\d+\.\d{6}): raw_syscalls:(ours|theirs): NR 110 \(([0-9a-f]+), 0, 0, 0, 0, 0\)$/;
+      const numbers: Record<string, number[]> = { "G theirs": [], "  ours": [] };
+      let last = 0;
+      for (const line of lines) {
+        const [, mark, time, name, number] = layout.exec(line) ?? [];
+        numbers[`${mark} ${name}`]!.push(Number.parseInt(number!, 16));
+        expect(Number(time)).toBeGreaterThanOrEqual(last);
+        last = Number(time);
+      }
+      expect(numbers).toEqual({ "G theirs": range(CALLS), "  ours": range(CALLS) });
+      expect(host.stderr).toMatch(/^ledger: balances: 4000 produced = 4000 delivered/m);
+      expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
+    });
+
+    test("trace -N prints exactly so many lines, beside local events too", async () => {
+      const place = await TRANSPORTS[transport]();
+      const guest = await startGuest(workspace, place);
+      const both = ["-e", pulled(place), "-e", OWN_GETPPID()];
+      for (const events of [both, both.slice(0, 2)]) {
+        const host = await startHost(workspace, ["trace", ...events, "-N", "7"]);
+        callGetppid(CALLS);
+        expect(await host.end()).toMatchObject({ code: EXIT.DONE });
+        expect(host.stdout.trimEnd().split("\n")).toHaveLength(7);
+        expect(host.stderr).toMatch(/^ledger: balances: /m);
+      }
+      expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
+    });
+  });
+}
