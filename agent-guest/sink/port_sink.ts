@@ -4,7 +4,15 @@
  * While the host side of a port is closed, poll() reports POLLHUP at once and read() gives 0: a
  * loop that waited on it would spin. So the port then leaves the poll set, and a timer looks at it.
  */
-import { O_NOCTTY, O_NONBLOCK, O_RDWR, POLLHUP, POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
+import {
+  O_NOCTTY,
+  O_NONBLOCK,
+  O_RDWR,
+  POLLERR,
+  POLLHUP,
+  POLLIN,
+  POLLOUT,
+} from "../../shared/sys/abi.ts";
 import { EIO, ENODEV, ENXIO, SysError } from "../../shared/sys/errno.ts";
 import { type Fd, openFile } from "../../shared/sys/fd.ts";
 import { PollSet } from "../../shared/sys/poll.ts";
@@ -38,6 +46,8 @@ export class PortSink implements Sink {
   readonly #reader: PeerReader;
   readonly #probe = new PollSet();
   #isPresent = false;
+  /** A terminal's other end has gone for good: reading gives 0, as of a port without a host. */
+  #hasHungUp = false;
   #slot = -1;
   #nextCheckMs = 0;
 
@@ -70,6 +80,7 @@ export class PortSink implements Sink {
   service(poll: PollSet): void {
     if (this.#slot < 0) return;
     const ready = poll.readyEvents(this.#slot);
+    this.#hasHungUp ||= (ready & POLLERR) !== 0;
     if ((ready & ~POLLOUT) !== 0) this.#reader.read(this.#outlet.fd);
     if ((ready & POLLOUT) !== 0) this.#outlet.flush();
     if ((ready & POLLHUP) !== 0 || this.#link.hasEnded) this.#onAbsent();
@@ -89,7 +100,8 @@ export class PortSink implements Sink {
 
   get failure(): Error | undefined {
     const { failure } = this.#outlet;
-    const errno = failure instanceof SysError ? failure.errno : this.#link.endErrno;
+    const endErrno = this.#hasHungUp ? EIO : this.#link.endErrno;
+    const errno = failure instanceof SysError ? failure.errno : endErrno;
     if (!GONE.includes(errno)) return failure;
     return new SysError(`use ${this.name}`, errno, "the port was unplugged");
   }
@@ -107,7 +119,9 @@ export class PortSink implements Sink {
     this.#probe.clear();
     const slot = this.#probe.add(this.#outlet.fd.number, POLLIN);
     this.#probe.wait(0);
-    if ((this.#probe.readyEvents(slot) & POLLHUP) !== 0) {
+    const ready = this.#probe.readyEvents(slot);
+    this.#hasHungUp ||= (ready & POLLERR) !== 0;
+    if ((ready & POLLHUP) !== 0) {
       // Only reading tells a port that was unplugged from one whose host is not there.
       this.#reader.read(this.#outlet.fd);
       this.#forgetHost();

@@ -59,7 +59,6 @@ async function checkSlowClient(pages: string, burst: number, calls: number): Pro
   expect(new Set(slow.reader.numbers).size).toBe(slow.reader.samples);
   // What the stream skips is what it says that it skips.
   const announced = skippedRanges(slow.reader.lost);
-  expect(slow.reader.gaps.length).toBeGreaterThan(0);
   for (const { cpu, from, to } of slow.reader.gaps) {
     expect(announced).toContain(`CPU ${cpu}: ${from} to ${to}`);
   }
