@@ -19,6 +19,7 @@ import {
   FRAME_FLAG_CHECKSUM,
   FRAME_HEADER_BYTES,
   type FrameType,
+  frameBodyBytes,
   PORT_WRITE_BYTES_MAX,
 } from "../../shared/wire/frame.ts";
 import { FrameWriter } from "../../shared/wire/frame_writer.ts";
@@ -69,6 +70,8 @@ export class Outlet {
   readonly #waitingBytes = new Uint8Array(this.#waiting.buffer);
   #waitingFrom = 0;
   #waitingTo = 0;
+  /** Where in the waiting buffer a frame begins, at or before what is written next. */
+  #begunAt = 0;
   #pieces = 0;
   #sequence = 0;
 
@@ -95,10 +98,12 @@ export class Outlet {
     return this.#waitingTo - this.#waitingFrom > CROWDED_BYTES;
   }
 
-  /** Forgets what was not sent, to begin a stream anew: the peer resynchronises at a frame. */
+  /**
+   * Forgets what was not sent, to begin a stream anew. A frame that was begun is finished: cut short,
+   * its length would swallow what comes next, for as long as that takes to become as long.
+   */
   restart(): void {
-    this.#waitingFrom = 0;
-    this.#waitingTo = 0;
+    if (this.isBlocked) this.#waitingTo = this.#findBegunFrame();
     this.#sequence = 0;
   }
 
@@ -172,6 +177,7 @@ export class Outlet {
     if (this.#waitingFrom < this.#waitingTo) return false;
     this.#waitingFrom = 0;
     this.#waitingTo = 0;
+    this.#begunAt = 0;
     return true;
   }
 
@@ -324,16 +330,34 @@ export class Outlet {
       waiting.set(new Uint8Array(digest.buffer, digest.byteOffset, FRAME_CHECKSUM_BYTES), to);
       to += FRAME_CHECKSUM_BYTES;
     }
+    this.#begunAt = 0;
     this.#waitingFrom = 0;
     this.#waitingTo = to;
   }
 
-  /** Moves what waits to the front when `bytes` more would not fit behind it. */
+  /** Moves what waits to the front, with its frame's header, when `bytes` more would not fit. */
   #makeRoom(bytes: number): void {
     if (this.#waitingTo + bytes <= WAITING_BYTES_MAX) return;
-    this.#waitingBytes.copyWithin(0, this.#waitingFrom, this.#waitingTo);
-    this.#waitingTo -= this.#waitingFrom;
-    this.#waitingFrom = 0;
+    this.#findBegunFrame();
+    const at = this.#begunAt;
+    this.#waitingBytes.copyWithin(0, at, this.#waitingTo);
+    this.#waitingFrom -= at;
+    this.#waitingTo -= at;
+    this.#begunAt = 0;
+  }
+
+  /**
+   * Moves #begunAt to the frame that holds the next byte to write, and gives its end; a frame of
+   * which nothing has been written is not begun, and the end is where it would begin.
+   */
+  #findBegunFrame(): number {
+    let end = this.#begunAt;
+    while (end < this.#waitingFrom) {
+      this.#begunAt = end;
+      end += FRAME_HEADER_BYTES + frameBodyBytes(this.#waitingBytes, end);
+    }
+    if (end === this.#waitingFrom) this.#begunAt = end;
+    return end;
   }
 
   #note(result: number): void {
