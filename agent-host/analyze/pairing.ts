@@ -203,7 +203,8 @@ export class Pairing {
       chunk.key[i * 2 + 1]!,
     );
     row.noteMachines(startMachine, endMachine);
-    const bound = startMachine === endMachine ? 0 : this.#bounds.between(startMachine, endMachine);
+    const bound =
+      startMachine === endMachine ? 0 : this.#bounds.between(startMachine, endMachine, startCycles);
     const spansLoss =
       !this.losses.isEmpty && this.losses.spans(startMachine, endMachine, startCycles);
     if (spansLoss) noteLeftOut(row, latency);
@@ -231,8 +232,9 @@ export class Pairing {
     const entry = orphans.find(lo, hi);
     if (entry < 0) return false;
     const endMachine = orphans.machine[entry]!;
-    const bound = this.#bounds.between(chunk.machine, endMachine);
-    const early = chunk.timeCycles[i]! - orphans.timeCycles[entry]!;
+    const endCycles = orphans.timeCycles[entry]!;
+    const bound = this.#bounds.between(chunk.machine, endMachine, endCycles);
+    const early = chunk.timeCycles[i]! - endCycles;
     const event = orphans.event[entry]!;
     // Later causes are further away still: this end has had its chance.
     orphans.remove(entry);

@@ -30,12 +30,16 @@ import { GuestClock } from "./guest_clock.ts";
 import { GuestEvents, type WantedEvent } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
 import type { GuestTime } from "./guest_time.ts";
+import { HeldMaximum } from "./held_maximum.ts";
 import { MachineRings } from "./machine_rings.ts";
 import type { RingIntake } from "./ring_intake.ts";
 import type { Session } from "./session.ts";
 
 /** CPUs that one guest may have. */
 const GUEST_CPUS_MAX = 1024;
+
+/** Readings of a guest's clock come every second; a stall of the merger adds to that. */
+const BOUND_HOLD_MS = 2000;
 
 interface CpuStream {
   readonly joiner: SpanJoiner;
@@ -69,6 +73,7 @@ export class Guest implements GuestListener {
   /** By CPU: where its ring begins. */
   #starts = new Map<number, number>();
   #progressMs = performance.now();
+  readonly #heldBound = new HeldMaximum(BOUND_HOLD_MS);
   readonly #streams = new Map<number, CpuStream>();
   readonly #maps = new Map<number, Conversion>();
 
@@ -131,17 +136,28 @@ export class Guest implements GuestListener {
     const { clock, time } = this;
     if (clock === undefined) return Infinity;
     if (time === undefined) return clock.boundCycles;
+    // Of the conversion that is in force, which follows what is known of the clocks with a delay.
     const cpu = this.hello?.cpus[0]?.cpu ?? 0;
-    const segment = time.segmentFor(cpu);
-    if (segment === undefined) return Infinity;
-    const { method, ping } = time.alignment;
-    const outer = method === "ping" ? ping.boundCycles : segment.boundCycles;
-    return clock.boundCycles * segment.slope + outer;
+    const map = this.mapFor(cpu) === undefined ? undefined : this.#conversionOf(cpu).chain.map;
+    if (map === undefined) return Infinity;
+    const { lastNs, wall, frequency } = clock;
+    const sinceReading = Number((this.progressTsc ?? 0n) - (wall?.tsc ?? 0n));
+    const aheadNs = (Math.max(0, sinceReading) / (frequency?.hz ?? 1e9)) * 1e9;
+    return map.boundOver(lastNs, lastNs + BigInt(Math.ceil(aheadNs)));
+  }
+
+  /**
+   * |error| of the times that may still be on their way through the merger: they were converted with
+   * what was known when they came, and the chain takes better fits only when the clock is read.
+   */
+  get boundCyclesHeld(): number {
+    return Math.max(this.boundCycles, this.#heldBound.value);
   }
 
   /** Decodes what came, and tells the merger how far this guest is. */
   settle(): void {
     this.#decode();
+    if (this.isReady) this.#heldBound.note(this.boundCycles, performance.now());
     const tsc = this.progressTsc;
     if (tsc === undefined || !this.isReady) return;
     const cycles = this.#canonical(tsc);
