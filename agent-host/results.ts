@@ -212,7 +212,7 @@ export class Report {
       const cycles = guest.boundCycles;
       if (isLive) this.#bounds.set(0, guest.machine, hostCycles + cycles, from);
       for (const other of guests.slice(0, i)) {
-        this.#bounds.set(other.machine, guest.machine, other.boundCyclesHeld + cycles, from);
+        this.#bounds.set(other.machine, guest.machine, other.boundCycles + cycles, from);
       }
     }
   }

@@ -30,16 +30,12 @@ import { GuestClock } from "./guest_clock.ts";
 import { GuestEvents, type WantedEvent } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
 import type { GuestTime } from "./guest_time.ts";
-import { HeldMaximum } from "./held_maximum.ts";
 import { MachineRings } from "./machine_rings.ts";
 import type { RingIntake } from "./ring_intake.ts";
 import type { Session } from "./session.ts";
 
 /** CPUs that one guest may have. */
 const GUEST_CPUS_MAX = 1024;
-
-/** Readings of a guest's clock come every second; a stall of the merger adds to that. */
-const BOUND_HOLD_MS = 2000;
 
 interface CpuStream {
   readonly joiner: SpanJoiner;
@@ -73,7 +69,6 @@ export class Guest implements GuestListener {
   /** By CPU: where its ring begins. */
   #starts = new Map<number, number>();
   #progressMs = performance.now();
-  readonly #heldBound = new HeldMaximum(BOUND_HOLD_MS);
   readonly #streams = new Map<number, CpuStream>();
   readonly #maps = new Map<number, Conversion>();
 
@@ -146,18 +141,9 @@ export class Guest implements GuestListener {
     return map.boundOver(lastNs, lastNs + BigInt(Math.ceil(aheadNs)));
   }
 
-  /**
-   * |error| of the times that may still be on their way through the merger: they were converted with
-   * what was known when they came, and the chain takes better fits only when the clock is read.
-   */
-  get boundCyclesHeld(): number {
-    return Math.max(this.boundCycles, this.#heldBound.value);
-  }
-
   /** Decodes what came, and tells the merger how far this guest is. */
   settle(): void {
     this.#decode();
-    if (this.isReady) this.#heldBound.note(this.boundCycles, performance.now());
     const tsc = this.progressTsc;
     if (tsc === undefined || !this.isReady) return;
     const cycles = this.#canonical(tsc);
