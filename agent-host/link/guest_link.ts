@@ -229,7 +229,8 @@ export class GuestLink {
       );
     }
     if (this.#events.length < hello.eventCount) return;
-    const resumed = this.#streamNonce === hello.streamNonce;
+    // 0 is nobody's nonce: a first stream that claims it would be taken for a known one.
+    const resumed = this.#streamNonce !== 0n && this.#streamNonce === hello.streamNonce;
     this.#streamNonce = hello.streamNonce;
     this.#isStreaming = true;
     this.#listener.onStream(hello, this.#events, resumed);

@@ -40,13 +40,18 @@ function tcp(text: string, hosts: readonly string[], portText: string): PullTarg
 }
 
 export function parsePullTarget(text: string): PullTarget {
+  if (text.includes("\0")) throw new PullSourceError("Cannot pull from a name that holds NUL");
   if (/^\d+$/.test(text)) return tcp(text, LOOPBACK_HOSTS, text);
   if (text.startsWith("unix:")) {
     const path = text.slice(5);
     if (path === "") throw new PullSourceError('Cannot pull from "unix:": the path is empty');
     return { kind: "socket", name: text, candidates: [{ kind: "unix", path }] };
   }
-  if (text.startsWith("file:")) return { kind: "file", name: text, path: text.slice(5) };
+  if (text.startsWith("file:")) {
+    const path = text.slice(5);
+    if (path === "") throw new PullSourceError('Cannot pull from "file:": the path is empty');
+    return { kind: "file", name: text, path };
+  }
   if (text.includes("/")) {
     if (statSync(text, { throwIfNoEntry: false })?.isSocket()) {
       return { kind: "socket", name: `unix:${text}`, candidates: [{ kind: "unix", path: text }] };
