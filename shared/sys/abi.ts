@@ -69,6 +69,7 @@ export const SO_REUSEADDR = 2;
 export const SO_ERROR = 4;
 export const SO_SNDBUF = 7;
 export const SO_PEERCRED = 17;
+export const SO_SNDBUFFORCE = 32;
 export const IPPROTO_TCP = 6;
 export const TCP_NODELAY = 1;
 

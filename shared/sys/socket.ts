@@ -15,6 +15,8 @@ import {
   SO_ERROR,
   SO_PEERCRED,
   SO_REUSEADDR,
+  SO_SNDBUF,
+  SO_SNDBUFFORCE,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
   SOCK_STREAM,
@@ -165,6 +167,19 @@ export function finishConnect(fd: Fd): void {
 /** Sends small frames at once: a ping must not wait for an acknowledgement. */
 export function setNoDelay(fd: Fd): void {
   setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+/**
+ * Asks for a send buffer of `bytes`, so that one write takes what several would: as root beyond the
+ * system's limit (net.core.wmem_max), otherwise up to it.
+ */
+export function setSendBuffer(fd: Fd, bytes: number): void {
+  try {
+    setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes);
+  } catch (error) {
+    if (!(error instanceof SysError) || error.code !== "EPERM") throw error;
+    setOption(fd, SOL_SOCKET, SO_SNDBUF, bytes);
+  }
 }
 
 /** Process id of a unix socket's peer. */
