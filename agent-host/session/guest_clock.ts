@@ -38,9 +38,11 @@ export class GuestClock {
 
   /** perf ns to guest TSC; undefined until it is known well enough to be used. */
   get map(): TimeMap | undefined {
-    if (this.#exact !== undefined) return this.#exact.map;
     const fitted = this.#fitted;
-    return fitted !== undefined && fitted.readingCount >= READINGS_MIN ? fitted.map : undefined;
+    const isFitted = fitted !== undefined && fitted.readingCount >= READINGS_MIN;
+    const map = this.#exact?.map ?? (isFitted ? fitted.map : undefined);
+    // A first reading that was refused leaves a clock that knows nothing yet.
+    return map?.newest === undefined ? undefined : map;
   }
 
   get isExact(): boolean {

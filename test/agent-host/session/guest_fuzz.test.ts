@@ -1,0 +1,146 @@
+/**
+ * A guest's whole stream, damaged at random, through link, session, decoder and merger: whatever it
+ * is, it gives records or a SourceError, in bounded memory, and every sample is accounted for.
+ */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import * as fc from "fast-check";
+import { Source, SourceError } from "../../../agent-host/link/source.ts";
+import { Guest } from "../../../agent-host/session/guest.ts";
+import { Session } from "../../../agent-host/session/session.ts";
+import { guestFaults } from "../../../agent-host/session/session_faults.ts";
+import { parseEventSpecs } from "../../../shared/event/spec.ts";
+import { ExprError } from "../../../shared/expr/error.ts";
+import { FrameType, setFrameSequence } from "../../../shared/wire/frame.ts";
+import { Workspace } from "../../vm/workspace.ts";
+import {
+  exactClockSample,
+  FAKE_EVENT,
+  fakeHello,
+  join,
+  markerRecord,
+  recording,
+} from "../support/guest_stream.ts";
+
+const RUNS = 1000;
+let workspace: Workspace;
+
+beforeAll(() => {
+  workspace = new Workspace();
+});
+
+afterAll(() => workspace.dispose());
+
+/** Frames of a sound stream, one by one. */
+function soundFrames(): Uint8Array[] {
+  const { writer } = recording([]);
+  const span = Array.from({ length: 20 }, (_, i) => markerRecord(1000 + i, i)).flat();
+  const lost = { cpu: 0, place: "x", events: 3n, bytes: 9n, fromPosition: 0n, toPosition: 9n };
+  return [
+    writer.frame(FrameType.HELLO, fakeHello()),
+    writer.frame(FrameType.CLOCK_SAMPLE, exactClockSample()),
+    writer.samples(0, 0, span),
+    writer.frame(FrameType.PROGRESS, { tsc: 2030n }),
+    writer.frame(FrameType.TASK, { tasks: [{ pid: 77, comm: new Uint8Array([65, 66]) }] }),
+    writer.samples(0, span.length, span.slice(0, 100), true),
+    writer.samples(0, span.length + 100, span.slice(100), false),
+    writer.frame(FrameType.LOST, lost),
+    writer.frame(FrameType.CLOCK_SAMPLE, exactClockSample(3)),
+    writer.goodbye(),
+  ];
+}
+
+/** Reads a stream to its end, as the engine does. */
+function readStream(bytes: Uint8Array): { readonly released: number; readonly guest: Guest } {
+  const path = workspace.file("fuzz.vms");
+  writeFileSync(path, bytes);
+  const session = new Session(undefined);
+  let released = 0;
+  session.sink = (_chunk, from, to) => {
+    released += to - from;
+  };
+  const wanted = [{ stage: 0, spec: parseEventSpecs(`${FAKE_EVENT}//key=value/`)[0]! }];
+  const source = new Source({ kind: "file", name: path, path });
+  const guest = new Guest(session, 1, source, wanted, undefined, "test");
+  try {
+    while (!guest.hasEnded) {
+      guest.link.receive(0);
+      guest.settle();
+      session.merger.release();
+    }
+    session.merger.flush();
+    guestFaults(guest);
+    guest.ledger.rows();
+  } finally {
+    guest.close();
+  }
+  expect(session.pool.available).toBe(session.pool.capacity);
+  return { released, guest };
+}
+
+function expectHandled(bytes: Uint8Array): void {
+  try {
+    const { released, guest } = readStream(bytes);
+    let decoded = 0;
+    for (const { decoder } of guest.rings.intakes.values()) {
+      const { samples, malformedSamples, unknownEvents } = decoder.counters;
+      decoded += samples - malformedSamples - unknownEvents;
+    }
+    expect(released).toBe(decoded);
+  } catch (error) {
+    const isExpected = error instanceof SourceError || error instanceof ExprError;
+    if (!isExpected) throw error;
+  }
+}
+
+test("a sound stream gives all of its records", () => {
+  expect(readStream(join(...soundFrames())).released).toBe(40);
+});
+
+test("bytes that are changed within frames", () => {
+  const frames = soundFrames();
+  const damage = fc.record({
+    frame: fc.nat(frames.length - 1),
+    at: fc.double({ min: 0, max: 1, noNaN: true }),
+    byte: fc.nat(255),
+  });
+  fc.assert(
+    fc.property(fc.array(damage, { minLength: 1, maxLength: 12 }), (damages) => {
+      const copies = frames.map((frame) => frame.slice());
+      for (const { frame, at, byte } of damages) {
+        const bytes = copies[frame]!;
+        bytes[16 + Math.floor(at * (bytes.length - 17))] = byte;
+      }
+      expectHandled(join(...copies));
+    }),
+    { numRuns: RUNS },
+  );
+});
+
+test("frames that are dropped, repeated and put in another order", () => {
+  const frames = soundFrames();
+  const order = fc.array(fc.nat(frames.length - 1), { maxLength: 40 });
+  fc.assert(
+    fc.property(order, (indexes) => {
+      const chosen = indexes.map((index, sequence) => {
+        const frame = frames[index]!.slice();
+        setFrameSequence(frame, 0, sequence);
+        return frame;
+      });
+      expectHandled(join(frames[0]!, frames[1]!, ...chosen));
+    }),
+    { numRuns: RUNS },
+  );
+});
+
+test("streams that are cut and continued by others", () => {
+  const bytes = join(...soundFrames());
+  const piece = fc.tuple(fc.nat(bytes.length), fc.nat(bytes.length));
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 6 }), (pieces) => {
+      const parts = pieces.map(([a, b]) => bytes.subarray(Math.min(a, b), Math.max(a, b)));
+      expectHandled(join(...parts, bytes));
+    }),
+    { numRuns: RUNS },
+  );
+});

@@ -1,0 +1,198 @@
+/** Where record bytes of a ring enter the pipeline: chunks, clocks that come late, loss, limits. */
+import { describe, expect, test } from "bun:test";
+import { CHUNK_BYTES, type Chunk, ChunkPool } from "../../../agent-host/analyze/chunk.ts";
+import { RingDecoder } from "../../../agent-host/analyze/decode.ts";
+import { Merger } from "../../../agent-host/analyze/merger.ts";
+import { sampleLayout } from "../../../agent-host/analyze/sample_layout.ts";
+import { RingIntake } from "../../../agent-host/session/ring_intake.ts";
+import { lookupOf, SAME_TIME } from "../analyze/fixtures.ts";
+import { ascii, common, plainSample, record, u32 } from "../analyze/record_bytes.ts";
+
+const TYPE = 7;
+
+/** A sample at a time. */
+function sample(time: number): number[] {
+  return plainSample(time, [...common(TYPE, 1), ...u32(time)]);
+}
+
+const SAMPLE_BYTES = sample(0).length;
+
+interface Out {
+  readonly time: number;
+  /** Events lost right before it. */
+  readonly lost: number;
+}
+
+function setUp(chunks = 8) {
+  const pool = new ChunkPool(chunks);
+  const out: Out[] = [];
+  const intakes: RingIntake[] = [];
+  const merger = new Merger({
+    onRun: (chunk: Chunk, from: number, to: number) => {
+      for (let i = from; i < to; i++) {
+        const at = [...chunk.lostIndex.subarray(0, chunk.lostCount)].indexOf(i);
+        out.push({ time: chunk.timeCycles[i]!, lost: at < 0 ? 0 : chunk.lostEvents[at]! });
+      }
+    },
+    releaseChunk: (chunk) => {
+      intakes[chunk.ring]!.onReleased(chunk);
+      pool.release(chunk);
+    },
+    queuedChunksMax: chunks,
+  });
+  const source = merger.addSource();
+  const makeIntake = (): RingIntake => {
+    const decoder = new RingDecoder(lookupOf(TYPE), sampleLayout(0x404, true));
+    const parts = { pool, merger, programs: [] };
+    const intake = new RingIntake(0, intakes.length, merger.addRing(source), decoder, parts);
+    intakes.push(intake);
+    return intake;
+  };
+  return { pool, merger, out, makeIntake, intake: makeIntake() };
+}
+
+function append(intake: RingIntake, bytes: readonly number[], isTimed = true): void {
+  intake.append(Uint8Array.from(bytes), 0, bytes.length, isTimed ? SAME_TIME : undefined);
+}
+
+const times = (out: readonly Out[]): number[] => out.map(({ time }) => time);
+
+describe("RingIntake", () => {
+  test("hands what it takes to the merger, in order, in as few chunks as it can", () => {
+    const { intake, merger, out, pool } = setUp();
+    for (let time = 1; time <= 100; time++) {
+      append(intake, sample(time));
+      intake.decode(SAME_TIME);
+    }
+    expect(pool.available).toBe(pool.capacity - 1);
+    merger.flush();
+    expect(times(out)).toEqual(Array.from({ length: 100 }, (_, i) => i + 1));
+    expect(pool.available).toBe(pool.capacity);
+  });
+
+  test("goes on in a new chunk after the merger has used one up", () => {
+    const { intake, merger, out } = setUp();
+    for (const time of [1, 2, 3]) {
+      append(intake, sample(time));
+      intake.decode(SAME_TIME);
+      merger.flush();
+    }
+    expect(times(out)).toEqual([1, 2, 3]);
+  });
+
+  test("fills several chunks with one long span, at record borders", () => {
+    const { intake, merger, out } = setUp();
+    const count = Math.floor((2.5 * CHUNK_BYTES) / SAMPLE_BYTES);
+    const bytes = Array.from({ length: count }, (_, i) => sample(i + 1)).flat();
+    append(intake, bytes);
+    intake.decode(SAME_TIME);
+    merger.flush();
+    expect(out).toHaveLength(count);
+    expect(intake.decoder.counters).toMatchObject({ samples: count, malformedBytes: 0 });
+  });
+
+  test("keeps bytes until their clock is known, and decodes each once", () => {
+    const { intake, merger, out } = setUp();
+    append(intake, [...sample(1), ...sample(2)], false);
+    expect(intake.hasUndecoded).toBe(true);
+    expect(intake.decoder.counters.samples).toBe(0);
+    intake.decode(SAME_TIME);
+    intake.decode(SAME_TIME);
+    append(intake, sample(3));
+    intake.decode(SAME_TIME);
+    expect(intake.hasUndecoded).toBe(false);
+    merger.flush();
+    expect(times(out)).toEqual([1, 2, 3]);
+  });
+
+  test("without a clock takes half of the pool, and counts what it drops", () => {
+    const { intake, merger, out, pool } = setUp(8);
+    const perChunk = Math.floor(CHUNK_BYTES / SAMPLE_BYTES);
+    const chunk = Array.from({ length: perChunk }, (_, i) => sample(i)).flat();
+    for (let i = 0; i < 10; i++) append(intake, chunk, false);
+    expect(pool.available).toBe(4);
+    expect(intake.droppedEvents).toBe(6 * perChunk);
+    intake.decode(SAME_TIME);
+    merger.flush();
+    expect(out).toHaveLength(4 * perChunk);
+    expect(pool.available).toBe(8);
+  });
+
+  test("forces the oldest out when the pool is used up", () => {
+    const { intake, merger, out } = setUp(2);
+    const perChunk = Math.floor(CHUNK_BYTES / SAMPLE_BYTES);
+    for (let i = 0; i < 5; i++) {
+      append(intake, Array.from({ length: perChunk }, (_, k) => sample(i * perChunk + k)).flat());
+      intake.decode(SAME_TIME);
+    }
+    merger.flush();
+    expect(out).toHaveLength(5 * perChunk);
+    expect(intake.droppedEvents).toBe(0);
+    expect(merger.counters.forcedEvents).toBeGreaterThan(0);
+  });
+
+  test("counts and marks as lost what finds no chunk at all", () => {
+    const { intake, merger, makeIntake, out, pool } = setUp(1);
+    const other = makeIntake();
+    append(other, sample(1), false);
+    append(intake, [...sample(2), ...record(3, ascii("side")), ...sample(3)]);
+    expect(intake.droppedEvents).toBe(2);
+    other.discardUndecoded();
+    other.close();
+    expect(pool.available).toBe(1);
+    append(intake, sample(4));
+    intake.decode(SAME_TIME);
+    merger.flush();
+    expect(out).toEqual([{ time: 4, lost: 2 }]);
+  });
+
+  test("noteLost() marks the record that follows, behind those before", () => {
+    const { intake, merger, out } = setUp();
+    append(intake, [...sample(1), ...sample(2)]);
+    intake.noteLost(5, SAME_TIME);
+    intake.noteLost(6, SAME_TIME);
+    append(intake, sample(3));
+    intake.decode(SAME_TIME);
+    append(intake, sample(4));
+    intake.decode(SAME_TIME);
+    merger.flush();
+    expect(out.map(({ lost }) => lost)).toEqual([0, 0, 11, 0]);
+  });
+
+  test("noteLost() before the chunk changes marks the first record of the next one", () => {
+    const { intake, merger, out } = setUp();
+    append(intake, sample(1));
+    intake.decode(SAME_TIME);
+    merger.flush();
+    intake.noteLost(5, SAME_TIME);
+    append(intake, sample(2));
+    intake.decode(SAME_TIME);
+    merger.flush();
+    expect(out.map(({ lost }) => lost)).toEqual([0, 5]);
+  });
+
+  test("discardUndecoded() counts the samples, and what is decoded stays", () => {
+    const { intake, merger, out } = setUp();
+    append(intake, sample(1));
+    intake.decode(SAME_TIME);
+    append(intake, [...sample(2), ...sample(3)], false);
+    intake.discardUndecoded();
+    expect([intake.droppedEvents, intake.hasUndecoded]).toEqual([2, false]);
+    append(intake, sample(4));
+    intake.decode(SAME_TIME);
+    merger.flush();
+    expect(times(out)).toEqual([1, 4]);
+  });
+
+  test("close() gives every chunk back that the merger does not hold", () => {
+    const { intake, pool } = setUp();
+    append(
+      intake,
+      new Array(8000).fill(0).flatMap((_, i) => sample(i)),
+      false,
+    );
+    expect(pool.available).toBeLessThan(pool.capacity);
+    intake.close();
+    expect(pool.available).toBe(pool.capacity);
+  });
+});
