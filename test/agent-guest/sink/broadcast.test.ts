@@ -183,7 +183,12 @@ describe.skipIf(NO_TRACING !== "")("BroadcastSink", () => {
     await client.untilSampling();
     const noise = Uint8Array.from({ length: 60_000 }, (_, i) => (i * 2654435761) >>> 13);
     client.sendBytes(noise);
-    client.attach();
+    client.send(FrameType.ATTACH, {
+      attachNonce: 1n,
+      streamNonce: client.reader.hello!.streamNonce,
+      resume: [],
+      agentVersion: "test",
+    });
     client.send(FrameType.ACK, { positions: [{ cpu: 0, position: 1n << 51n }] });
     client.send(FrameType.CONTROL, { id: 1, request: undefined });
     client.send(FrameType.PING, { seq: 7, senderTsc: 1n });

@@ -99,8 +99,10 @@ export class GuestClient {
   /** Attaches anew, or with `resume` to the stream that the reader knows. */
   attach(options: { readonly resume?: boolean; readonly positions?: CpuPosition[] } = {}): void {
     const resumes = options.resume === true;
+    const attachNonce = BigInt(this.#sequence + 1);
+    this.reader.awaitHello(attachNonce);
     this.send(FrameType.ATTACH, {
-      attachNonce: BigInt(this.#sequence + 1),
+      attachNonce,
       streamNonce: resumes ? this.reader.hello!.streamNonce : 0n,
       resume: resumes ? (options.positions ?? this.reader.positions()) : [],
       agentVersion: "test",

@@ -51,6 +51,7 @@ export class StreamReader {
   /** Sum of the PERF_RECORD_LOST in the rings. */
   lostInRings = 0;
   readonly gaps: { readonly cpu: number; readonly from: number; readonly to: number }[] = [];
+  #awaitedNonce: bigint | undefined;
   readonly #hash = new Xxh64();
   readonly #view = new SamplesView();
   readonly #cpus = new Map<number, CpuStream>();
@@ -67,6 +68,11 @@ export class StreamReader {
     return [...this.#cpus]
       .filter(([, { joiner }]) => joiner.synced)
       .map(([cpu, { joiner }]) => ({ cpu, position: BigInt(joiner.position) }));
+  }
+
+  /** An Attach was sent: what still comes of an earlier stream is not this one's. */
+  awaitHello(attachNonce: bigint): void {
+    this.#awaitedNonce = attachNonce;
   }
 
   /** A connection ended; the next one goes on where this one stood. */
@@ -88,6 +94,7 @@ export class StreamReader {
   }
 
   #take({ type, bytes, payloadStart: from, payloadEnd: to }: Frame): void {
+    if (!this.#isOfThisStream(type, bytes, from, to)) return;
     this.frameTypes.push(type);
     switch (type) {
       case FrameType.SAMPLES:
@@ -126,6 +133,16 @@ export class StreamReader {
       case FrameType.BYE:
         this.bye = decodeMessage(type, bytes, from, to);
     }
+  }
+
+  #isOfThisStream(type: number, bytes: Uint8Array, from: number, to: number): boolean {
+    if (this.#awaitedNonce === undefined) return true;
+    if (type === FrameType.PONG || type === FrameType.ERROR) return true;
+    if (type !== FrameType.HELLO) return false;
+    const { attachNonce } = decodeMessage(type, bytes, from, to);
+    if (attachNonce !== this.#awaitedNonce) return false;
+    this.#awaitedNonce = undefined;
+    return true;
   }
 
   #takeSpan(bytes: Uint8Array, payloadStart: number, payloadEnd: number): void {
