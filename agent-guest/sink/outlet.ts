@@ -99,8 +99,8 @@ export class Outlet {
   }
 
   /**
-   * Forgets what was not sent, to begin a stream anew. A frame that was begun is finished: cut short,
-   * its length would swallow what comes next, for as long as that takes to become as long.
+   * Forgets what was not sent, to begin a stream anew. A frame that was begun is finished: cut
+   * short, its length would swallow what comes next, until that is as long.
    */
   restart(): void {
     if (this.isBlocked) this.#waitingTo = this.#findBegunFrame();

@@ -16,7 +16,7 @@ import type { PeerReader } from "./peer_reader.ts";
 import type { Sink, SinkHost } from "./sink.ts";
 
 const SOCKET_MODE = 0o660;
-/** Takes what a busy CPU forwards at once; the system's default of 208 KiB takes five turns for it. */
+/** Takes what a busy CPU forwards at once; the system's default of 208 KiB takes five turns. */
 const SEND_BUFFER_BYTES = 2 * 1024 * 1024;
 
 /** Removes a socket file that nobody listens on any more; leaves a live one for bind to refuse. */

@@ -3,44 +3,29 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
-import {
-  Outlet,
-  type OutletOptions,
-  SPAN_BYTES_MAX,
-  WAITING_BYTES_MAX,
-} from "../../../agent-guest/sink/outlet.ts";
-import { PERF_RECORD_SAMPLE } from "../../../shared/perf/record.ts";
+import { SPAN_BYTES_MAX, WAITING_BYTES_MAX } from "../../../agent-guest/sink/outlet.ts";
 import { O_CREAT, O_WRONLY } from "../../../shared/sys/abi.ts";
+import { readTsc } from "../../../shared/sys/clock.ts";
 import { SysError } from "../../../shared/sys/errno.ts";
-import { type Fd, openFile } from "../../../shared/sys/fd.ts";
+import { openFile } from "../../../shared/sys/fd.ts";
 import { FrameType, PORT_WRITE_BYTES_MAX } from "../../../shared/wire/frame.ts";
+import { FrameDecoder } from "../../../shared/wire/frame_decoder.ts";
+import { decodeMessage } from "../../../shared/wire/message.ts";
 import { PingView } from "../../../shared/wire/ping_frame.ts";
 import { MappedRing } from "../support/mapped_ring.ts";
-import { Received, readAll } from "../support/received.ts";
+import {
+  FILE,
+  GATHERED,
+  openOutlet,
+  STAGED,
+  sendNumber,
+  settle,
+} from "../support/outlet_fixture.ts";
+import { Received } from "../support/received.ts";
 import { SocketPair } from "../support/socket_pair.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "vmspan-outlet-"));
 afterAll(() => rmSync(folder, { recursive: true }));
-
-const GATHERED: OutletOptions = { isStaged: false, hasChecksums: false };
-const STAGED: OutletOptions = { isStaged: true, hasChecksums: false };
-const FILE: OutletOptions = { isStaged: false, hasChecksums: true };
-
-/** Drains both ends until nothing waits. */
-function settle(outlet: Outlet, pair: SocketPair, into: Received): void {
-  do readAll(pair, into);
-  while (!outlet.flush() && outlet.failure === undefined);
-  readAll(pair, into);
-}
-
-function sendNumber(outlet: Outlet, number: number): void {
-  outlet.send(FrameType.PROGRESS, { tsc: BigInt(number) });
-}
-
-function openOutlet(fd: Fd, options: OutletOptions): Outlet {
-  return new Outlet(fd, "the test", 1, options);
-}
 
 describe("Outlet", () => {
   for (const [name, options] of [
@@ -218,6 +203,28 @@ describe("Outlet", () => {
     outlet.close();
   });
 
+  test("sendPong() answers with both stamps, the last one taken as it is written", () => {
+    using pair = new SocketPair("stream");
+    const outlet = openOutlet(pair.writer, GATHERED);
+    const decoder = new FrameDecoder();
+    const ping = new PingView();
+    ping.seq = 77;
+    ping.senderTsc.set([1, 2]);
+    sendNumber(outlet, 1);
+    const before = readTsc();
+    outlet.sendPong(ping, Uint32Array.of(3, 4));
+    const after = readTsc();
+    decoder.push(pair.read());
+    expect(decoder.next()!.type).toBe(FrameType.PROGRESS);
+    const { type, bytes, payloadStart, payloadEnd } = decoder.next()!;
+    expect(type).toBe(FrameType.PONG);
+    const pong = decodeMessage(FrameType.PONG, bytes, payloadStart, payloadEnd);
+    const { seq, echoTsc, receivedTsc, sentTsc } = pong;
+    expect([seq, echoTsc, receivedTsc]).toEqual([77, (2n << 32n) | 1n, (4n << 32n) | 3n]);
+    expect(before <= sentTsc && sentTsc <= after).toBe(true);
+    outlet.close();
+  });
+
   test("restart() finishes the frame that was begun, drops the rest and begins to count anew", () => {
     using pair = new SocketPair("stream");
     using ring = new MappedRing(256 * 1024);
@@ -242,39 +249,6 @@ describe("Outlet", () => {
     settle(outlet, pair, received);
     expect(received.progress).toEqual([1, 100, 101]);
     outlet.close();
-  });
-
-  test("restart() finds the begun frame wherever reading stopped and the buffer moved", () => {
-    const reads = fc.array(fc.integer({ min: 1, max: 300_000 }), { minLength: 1, maxLength: 8 });
-    fc.assert(
-      fc.property(reads, (sizes) => {
-        using pair = new SocketPair("stream");
-        const outlet = openOutlet(pair.writer, GATHERED);
-        const received = new Received();
-        const task = { tasks: new Array(400).fill({ pid: 1, comm: new Uint8Array(60) }) };
-        let restarts = 0;
-        for (const size of sizes) {
-          // Fills the buffer, so that some frames make room by moving others.
-          while (!outlet.isCrowded) outlet.send(FrameType.TASK, task);
-          for (let left = size; left > 0; ) {
-            const chunk = pair.read(left);
-            if (chunk.length === 0) break;
-            received.push(chunk);
-            left -= chunk.length;
-            outlet.flush();
-          }
-          outlet.restart();
-          sendNumber(outlet, restarts++);
-        }
-        settle(outlet, pair, received);
-        expect(outlet.failure).toBeUndefined();
-        expect(received.progress.at(-1)).toBe(restarts - 1);
-        const { tornFrames, garbageBytes } = received.decoder.counters;
-        expect([tornFrames, garbageBytes, received.decoder.pendingBytes]).toEqual([0, 0, 0]);
-        outlet.close();
-      }),
-      { numRuns: 30 },
-    );
   });
 
   test("a file takes frames with checksums, and a full one fails", () => {
@@ -322,58 +296,5 @@ describe("Outlet", () => {
     expect(outlet.wholeUpTo(0, ring.cpuRing)).toBe(ring.ring.head);
     expect(isCut || received.spans.length > 1).toBe(true);
     outlet.close();
-  });
-
-  type Step =
-    | { readonly kind: "records"; readonly eighths: readonly number[] }
-    | { readonly kind: "send" | "control" | "flush" }
-    | { readonly kind: "read"; readonly bytes: number };
-  const step: fc.Arbitrary<Step> = fc.oneof(
-    fc.record({
-      kind: fc.constant("records" as const),
-      eighths: fc.array(fc.integer({ min: 1, max: 200 }), { maxLength: 20 }),
-    }),
-    fc.record({ kind: fc.constantFrom("send" as const, "send", "control", "flush") }),
-    fc.record({ kind: fc.constant("read" as const), bytes: fc.integer({ min: 1, max: 9000 }) }),
-  );
-
-  test("whatever the order of writes and reads, the stream is whole and in order", () => {
-    fc.assert(
-      fc.property(fc.array(step, { maxLength: 60 }), fc.boolean(), (steps, isStaged) => {
-        using pair = new SocketPair("stream");
-        using ring = new MappedRing(32 * 1024, 2 ** 32 - 20_000);
-        const outlet = openOutlet(pair.writer, isStaged ? STAGED : GATHERED);
-        const received = new Received();
-        const written: number[] = [];
-        outlet.seek(0, ring.ring.tail);
-        let controls = 0;
-        for (const each of steps) {
-          if (each.kind === "records") {
-            for (const eighth of each.eighths) {
-              // As the kernel does, which drops what finds no room.
-              if (ring.ring.head - ring.ring.tail + eighth * 8 > ring.ring.bytes) break;
-              const before = ring.ring.head;
-              ring.write(PERF_RECORD_SAMPLE, eighth * 8, written.length);
-              written.push(...ring.bytesAt(before, ring.ring.refreshHead()));
-            }
-          } else if (each.kind === "send") {
-            outlet.sendRing(0, ring.cpuRing, ring.ring.head);
-            ring.ring.setTail(outlet.wholeUpTo(0, ring.cpuRing));
-          } else if (each.kind === "control") sendNumber(outlet, controls++);
-          else if (each.kind === "read") received.push(pair.read(each.bytes));
-          else outlet.flush();
-        }
-        while (outlet.isBlocked || outlet.positions[0]! < ring.ring.head) {
-          settle(outlet, pair, received);
-          outlet.sendRing(0, ring.cpuRing, ring.ring.head);
-        }
-        readAll(pair, received);
-        expect([...received.joined()]).toEqual(written);
-        expect(received.progress).toEqual(Array.from({ length: controls }, (_, i) => i));
-        expect(received.sequences).toEqual(received.sequences.map((_, i) => i));
-        outlet.close();
-      }),
-      { numRuns: 300 },
-    );
   });
 });

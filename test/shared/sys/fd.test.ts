@@ -16,6 +16,7 @@ import {
   S_IFMT,
   S_IFREG,
 } from "../../../shared/sys/abi.ts";
+import { readTsc } from "../../../shared/sys/clock.ts";
 import { EAGAIN, SysError } from "../../../shared/sys/errno.ts";
 import {
   Fd,
@@ -24,9 +25,11 @@ import {
   openEventFd,
   openFile,
   readInto,
+  readStamped,
   wakeEventFd,
   writeFrom,
   writeGathered,
+  writeStamped,
 } from "../../../shared/sys/fd.ts";
 import { Mapping } from "../../../shared/sys/mapping.ts";
 import { PollSet } from "../../../shared/sys/poll.ts";
@@ -137,6 +140,38 @@ describe("reads and writes", () => {
     using fd = openFile(path, O_WRONLY | O_CREAT);
     expect(writeGathered(fd, (memory.address + 2048) as Address, 2)).toBe(8);
     expect(readFileSync(path, "utf8")).toBe("tailhead");
+  });
+
+  test("readStamped() stores the TSC behind the read, whatever the read gave", () => {
+    using eventFd = openEventFd();
+    using memory = Mapping.anonymous(4096);
+    const words = new BigUint64Array(memory.buffer, 0, 4);
+    const at = (offset: number): Address => (memory.address + offset) as Address;
+    for (const expected of [-EAGAIN, 8]) {
+      if (expected > 0) wakeEventFd(eventFd.number);
+      const before = readTsc();
+      expect(readStamped(eventFd, at(0), 8, at(16))).toBe(expected);
+      const after = readTsc();
+      expect(before <= words[2]! && words[2]! <= after).toBe(true);
+      expect([words[1], words[3]]).toEqual([0n, 0n]);
+    }
+    expect(words[0]).toBe(1n);
+  });
+
+  test("writeStamped() puts the TSC where it was told, at any alignment, and writes it", () => {
+    const path = join(folder, "stamped");
+    using memory = Mapping.anonymous(4096);
+    const bytes = new Uint8Array(memory.buffer, 0, 32).fill(0xee);
+    using out = openFile(path, O_WRONLY | O_CREAT);
+    const before = readTsc();
+    expect(writeStamped(out, (memory.address + 2) as Address, 20, 5)).toBe(20);
+    const after = readTsc();
+    const stamp = new DataView(memory.buffer).getBigUint64(7, true);
+    expect(before <= stamp && stamp <= after).toBe(true);
+    expect([...readFileSync(path)]).toEqual([...bytes.subarray(2, 22)]);
+    expect([bytes[6], bytes[15]]).toEqual([0xee, 0xee]);
+    using readOnly = openFile("/dev/null", O_RDONLY);
+    expect(writeStamped(readOnly, memory.address, 8, 0)).toBe(-EBADF);
   });
 
   test("reads and writes give -errno rather than throw", () => {
