@@ -204,8 +204,8 @@ export class Report {
   #refreshBounds(): void {
     const { guests, hostClock } = this.#machines;
     const hostCycles = hostClock?.fit.boundCycles ?? 0;
-    // What is known now serves events that are converted from now on. Recordings are another matter:
-    // their clocks are those of the past, and all of what is known of them holds for all of it.
+    // What is known now serves events that are converted from now on. Recordings are another
+    // matter: their clocks are those of the past, and what is known of them holds for all of it.
     const isLive = hostClock !== undefined;
     const from = isLive ? Number(BigInt.asIntN(64, readTsc() - this.#session.anchor)) : -Infinity;
     for (const [i, guest] of guests.entries()) {

@@ -52,8 +52,8 @@ export class ClockBounds {
   readonly #inexact = new Set<number>();
 
   /**
-   * Sets |error| of a time of machine `a` minus one of another machine `b`, in cycles, for events that
-   * happen from `fromCycles` (canonical time) on. Throws RangeError.
+   * Sets |error| of a time of machine `a` minus one of another machine `b`, in cycles, for events
+   * that happen from `fromCycles` (canonical time) on. Throws RangeError.
    */
   set(a: number, b: number, cycles: number, fromCycles = Number.NEGATIVE_INFINITY): void {
     const isMachine = (machine: number): boolean =>

@@ -1,6 +1,6 @@
 /**
  * Formats that a guest chose, damaged at random: its records print as one line of text each and one
- * object of JSON, or its format is refused. Nothing else is thrown, and nothing unprintable comes out.
+ * object of JSON, or its format is refused. Nothing else is thrown, nothing unprintable comes out.
  */
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";

@@ -1,6 +1,6 @@
 /**
- * Recordings: agent-guest pushes to a file, agent-host reads it: exactly what was recorded, once, in
- * order; files that are cut off, damaged, of several agents, or of different machines.
+ * Recordings: agent-guest pushes to a file, agent-host reads it: exactly what was recorded, once,
+ * in order; files that are cut off, damaged, of several agents, or of different machines.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * A GuestLink on a real socket in this process, with its clock in the test's hands: what the host says
- * comes out as frames, what the listener hears as a list.
+ * A GuestLink on a real socket in this process, with its clock in the test's hands: what the host
+ * says comes out as frames, what the listener hears as a list.
  */
 import { GuestLink, type GuestListener } from "../../../agent-host/link/guest_link.ts";
 import { Source } from "../../../agent-host/link/source.ts";
