@@ -95,7 +95,7 @@ class OpenMachines implements Machines {
         this.local = new LocalHost(session, wanted.local, this.hostClock!, order);
       }
       for (const { target, events } of targets) {
-        const source = new Source(target);
+        const source = new Source(target, onStatus);
         if (!source.isFile) onStatus(`Connected to ${source.name}`);
         const machine = this.guests.length + 1;
         const time = needsHost

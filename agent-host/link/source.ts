@@ -37,6 +37,7 @@ export class SourceError extends Error {
 
 /** A peer that does not answer a connect within this is refused. */
 const CONNECT_MS_MAX = 5000;
+const PATIENCE_MS = 2000;
 /** What we have to say may wait behind a peer that does not read; then the link is given up. */
 const UNSENT_BYTES_MAX = 1024 * 1024;
 const BUFFER_BYTES = Math.ceil((DECODER_BUFFER_BYTES_MIN * 2) / 8) * 8;
@@ -46,31 +47,43 @@ const SCRATCH_BYTES = PING_AT + PING_FRAME_BYTES_MAX;
 /** sender_tsc is the last field of a Ping: its fixed64 ends the frame. */
 const PING_SENDER_TSC_BYTES = 8;
 
-function waitConnected(fd: Fd): void {
+/** Told when something takes longer than a user waits without asking. */
+type StatusListener = (text: string) => void;
+
+function waitConnected(fd: Fd, onStatus: StatusListener): void {
   const poll = new PollSet();
   try {
     poll.add(fd.number, POLLOUT);
     const ETIMEDOUT = 110;
-    if (poll.wait(CONNECT_MS_MAX) === 0) throw new SysError(`connect to ${fd.what}`, ETIMEDOUT);
+    if (poll.wait(PATIENCE_MS) === 0) {
+      onStatus(`Waiting for a connection to ${fd.what} ...`);
+      const isConnected = poll.wait(CONNECT_MS_MAX - PATIENCE_MS) !== 0;
+      if (!isConnected) throw new SysError(`connect to ${fd.what}`, ETIMEDOUT);
+    }
     finishConnect(fd);
   } finally {
     poll.close();
   }
 }
 
-function connectAny(name: string, candidates: readonly SocketAddress[]): [Fd, SocketAddress] {
+function connectAny(
+  name: string,
+  candidates: readonly SocketAddress[],
+  onStatus: StatusListener,
+): [Fd, SocketAddress] {
   const refusals: string[] = [];
   for (const address of candidates) {
     let fd: Fd | undefined;
     try {
       fd = connectTo(address);
-      waitConnected(fd);
+      waitConnected(fd, onStatus);
       if (address.kind === "tcp") setNoDelay(fd);
       return [fd, address];
     } catch (error) {
       fd?.close();
-      if (!(error instanceof SysError)) throw error;
-      refusals.push(error.message.replace(/^Cannot connect to /, ""));
+      // A path that is too long for a socket is a RangeError.
+      if (!(error instanceof SysError || error instanceof RangeError)) throw error;
+      refusals.push(error.message.replace(/^Cannot (?:connect to )?/, ""));
     }
   }
   throw new SourceError(
@@ -102,7 +115,7 @@ export class Source {
   #unsent: Uint8Array = new Uint8Array(0);
 
   /** Connects or opens. Throws SourceError. */
-  constructor(target: PullTarget) {
+  constructor(target: PullTarget, onStatus: StatusListener = () => {}) {
     this.isFile = target.kind === "file";
     if (target.kind === "file") {
       this.fd = Source.#open(target.path);
@@ -111,7 +124,7 @@ export class Source {
       this.name = target.path;
     } else {
       this.fileBytes = 0;
-      [this.fd, this.address] = connectAny(target.name, target.candidates);
+      [this.fd, this.address] = connectAny(target.name, target.candidates, onStatus);
       this.name = formatAddress(this.address);
     }
     const hash = new Xxh64();

@@ -44,10 +44,18 @@ export function formatAddress(address: SocketAddress): string {
   return `${host}:${address.port}`;
 }
 
+/** The last four bytes may be written as in IPv4: ::ffff:10.0.0.1. */
+function withoutDots(text: string): string {
+  const dotted = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(text);
+  if (dotted === null) return text;
+  const [a, b, c, d] = dotted.slice(2).map(Number) as [number, number, number, number];
+  return `${dotted[1]}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
+}
+
 function ipv6Bytes(text: string): Uint8Array {
   const bytes = new Uint8Array(16);
   const view = new DataView(bytes.buffer);
-  const [head = "", tail] = text.split("::");
+  const [head = "", tail] = withoutDots(text).split("::");
   const headGroups = head === "" ? [] : head.split(":");
   const tailGroups = tail === undefined || tail === "" ? [] : tail.split(":");
   headGroups.forEach((group, i) => {
@@ -75,7 +83,8 @@ export function encodeSocketAddress(address: SocketAddress): Uint8Array {
     return bytes;
   }
   const v4 = isIPv4(address.host);
-  if (!v4 && !isIPv6(address.host)) {
+  // A zone (fe80::1%eth0) would need an interface's number.
+  if (!v4 && (!isIPv6(address.host) || address.host.includes("%"))) {
     throw new RangeError(`Cannot use host "${address.host}": wants an IPv4 or IPv6 address`);
   }
   const bytes = new Uint8Array(v4 ? 16 : 28);

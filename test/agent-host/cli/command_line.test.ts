@@ -161,6 +161,18 @@ const SOURCE_CASES: readonly Case[] = [
     message: /^Cannot pull from unix:nosuch\.sock: .*ENOENT/,
   },
   {
+    name: "pull= of a unix socket whose path is too long",
+    args: ["trace", "-e", `${SWITCH}//pull="unix:${"x".repeat(200)}"/`, ...ONE],
+    code: EXIT.SOURCE,
+    message: /^Cannot pull from unix:x+: use unix socket "x+": 200 bytes, wants at most 107$/,
+  },
+  {
+    name: "pull= of an address with a zone",
+    args: ["trace", "-e", `${SWITCH}//pull=[fe80::1%lo]:1/`, ...ONE],
+    code: EXIT.SOURCE,
+    message: /^Cannot pull from \[fe80::1%lo\]:1: use host "fe80::1%lo": wants an IPv4 or IPv6/,
+  },
+  {
     name: "pull= of a file that is not there",
     args: ["trace", "-e", `${SWITCH}//pull="./nosuch"/`, ...ONE],
     code: EXIT.SOURCE,

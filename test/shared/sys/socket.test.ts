@@ -113,8 +113,20 @@ describe("encodeSocketAddress", () => {
     );
   });
 
+  test("encodeSocketAddress() takes an IPv6 address whose end is written as in IPv4", () => {
+    for (const [host, head] of [
+      ["::ffff:10.1.2.255", [...new Array(10).fill(0), 0xff, 0xff]],
+      ["::10.1.2.255", new Array(12).fill(0)],
+      ["64:ff9b::10.1.2.255", [0, 0x64, 0xff, 0x9b, ...new Array(8).fill(0)]],
+      ["1:2:3:4:5:6:10.1.2.255", [0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6]],
+    ] as const) {
+      const bytes = [...encodeSocketAddress(tcp(host, 1)).slice(8, 24)];
+      expect(bytes).toEqual([...head, 10, 1, 2, 255]);
+    }
+  });
+
   test("encodeSocketAddress() refuses what is no address", () => {
-    for (const host of ["localhost", "", "1.2.3", "::g", "1.2.3.4:5"]) {
+    for (const host of ["localhost", "", "1.2.3", "::g", "1.2.3.4:5", "fe80::1%lo"]) {
       expect(() => encodeSocketAddress(tcp(host, 1))).toThrow(
         `Cannot use host "${host}": wants an IPv4 or IPv6 address`,
       );
