@@ -344,12 +344,14 @@ describe.skipIf(NO_TRACING !== "")("failures", () => {
   const online = onlineCpus();
   const possible = parseCpuList(readLineOf("/sys/devices/system/cpu/possible"));
   const offline = possible.find((cpu) => !online.includes(cpu));
-  if (offline === undefined) console.warn("skipped: an offline CPU: all possible ones are online");
-  test.skipIf(offline === undefined)("a CPU that went offline is left out", () => {
-    const set = openEvents([OWN_GETPPID()], { cpus: [online[0]!, offline!] });
-    expect(set.rings.map(({ cpu }) => cpu)).toEqual([online[0]!]);
-    set.close();
-  });
+  // Taking a CPU down would disturb everybody: only where one is down already.
+  if (offline !== undefined) {
+    test("a CPU that went offline is left out", () => {
+      const set = openEvents([OWN_GETPPID()], { cpus: [online[0]!, offline] });
+      expect(set.rings.map(({ cpu }) => cpu)).toEqual([online[0]!]);
+      set.close();
+    });
+  }
 
   test("a ring of a size that perf cannot map is refused", () => {
     expect(() => openEvents([OWN_GETPPID()], { ringBytes: 3 * 4096 })).toThrow(
