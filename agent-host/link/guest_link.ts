@@ -108,7 +108,8 @@ export class GuestLink {
       for (;;) {
         const frame = this.source.decoder.next();
         if (frame === undefined) break;
-        this.#lastFrameMs = nowMs;
+        // An agent that was restarted answers pings too, and knows nothing of the stream.
+        if (frame.type !== FrameType.PONG) this.#lastFrameMs = nowMs;
         this.#dispatch(frame, receivedTsc);
       }
       if (this.#unackedBytes >= ACK_BYTES) this.#acknowledge(nowMs);

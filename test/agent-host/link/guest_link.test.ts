@@ -90,6 +90,15 @@ describe("GuestLink re-attaches", () => {
     ]);
   });
 
+  test("when only pings are answered: by an agent that was restarted", () => {
+    using harness = greeted();
+    for (let seq = 0; seq < 3; seq++) {
+      harness.tick(1000);
+      harness.message(FrameType.PONG, { seq, echoTsc: 1n, receivedTsc: 2n, sentTsc: 3n });
+    }
+    expect(ofType(harness.tick(1), "ATTACH")).toHaveLength(1);
+  });
+
   test("and goes on when the same stream answers, begins anew for another one", () => {
     for (const [streamNonce, heard] of [
       [fakeHello().streamNonce, "stream 1 resumed"],

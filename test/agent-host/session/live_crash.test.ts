@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { EXIT } from "../../../shared/cli/failure.ts";
 import { freePort } from "../../agent-guest/support/trace.ts";
 import { callGetppid, NO_TRACING, OWN_GETPPID } from "../../shared/event/kernel.ts";
+import { SerialBridge } from "../../spec/serial_bridge.ts";
 import { Workspace } from "../../vm/workspace.ts";
 import type { AgentProcess } from "../support/agent_process.ts";
 import { JsonOutput, pulled, startGuest, startHost } from "../support/live.ts";
@@ -162,6 +163,54 @@ describe.skipIf(NO_TRACING !== "")("two hosts", () => {
     const numbers = numbersOf(hosts[1]);
     expect(numbers).toEqual(Array.from({ length: 2 * CALLS }, (_, i) => i));
     expect(numbersOf(hosts[0])).toEqual(numbers.slice(0, CALLS));
+    expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
+  });
+});
+
+/** Makes calls from a number on, and expects the host to print them, each once and nothing else. */
+async function expectCalls(host: AgentProcess, from: number): Promise<void> {
+  callGetppid(CALLS, from);
+  const last = (): number[] => numbersOf(host).slice(-CALLS);
+  await host.until(() => last().at(-1) === from + CALLS - 1, `call ${from + CALLS - 1}`);
+  expect(last()).toEqual(Array.from({ length: CALLS }, (_, i) => from + i));
+}
+
+describe.skipIf(NO_TRACING !== "")("behind a port that stays connected", () => {
+  test("an agent that is killed and started again is attached again", async () => {
+    await using bridge = new SerialBridge();
+    const pull = String(await bridge.listen(0));
+    const killed = await startGuest(workspace, bridge.pty.path);
+    const host = await startHost(workspace, ["trace", "-e", pulled(pull), "--json"]);
+    callGetppid(CALLS);
+    await host.printed(CALLS);
+    await killed.stop("SIGKILL");
+    const guest = await startGuest(workspace, bridge.pty.path);
+    let next = CALLS;
+    const isSeen = (): boolean => {
+      callGetppid(1, next++);
+      return numbersOf(host).length > CALLS;
+    };
+    await host.until(isSeen, "a call that the new agent saw");
+    await expectCalls(host, next);
+    expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
+    expect(new JsonOutput(host.stdout).verdict).toMatchObject({ state: "balances" });
+    expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
+  });
+
+  test("a host that is killed and started again finds the agent going on", async () => {
+    await using bridge = new SerialBridge();
+    const pull = String(await bridge.listen(0));
+    const guest = await startGuest(workspace, bridge.pty.path);
+    for (let kill = 0; kill < KILLS; kill++) {
+      const host = await startHost(workspace, ["trace", "-e", pulled(pull), "--json"]);
+      callGetppid(CALLS, kill * CALLS);
+      await host.printed(10);
+      expect(await host.stop("SIGKILL")).toMatchObject({ signal: "SIGKILL" });
+    }
+    const host = await startHost(workspace, ["trace", "-e", pulled(pull), "--json"]);
+    await expectCalls(host, KILLS * CALLS);
+    expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
+    expect(new JsonOutput(host.stdout).verdict).toMatchObject({ state: "balances" });
     expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
   });
 });
