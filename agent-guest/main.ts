@@ -5,9 +5,9 @@
  */
 import process from "node:process";
 import { Command } from "commander";
-import { runCommandLine, type StopMeans, superviseWorker } from "../shared/cli/agent.ts";
+import { exitWith, runCommandLine, type StopMeans, superviseWorker } from "../shared/cli/agent.ts";
 import { COMMON_CHECKS, runDoctor } from "../shared/cli/doctor.ts";
-import { EXIT, UsageError } from "../shared/cli/failure.ts";
+import { EXIT, type ExitCode, UsageError } from "../shared/cli/failure.ts";
 import {
   collect,
   parseCpuOption,
@@ -18,7 +18,7 @@ import {
 import { VERSION, versionLine } from "../shared/cli/version.ts";
 import { parseEventSpecs } from "../shared/event/spec.ts";
 import { GUEST_CHECKS } from "./doctor.ts";
-import type { LedgerReport, SamplerOrder } from "./protocol.ts";
+import type { LedgerReport, SamplerOrder, SamplerResult } from "./protocol.ts";
 import { parsePushTarget, pushOfEach } from "./sink/push_target.ts";
 
 const PROGRAM = "agent-guest";
@@ -87,8 +87,9 @@ function trace(options: TraceOptions): void {
     isTscDisplay: options.tsc === true,
     agentVersion: VERSION,
   });
-  const onDone = ({ ledgers }: { ledgers: readonly LedgerReport[] }) => {
+  const onDone = ({ ledgers, failure }: SamplerResult): ExitCode => {
     ledgers.forEach(printLedger);
+    if (failure !== undefined) exitWith(PROGRAM, failure);
     return EXIT.DONE;
   };
   superviseWorker(PROGRAM, worker, orderOf, options.quiet === true, onDone);

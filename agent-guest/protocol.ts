@@ -35,7 +35,13 @@ export interface LedgerReport {
   readonly rows: readonly LedgerRow[];
 }
 
+/** How a run ended: with its ledgers in any case, and why when a sink gave up. */
+export interface SamplerResult {
+  readonly ledgers: readonly LedgerReport[];
+  readonly failure: Failure | undefined;
+}
+
 export type SamplerNews =
   | { readonly kind: "status"; readonly text: string }
-  | { readonly kind: "done"; readonly ledgers: readonly LedgerReport[] }
+  | ({ readonly kind: "done" } & SamplerResult)
   | { readonly kind: "failed"; readonly failure: Failure };

@@ -2,6 +2,7 @@
  * The sampler: one loop that blocks in poll() over rings, sinks and the wake-up descriptor, and
  * forwards what came. It runs in a Worker and returns when it is told to stop.
  */
+import { failureOf } from "../shared/cli/failure.ts";
 import { EventSet } from "../shared/event/event_set.ts";
 import { readMachineInfo, selectCpus } from "../shared/event/machine.ts";
 import { type ResolvedEvent, resolveEvents } from "../shared/event/resolve.ts";
@@ -11,7 +12,7 @@ import { PollSet } from "../shared/sys/poll.ts";
 import { Tracefs } from "../shared/tracefs/tracefs.ts";
 import type { CpuStats } from "../shared/wire/gen/vmspan/v1/channel.ts";
 import { Capture, FLUSH_MS } from "./capture.ts";
-import type { LedgerReport, LedgerRow, SamplerOrder } from "./protocol.ts";
+import type { LedgerReport, LedgerRow, SamplerOrder, SamplerResult } from "./protocol.ts";
 import { BroadcastSink } from "./sink/broadcast_sink.ts";
 import { FileSink } from "./sink/file_sink.ts";
 import { PortSink } from "./sink/port_sink.ts";
@@ -126,17 +127,22 @@ export class Sampler {
     }
   }
 
-  /** Runs until told to stop; gives the ledgers. Throws when a sink fails. */
-  run(): LedgerReport[] {
+  /** Runs until told to stop, or until a sink fails; gives the ledgers in either case. */
+  run(): SamplerResult {
     try {
-      while (Atomics.load(this.#stop, 0) === 0 && !this.#hasEnded) {
+      while (Atomics.load(this.#stop, 0) === 0 && !this.#hasEnded && this.#failure === undefined) {
         this.#round();
-        for (const { sink } of this.#captures) if (sink.failure !== undefined) throw sink.failure;
       }
-      return this.#finish();
+      const failure = this.#failure && failureOf(this.#failure);
+      return { ledgers: this.#finish(failure === undefined ? 0 : failure.exitCode), failure };
     } finally {
       this.#close();
     }
+  }
+
+  /** Why a sink can take no more; the others then end with it. */
+  get #failure(): Error | undefined {
+    return this.#captures.find(({ sink }) => sink.failure !== undefined)?.sink.failure;
   }
 
   /** Nothing can come any more: the tasks that were to be sampled have ended. */
@@ -159,13 +165,13 @@ export class Sampler {
   }
 
   /** Stops the events, then gives receivers a moment to take what is left. */
-  #finish(): LedgerReport[] {
+  #finish(exitCode: number): LedgerReport[] {
     for (const capture of this.#captures) capture.stopEvents();
     const deadlineMs = performance.now() + FINISH_MS_MAX;
-    while (performance.now() < deadlineMs && !this.#captures.every(({ sink }) => sink.isDrained)) {
-      this.#finishRound();
-    }
-    const reports = this.#captures.flatMap((capture) => capture.finish(0));
+    const isOver = (): boolean =>
+      this.#captures.every(({ sink }) => sink.isDrained || sink.failure !== undefined);
+    while (performance.now() < deadlineMs && !isOver()) this.#finishRound();
+    const reports = this.#captures.flatMap((capture) => capture.finish(exitCode));
     for (let i = 0; i < 10 && this.#hasWaiting(); i++) this.#finishRound();
     return reports.map(({ name, rows }) => ({ name, rows: rows.map(ledgerRow) }));
   }

@@ -11,7 +11,7 @@ declare const self: {
 self.onmessage = ({ data: order }) => {
   try {
     const sampler = new Sampler(order, (text) => self.postMessage({ kind: "status", text }));
-    self.postMessage({ kind: "done", ledgers: sampler.run() });
+    self.postMessage({ kind: "done", ...sampler.run() });
   } catch (error) {
     self.postMessage({ kind: "failed", failure: failureOf(error) });
   }

@@ -24,6 +24,8 @@ interface Row {
   readonly hint?: string | RegExp;
   /** What the caret points at. */
   readonly caret?: string;
+  /** It ran: what was sampled is accounted for before the error. */
+  readonly hasLedger?: true;
   readonly prepare?: (workspace: Workspace) => void;
   readonly wrapper?: readonly string[];
 }
@@ -210,6 +212,7 @@ const MACHINE_ROWS: readonly Row[] = [
   }),
   pushRow("/dev/full", 'Cannot write to file "/dev/full": ENOSPC (no space left on device)', {
     code: FAILED,
+    hasLedger: true,
   }),
 ];
 
@@ -220,6 +223,9 @@ function withMounts(script: string): readonly string[] {
 
 const AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
 
+const LEDGER_LINE =
+  /^file ".*": produced \d+, lost by the kernel \d+, dropped \d+, |^ {2}CPU \d+: /;
+
 async function checkRow(row: Row, options: StartOptions = {}): Promise<string[]> {
   const workspace = new Workspace();
   try {
@@ -229,7 +235,11 @@ async function checkRow(row: Row, options: StartOptions = {}): Promise<string[]>
       ...options,
       ...(row.wrapper === undefined ? {} : { wrapper: row.wrapper }),
     });
-    const lines = stderr.split("\n").filter((line) => !/^(Pushing|Connected) /.test(line));
+    const isLedger = (line: string): boolean => LEDGER_LINE.test(line);
+    const said = stderr.split("\n").filter((line) => !/^(Pushing|Connected) /.test(line));
+    // What a sink that gave up has not taken is told, before the reason.
+    expect(said.some(isLedger)).toBe(row.hasLedger === true);
+    const lines = said.filter((line) => !isLedger(line));
     expect(lines[0]).toStartWith("agent-guest: ERROR: ");
     const { error, hint } = row;
     expect(lines[0]!.slice("agent-guest: ERROR: ".length)).toMatch(asPattern(error));
@@ -313,7 +323,7 @@ describe.skipIf(NO_TRACING !== "")("what the machine refuses", () => {
     const mount = "mkdir disk && mount -t tmpfs -o size=64k none disk";
     const row = pushRow("FOLDER/disk/x.vms", "ENOSPC (no space left on device)", { code: FAILED });
     // Every system call of the machine: 64 KiB are full at once.
-    await checkRow({ ...row, wrapper: withMounts(mount) });
+    await checkRow({ ...row, hasLedger: true, wrapper: withMounts(mount) });
   });
 
   test("trace without tracefs says how to mount it", async () => {
