@@ -8,7 +8,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { AGENT_GUEST, readLedger } from "./agent.ts";
 import type { Load } from "./program.ts";
-import { RING_PAGES, SamplerError, SamplerProcess } from "./sampler.ts";
+import { SamplerError, SamplerProcess } from "./sampler.ts";
 
 const AGENT_HOST = "dist/agent-host";
 const EXIT_DEADLINE_MS = 120_000;
@@ -24,6 +24,9 @@ export interface HostRun {
   readonly cpuNsPerEvent: number;
 }
 
+/** The recording is a means, not what is measured: rings that nothing can fill. */
+const RECORDING_PAGES = 32768;
+
 /** Records `calls` system calls into two files. Throws SamplerError when some were lost. */
 export async function recordCalls(load: Load, folder: string, calls: number): Promise<Recording> {
   const enterPath = join(folder, "enter.vms");
@@ -33,7 +36,7 @@ export async function recordCalls(load: Load, folder: string, calls: number): Pr
     return ["-e", `raw_syscalls:${name}/${filter}/push="${path}"/`];
   };
   const events = [...event("sys_enter", enterPath), ...event("sys_exit", exitPath)];
-  const command = [AGENT_GUEST, "trace", ...events, "-m", String(RING_PAGES)];
+  const command = [AGENT_GUEST, "trace", ...events, "-m", String(RECORDING_PAGES)];
   const agent = new SamplerProcess("agent-guest", command, join(folder, "record.log"));
   try {
     await agent.ready(() => agent.holdsPerfEvents);
