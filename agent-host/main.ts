@@ -142,7 +142,8 @@ Events:
   -e 'sched:sched_switch//pull=unix:/run/x.sock/'   ... from a unix socket
   -e 'irq:irq_handler_entry//pull="/tmp/events.vms"/'   ... from a file
   -e 'uprobe:FUNC@"/path" ARG=%di:u64/FILTER/key=ARG/'  probe, with tracefs fetch arguments
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 threshold crossed, 4 a source refused or ended.`;
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 --than crossed, 4 a source refused, ended early or
+broke its word, 70 a bug of ours.`;
 
 function buildProgram(): Command {
   const program = new Command(PROGRAM)

@@ -126,7 +126,7 @@ export class RingDecoder {
       if (words[at] !== PERF_RECORD_SAMPLE) {
         chunk.count = count;
         this.#advance(lastCycles, lastLo, lastHi);
-        this.#side(chunk, at, size);
+        this.#side(chunk, at, size, time);
         at = next;
         continue;
       }
@@ -211,7 +211,7 @@ export class RingDecoder {
         this.counters.samples++;
         this.#sample(chunk, at, size, time);
       } else {
-        this.#side(chunk, at, size);
+        this.#side(chunk, at, size, time);
       }
       at = next;
     }
@@ -273,9 +273,21 @@ export class RingDecoder {
     return cycles;
   }
 
-  #side(chunk: Chunk, at: number, size: number): void {
-    const lost = this.#sideRecords.read(chunk, at, size);
+  #side(chunk: Chunk, at: number, size: number, time: TimeSegments): void {
+    const cycles = this.#sideCycles(chunk.words, at, size, time);
+    const lost = this.#sideRecords.read(chunk, at, size, cycles);
     if (lost > 0) chunk.addLost(lost, this.lastCycles);
+  }
+
+  /** When a record that is no sample was written: by its trailer, or after the last sample. */
+  #sideCycles(words: Uint32Array, at: number, size: number, time: TimeSegments): number {
+    const { trailerBytes, trailerTimeBack } = this.#layout;
+    if (trailerTimeBack === 0 || size < RECORD_HEADER_BYTES + trailerBytes) return this.lastCycles;
+    const word = at + ((size - trailerTimeBack) >>> 2);
+    const [lo, hi] = [words[word]!, words[word + 1]!];
+    const segment = segmentAt(time, lo, hi);
+    const delta = ((hi - segment.baseHi) | 0) * TWO_32 + (lo - segment.baseLo);
+    return segment.originCycles + segment.slope * delta;
   }
 
   /** Loss that no record of this chunk follows belongs in front of the next chunk's first one. */

@@ -24,7 +24,10 @@ export const TASK_COMM_BYTES = 16;
 
 const TWO_32 = 4294967296;
 
-/** Told of task names and lives, rarely. The bytes are only valid during the call. */
+/**
+ * Told of task names and lives, rarely. The bytes are only valid during the call; `cycles` is the
+ * canonical time from which on it is so.
+ */
 export interface TaskListener {
   comm(
     machine: number,
@@ -33,8 +36,16 @@ export interface TaskListener {
     memory: Uint8Array,
     from: number,
     to: number,
+    cycles: number,
   ): void;
-  fork(machine: number, pid: number, tid: number, parentPid: number, parentTid: number): void;
+  fork(
+    machine: number,
+    pid: number,
+    tid: number,
+    parentPid: number,
+    parentTid: number,
+    cycles: number,
+  ): void;
   exit(machine: number, pid: number, tid: number): void;
 }
 
@@ -52,10 +63,10 @@ export class SideRecords {
   }
 
   /**
-   * Reads the record at word `at` with `size` bytes, both checked by the caller. Returns the number
-   * of events that it reports as lost.
+   * Reads the record at word `at` with `size` bytes, both checked by the caller, and of canonical
+   * time `cycles`. Returns the number of events that it reports as lost.
    */
-  read(chunk: Chunk, at: number, size: number): number {
+  read(chunk: Chunk, at: number, size: number, cycles: number): number {
     const { words } = chunk;
     const body = size - this.#trailerBytes;
     switch (words[at]) {
@@ -67,12 +78,12 @@ export class SideRecords {
         return this.#lost(words[at + 2]!, words[at + 3]!);
       case PERF_RECORD_COMM:
         if (body < 24) break;
-        this.#comm(chunk, at, Math.min(body - 16, TASK_COMM_BYTES));
+        this.#comm(chunk, at, Math.min(body - 16, TASK_COMM_BYTES), cycles);
         return 0;
       case PERF_RECORD_FORK:
       case PERF_RECORD_EXIT:
         if (body < 32) break;
-        this.#life(chunk, at);
+        this.#life(chunk, at, cycles);
         return 0;
       case PERF_RECORD_THROTTLE:
         this.#counters.throttled++;
@@ -91,21 +102,22 @@ export class SideRecords {
     return events;
   }
 
-  #comm(chunk: Chunk, at: number, bytesMax: number): void {
+  #comm(chunk: Chunk, at: number, bytesMax: number, cycles: number): void {
     this.#counters.taskRecords++;
     const { words, memory } = chunk;
     const from = at * 4 + 16;
     let to = from;
     while (to < from + bytesMax && memory[to] !== 0) to++;
-    this.#tasks?.comm(chunk.machine, words[at + 2]!, words[at + 3]!, memory, from, to);
+    const [pid, tid] = [words[at + 2]!, words[at + 3]!];
+    this.#tasks?.comm(chunk.machine, pid, tid, memory, from, to, cycles);
   }
 
-  #life(chunk: Chunk, at: number): void {
+  #life(chunk: Chunk, at: number, cycles: number): void {
     this.#counters.taskRecords++;
     const { words, machine } = chunk;
     const pid = words[at + 2]!;
     const tid = words[at + 4]!;
     if (words[at] === PERF_RECORD_EXIT) this.#tasks?.exit(machine, pid, tid);
-    else this.#tasks?.fork(machine, pid, tid, words[at + 3]!, words[at + 5]!);
+    else this.#tasks?.fork(machine, pid, tid, words[at + 3]!, words[at + 5]!, cycles);
   }
 }

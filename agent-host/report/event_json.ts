@@ -96,7 +96,7 @@ export class EventJson {
     out.ascii(`,"cpu":${view.cpu},"tid":${tid}`);
     if (view.pid >= 0) out.ascii(`,"pid":${view.pid}`);
     out.ascii(',"comm":');
-    const comm = machine?.names.get(tid);
+    const comm = machine?.names.get(tid, view.timeCycles);
     if (comm !== undefined) writeJsonBytes(out, comm, 0, Math.min(comm.length, 16));
     else out.ascii(tid === 0 ? '"<idle>"' : "null");
     out.ascii(',"event":');

@@ -44,8 +44,8 @@ export interface LineEvent {
 /** What lines show of one machine. */
 export interface LineMachine {
   readonly isGuest: boolean;
-  /** The comm of a thread, without NUL; untrusted bytes. */
-  readonly names: { get(tid: number): Uint8Array | undefined };
+  /** The comm that a thread had at a time, without NUL; untrusted bytes. */
+  readonly names: { get(tid: number, cycles: number): Uint8Array | undefined };
 }
 
 /** What all lines of a session share. The lists may grow. */
@@ -88,7 +88,7 @@ export class TraceLines {
     const tid = view.tid;
     out.bytes[out.length++] = machine?.isGuest === true ? GUEST_MARK : SPACE;
     out.bytes[out.length++] = SPACE;
-    writeComm(out, tid === -1 ? undefined : machine?.names.get(tid), tid);
+    writeComm(out, tid === -1 ? undefined : machine?.names.get(tid, view.timeCycles), tid);
     out.bytes[out.length++] = SPACE;
     writePadded(out, tid, PID_WIDTH, SPACE);
     out.bytes[out.length++] = SPACE;

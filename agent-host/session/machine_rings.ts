@@ -70,8 +70,12 @@ export class MachineRings {
   }
 
   readonly #tasks: TaskListener = {
-    comm: (_machine, _pid, tid, memory, from, to) => this.names.set(tid, memory, from, to),
-    fork: (_machine, _pid, tid, _parentPid, parentTid) => this.names.fork(tid, parentTid),
+    comm: (_machine, _pid, tid, memory, from, to, cycles) => {
+      this.names.set(tid, memory, from, to, cycles);
+    },
+    fork: (_machine, _pid, tid, _parentPid, parentTid, cycles) => {
+      this.names.fork(tid, parentTid, cycles);
+    },
     exit: (_machine, _pid, tid) => this.names.exit(tid),
   };
 }

@@ -59,6 +59,30 @@ describe("TaskNames", () => {
     expect(names.size).toBe(ENDED_NAMES_MAX);
   });
 
+  test("get() gives the name that a task had at a time", () => {
+    const names = new TaskNames();
+    set(names, 1, "bash");
+    names.fork(2, 1, 100);
+    const renamed = bytes("make");
+    names.set(2, renamed, 0, renamed.length, 150);
+    const at = (tid: number, cycles: number): string =>
+      new TextDecoder().decode(names.get(tid, cycles));
+    expect([at(2, 50), at(2, 100), at(2, 149), at(2, 150), at(2, 1e9)]).toEqual([
+      ...["bash", "bash", "bash", "make", "make"],
+    ]);
+    names.exit(2);
+    names.fork(2, 1, 300);
+    expect([at(2, 299), at(2, 300), at(1, 0)]).toEqual(["make", "bash", "bash"]);
+  });
+
+  test("set() keeps the last few names of a task, and a snapshot's name replaces them all", () => {
+    const names = new TaskNames();
+    for (let i = 0; i < 100; i++) names.set(1, bytes(String(i)), 0, 2, i * 10);
+    expect([name(names, 1), names.get(1, 0)]).toEqual(["99", bytes("96")]);
+    set(names, 1, "new");
+    expect(names.get(1, 0)).toEqual(bytes("new"));
+  });
+
   test("names beyond the limit are refused and counted; ended ones make room first", () => {
     const names = new TaskNames();
     for (let tid = 0; tid < TASK_NAMES_MAX; tid++) set(names, tid, "x");
