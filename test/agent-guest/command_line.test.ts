@@ -237,7 +237,6 @@ async function checkRow(row: Row, options: StartOptions = {}): Promise<string[]>
     });
     const isLedger = (line: string): boolean => LEDGER_LINE.test(line);
     const said = stderr.split("\n").filter((line) => !/^(Pushing|Connected) /.test(line));
-    // What a sink that gave up has not taken is told, before the reason.
     expect(said.some(isLedger)).toBe(row.hasLedger === true);
     const lines = said.filter((line) => !isLedger(line));
     expect(lines[0]).toStartWith("agent-guest: ERROR: ");
