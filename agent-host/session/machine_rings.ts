@@ -8,6 +8,12 @@ import { RingIntake } from "./ring_intake.ts";
 import type { Session } from "./session.ts";
 import { TaskNames } from "./task_names.ts";
 
+/**
+ * Stamps this far ahead (some 10 ms) hold up nobody for long, and are no sign of a false clock: the
+ * bound is that of the conversion, and the relation may just have been measured anew.
+ */
+const FUTURE_SLACK_CYCLES = 30_000_000;
+
 export class MachineRings {
   readonly names = new TaskNames();
   readonly mergerSource: number;
@@ -51,7 +57,8 @@ export class MachineRings {
    * stamp beyond it would hold up the merger for good. In canonical cycles, as the bound.
    */
   latestAt(tsc: bigint, boundCycles: number): number {
-    return Number(BigInt.asIntN(64, tsc - this.#session.anchor)) + boundCycles;
+    const present = Number(BigInt.asIntN(64, tsc - this.#session.anchor));
+    return present + boundCycles + FUTURE_SLACK_CYCLES;
   }
 
   /** Sets latestAt() for all rings. */
