@@ -5,6 +5,7 @@
 import { UsageError } from "../shared/cli/failure.ts";
 import { parseEventSpecs } from "../shared/event/spec.ts";
 import { readTsc } from "../shared/sys/clock.ts";
+import { parseTscOffset } from "./align/kvm_offset.ts";
 import { parsePullTarget } from "./link/pull_target.ts";
 import { Source, SourceError } from "./link/source.ts";
 import type { EngineOrder } from "./protocol.ts";
@@ -50,18 +51,18 @@ function sortWanted(texts: readonly string[]): Wanted {
   return wanted;
 }
 
-/** `--tsc-offset N`: 64-bit hex, decimal or negative. Throws UsageError. */
-function parseTscOffset(text: string | undefined): bigint | undefined {
-  if (text === undefined) return undefined;
-  const match = /^(-?)(0x[0-9a-fA-F]{1,16}|\d{1,20})$/.exec(text.trim());
-  if (match === null) {
+/** The value of `--tsc-offset`, if it was given. Throws UsageError. */
+function manualOffsetOf({ tscOffset }: EngineOrder): bigint | undefined {
+  if (tscOffset === undefined) return undefined;
+  try {
+    return parseTscOffset(tscOffset);
+  } catch (error) {
+    if (!(error instanceof SyntaxError) && !(error instanceof RangeError)) throw error;
     throw new UsageError(
-      `Cannot use --tsc-offset ${text}: wants a 64-bit number`,
+      `Cannot use --tsc-offset ${tscOffset}: wants a 64-bit number`,
       "as cat /sys/kernel/debug/kvm/*/vcpu0/tsc-offset prints it, or in hex: 0xffdafd48df582d22",
     );
   }
-  const value = BigInt(match[2]!);
-  return match[1] === "-" ? -value : value;
 }
 
 class OpenMachines implements Machines {
@@ -71,7 +72,7 @@ class OpenMachines implements Machines {
 
   constructor(order: EngineOrder, session: Session, onStatus: (text: string) => void) {
     const wanted = sortWanted(order.events);
-    const manualOffset = parseTscOffset(order.tscOffset);
+    const manualOffset = manualOffsetOf(order);
     const targets = [...wanted.pulled].map(([text, events]) => ({
       target: parsePullTarget(text),
       events,
