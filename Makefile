@@ -109,6 +109,11 @@ check: build/deps.stamp
 test: build
 	@$(BUN) test/run.ts $(T)
 
+## nightly: the same tests in their long forms: kills, fuzzing, soak (root; hours)
+.PHONY: nightly
+nightly: build
+	@VMSPAN_NIGHTLY=1 $(BUN) test/run.ts $(T)
+
 ## test-deno: smoke of both agents' source under Deno (part of `make test` too)
 .PHONY: test-deno
 test-deno: build/deps.stamp

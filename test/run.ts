@@ -15,11 +15,15 @@ import { spawnSync } from "node:child_process";
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { addCounts, type Counts, countJunit, formatCounts, NO_COUNTS } from "./junit.ts";
+import { NIGHTLY } from "./nightly.ts";
 
 const ROOT = resolve(import.meta.dirname, "..");
 const REPORT = join(ROOT, "build", "junit.xml");
-/** For a test that states no limit of its own; those that boot a guest do. */
-const TEST_TIMEOUT_MS = 60_000;
+/**
+ * For a test that states no limit of its own; those that boot a guest do. At night a test may take
+ * as long as its long form takes: 0 is no limit, for those that state none.
+ */
+const TEST_TIMEOUT_MS = NIGHTLY ? 0 : 60_000;
 /** Folders whose tests touch nothing that another test could disturb. */
 const PARALLEL_FOLDERS = ["test/shared/", "test/agent-guest/", "test/agent-host/", "test/tidy/"];
 /** In these, tests open perf events, ports and files of the machine. */
