@@ -14,6 +14,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
+import { packagesProblem, TEST_PACKAGES } from "./apt.ts";
 import { addCounts, type Counts, countJunit, formatCounts, NO_COUNTS } from "./junit.ts";
 import { NIGHTLY } from "./nightly.ts";
 
@@ -64,6 +65,9 @@ function runGroup(title: string, files: readonly string[], flags: readonly strin
 }
 
 mkdirSync(join(ROOT, "build"), { recursive: true });
+// In one go, before any test looks for them; each test says itself what it lacks.
+const problem = packagesProblem(TEST_PACKAGES);
+if (problem !== "") console.log(`test     ${problem}`);
 const files = findTests(process.argv.slice(2));
 const parallel = files.filter(isParallel);
 const serial = files.filter((file) => !isParallel(file));

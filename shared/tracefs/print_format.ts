@@ -72,6 +72,11 @@ export function compilePrintFormat(format: EventFormat, options: PrintOptions = 
   }
 }
 
+/** Why the event's records are printed as field=value pairs; empty when its format is in use. */
+export function unrenderedReason(format: EventFormat): string {
+  return compilePrintFormat(format).reason;
+}
+
 class Renderer implements PrintRenderer {
   readonly isFallback: boolean;
   readonly reason: string;

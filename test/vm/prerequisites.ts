@@ -10,10 +10,8 @@
  * What is installed already is used as it is. VMSPAN_NO_INSTALL=1 forbids both ways.
  */
 
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import {
-  accessSync,
-  constants,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -22,7 +20,17 @@ import {
   renameSync,
   rmSync,
 } from "node:fs";
-import { delimiter, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
+import {
+  apt,
+  aptRefusal,
+  aptWithFreshLists,
+  findProgram,
+  installPackages,
+  PrerequisiteError,
+} from "../apt.ts";
+
+export { findProgram, PrerequisiteError } from "../apt.ts";
 
 const PROJECT_ROOT = resolve(import.meta.dirname, "../..");
 /** Everything that tests make and may be deleted at any time. */
@@ -32,7 +40,6 @@ const KERNEL_METAPACKAGE = "linux-image-amd64";
 const BUSYBOX_PACKAGE = "busybox-static";
 const QEMU_PACKAGE = "qemu-system-x86";
 const QEMU_PROGRAM = "qemu-system-x86_64";
-const APT_TIMEOUT_MS = 300_000;
 const ELF_PT_INTERP = 3;
 
 /** What is kept of linux-image packages; "*" first, as Debian 13 moved /lib to /usr/lib. */
@@ -66,26 +73,6 @@ export interface PrerequisiteOptions {
   readonly ignoreInstalled?: boolean;
   /** Told what takes time, one line each. */
   readonly progress?: (line: string) => void;
-}
-
-/** Something is missing and could not, or must not, be fetched. */
-export class PrerequisiteError extends Error {
-  override readonly name = "PrerequisiteError";
-}
-
-export function findProgram(name: string): string | undefined {
-  const folders = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin"];
-  return folders
-    .filter((folder) => folder !== "")
-    .map((folder) => join(folder, name))
-    .find((path) => {
-      try {
-        accessSync(path, constants.X_OK);
-        return true;
-      } catch {
-        return false;
-      }
-    });
 }
 
 /** Whether an x86_64 ELF file asks for no dynamic linker. */
@@ -132,52 +119,6 @@ function findKernels(root: string): GuestKernel[] {
 function findBusybox(): string | undefined {
   const path = findProgram("busybox");
   return path !== undefined && isStaticElf(readFileSync(path)) ? path : undefined;
-}
-
-/** Runs apt-get or apt-cache, and throws its own last words when it fails. */
-function apt(program: string, args: readonly string[], cwd?: string): string {
-  const result = spawnSync(program, args, {
-    cwd,
-    encoding: "utf8",
-    timeout: APT_TIMEOUT_MS,
-    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C" },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  if (result.status !== 0) {
-    const words = `${result.stderr ?? ""}`.trim().split("\n").slice(-3).join("; ");
-    throw new PrerequisiteError(
-      `Cannot run "${[program, ...args].join(" ")}": ${result.error?.message ?? words}`,
-    );
-  }
-  return result.stdout;
-}
-
-/** A fresh image has no package lists, and old lists name files that the mirror has dropped. */
-function aptWithFreshLists(action: () => void, progress: (line: string) => void): void {
-  try {
-    action();
-  } catch (error) {
-    if (!(error instanceof PrerequisiteError) || process.getuid?.() !== 0) {
-      throw error;
-    }
-    progress("apt-get update");
-    // One unreachable third-party source must not matter: the second try decides.
-    spawnSync("apt-get", ["update", "--quiet"], { stdio: "ignore", timeout: APT_TIMEOUT_MS });
-    action();
-  }
-}
-
-function refusal(missing: readonly string[]): string | undefined {
-  if (process.env.VMSPAN_NO_INSTALL === "1") {
-    return "VMSPAN_NO_INSTALL=1 forbids fetching them";
-  }
-  if (findProgram("apt-get") === undefined) {
-    return "this machine has no apt-get";
-  }
-  if (missing.includes(QEMU_PACKAGE) && process.getuid?.() !== 0) {
-    return "installing needs root";
-  }
-  return undefined;
 }
 
 /** What the metapackage stands for: linux-image-6.1.0-56-amd64, say. */
@@ -262,10 +203,7 @@ function fetchBusybox(cachePath: string, progress: (line: string) => void): stri
 }
 
 function installQemu(progress: (line: string) => void): string {
-  progress(`apt-get install --no-install-recommends ${QEMU_PACKAGE}`);
-  aptWithFreshLists(() => {
-    apt("apt-get", ["install", "--yes", "--quiet", "--no-install-recommends", QEMU_PACKAGE]);
-  }, progress);
+  installPackages([QEMU_PACKAGE], progress);
   const path = findProgram(QEMU_PROGRAM);
   if (path === undefined) {
     throw new PrerequisiteError(`Cannot find "${QEMU_PROGRAM}" after installing ${QEMU_PACKAGE}`);
@@ -292,7 +230,7 @@ export function ensurePrerequisites(options: PrerequisiteOptions = {}): Prerequi
     ...(kernel === undefined ? [KERNEL_METAPACKAGE] : []),
     ...(busybox === undefined && !cachedBusybox ? [BUSYBOX_PACKAGE] : []),
   ];
-  const refused = missing.length === 0 ? undefined : refusal(missing);
+  const refused = missing.length === 0 ? undefined : aptRefusal(missing.includes(QEMU_PACKAGE));
   if (refused !== undefined) {
     throw new PrerequisiteError(
       `Cannot boot a guest: no ${missing.join(", no ")} here, and ${refused}, ` +

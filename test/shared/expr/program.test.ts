@@ -8,6 +8,7 @@ import fc from "fast-check";
 import { parseExpr } from "../../../shared/expr/parser.ts";
 import { compileFilterProgram, compileKeyProgram } from "../../../shared/expr/program.ts";
 import { type EventFormat, parseFormat } from "../../../shared/tracefs/format.ts";
+import { GCC, LIBC_DEV, packagesProblem } from "../../apt.ts";
 import { type RandomExpr, randomExpr } from "./random_expr.ts";
 import { FIELDS, FORMAT, makeRecord, RECORD_BYTES, runKey, runProgram } from "./record_fixture.ts";
 import { type ReferenceEnvironment, reference } from "./reference.ts";
@@ -240,8 +241,7 @@ describe("compileKeyProgram()", () => {
 });
 
 describe("compileKeyProgram() against a C compiler", () => {
-  const gcc = spawnSync("gcc", ["--version"]);
-  const skip = gcc.status === 0 ? "" : "no gcc on this machine";
+  const skip = packagesProblem([GCC, LIBC_DEV]);
   if (skip !== "") console.log(`skipped: ${skip}`);
 
   test.skipIf(skip !== "")(

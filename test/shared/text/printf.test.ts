@@ -13,6 +13,7 @@ import {
   parsePrintf,
   writeInteger,
 } from "../../../shared/text/printf.ts";
+import { GCC, LIBC_DEV, packagesProblem } from "../../apt.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
@@ -83,8 +84,7 @@ describe("parsePrintf()", () => {
 });
 
 describe("writeInteger()", () => {
-  const gcc = spawnSync("gcc", ["--version"]);
-  const skip = gcc.status === 0 ? "" : "no gcc on this machine";
+  const skip = packagesProblem([GCC, LIBC_DEV]);
   if (skip !== "") console.log(`skipped: ${skip}`);
 
   const format = fc

@@ -1,7 +1,7 @@
 /** Print formats: every conversion and helper on one made-up record, and what cannot be parsed. */
 import { describe, expect, test } from "bun:test";
 import { KernelStrings } from "../../../shared/tracefs/kernel_strings.ts";
-import { compilePrintFormat } from "../../../shared/tracefs/print_format.ts";
+import { compilePrintFormat, unrenderedReason } from "../../../shared/tracefs/print_format.ts";
 import {
   encode,
   FIELDS,
@@ -164,6 +164,7 @@ describe("compilePrintFormat() fallback", () => {
       const printer = compilePrintFormat(format);
       expect(printer.isFallback).toBe(true);
       expect(printer.reason).toContain(reason);
+      expect(unrenderedReason(format)).toBe(printer.reason);
       expect(render(format, record)).toBe(`[FAILED TO PARSE]${pairs}`);
     });
   }

@@ -10,6 +10,7 @@ import { KernelStrings } from "../../../shared/tracefs/kernel_strings.ts";
 import { compilePrintFormat, type PrintRenderer } from "../../../shared/tracefs/print_format.ts";
 import { KallsymsResolver } from "../../../shared/tracefs/symbols.ts";
 import { Tracefs, TracefsError } from "../../../shared/tracefs/tracefs.ts";
+import { PERF, packagesProblem } from "../../apt.ts";
 import { Comparison, comparable } from "./support/explained.ts";
 import { readPerfData } from "./support/perf_data.ts";
 
@@ -38,7 +39,8 @@ syscalls:sys_exit_openat syscalls:sys_enter_mmap syscalls:sys_enter_clone
 `;
 
 function whyNot(): string {
-  if (spawnSync("perf", ["--version"]).status !== 0) return "no perf on this machine";
+  const missing = packagesProblem([PERF]);
+  if (missing !== "") return missing;
   try {
     Tracefs.open();
   } catch (error) {

@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { GCC, LIBC_DEV, LIBTRACEEVENT, packagesProblem } from "../../../apt.ts";
 
 /** One event's format text and records of it. */
 export interface OracleEvent {
@@ -17,7 +18,8 @@ const NO_TEXT = 0xffffffff;
 
 /** Why the oracle cannot run here; empty when it can. */
 export function oracleProblem(): string {
-  if (spawnSync("gcc", ["--version"]).status !== 0) return "no gcc on this machine";
+  const missing = packagesProblem([GCC, LIBC_DEV, LIBTRACEEVENT]);
+  if (missing !== "") return missing;
   const probe = runOracle([]);
   return typeof probe === "string" ? probe : "";
 }
