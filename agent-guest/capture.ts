@@ -114,7 +114,8 @@ export class Capture implements SinkHost {
     this.sink.service(poll);
     if (this.sink.wantsEvents !== this.set.isEnabled) this.#toggle();
     const isUnblocked = wasBlocked && this.sink.outlets.some((outlet) => !outlet.isBlocked);
-    if (nowMs >= this.#nextFlushMs || isUnblocked || this.#isRingReady(poll)) {
+    const isDue = nowMs >= this.#nextFlushMs || isUnblocked || this.sink.isLeaving;
+    if (isDue || this.#isRingReady(poll)) {
       this.#nextFlushMs = nowMs + (nowMs < this.#eagerUntilMs ? EAGER_FLUSH_MS : FLUSH_MS);
       this.#forward(nowMs);
       // Stamps are taken just before a record is committed. One round later even a record that was

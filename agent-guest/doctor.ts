@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import type { Check, Finding } from "../shared/cli/doctor.ts";
 import { readLineOf } from "../shared/event/machine.ts";
-import { virtioPorts } from "./sink/push_target.ts";
+import { virtioPorts } from "./sink/virtio_ports.ts";
 
 function checkPorts(): Finding {
   const ports = [...virtioPorts()];

@@ -8,6 +8,9 @@ import type { Outlet } from "./outlet.ts";
 import { PeerReader } from "./peer_reader.ts";
 import type { SinkHost } from "./sink.ts";
 
+/** How long a host that said goodbye may take for what the rings hold. */
+export const LEAVE_MS_MAX = 1000;
+
 export class AckedLink {
   /** The attached host's outlet, or undefined while none is attached. */
   outlet: Outlet | undefined;
@@ -18,6 +21,8 @@ export class AckedLink {
   /** The errno with which reading ended last, 0 for an ordinary end. */
   endErrno = 0;
   refusedAcks = 0;
+  /** Until when the host that said goodbye is given what the rings hold; undefined for none. */
+  #leavingUntilMs: number | undefined;
   readonly #host: SinkHost;
   readonly #acked: Float64Array;
   readonly #indexOfCpu: ReadonlyMap<number, number>;
@@ -34,6 +39,7 @@ export class AckedLink {
       onAttach: (attach) => {
         this.outlet = outlet;
         this.isExpected = true;
+        this.#leavingUntilMs = undefined;
         this.#host.begin(outlet, attach);
         this.#acked.set(outlet.positions);
       },
@@ -42,17 +48,25 @@ export class AckedLink {
       },
       onPing: (ping, received) => outlet.sendPong(ping, received),
       onBye: () => {
-        if (this.outlet !== outlet) return;
-        this.#host.end(outlet);
-        this.outlet = undefined;
-        this.isExpected = false;
+        if (this.outlet === outlet) this.#leavingUntilMs ??= performance.now() + LEAVE_MS_MAX;
       },
       onEnd: (errno) => {
+        if (this.outlet === outlet && this.isLeaving) this.#endLeaving(outlet);
         if (this.outlet === outlet) this.outlet = undefined;
         this.hasEnded = true;
         this.endErrno = errno;
       },
     });
+  }
+
+  /** A host has said goodbye, and is taking the rest. */
+  get isLeaving(): boolean {
+    return this.#leavingUntilMs !== undefined;
+  }
+
+  /** Whether there is, or may be again, somebody to sample for. */
+  get wantsEvents(): boolean {
+    return this.isExpected && !this.isLeaving;
   }
 
   send(): void {
@@ -61,6 +75,19 @@ export class AckedLink {
     this.#host.rings.forEach((ring, index) => {
       outlet.sendRing(index, ring, ring.ring.head);
     });
+    if (this.#leavingUntilMs === undefined) return;
+    const isTaken = this.#host.rings.every(
+      ({ ring }, index) => outlet.positions[index] === ring.head,
+    );
+    const isOver = performance.now() >= this.#leavingUntilMs;
+    if (isOver || (isTaken && !outlet.isBlocked)) this.#endLeaving(outlet);
+  }
+
+  #endLeaving(outlet: Outlet): void {
+    this.#host.end(outlet);
+    this.outlet = undefined;
+    this.isExpected = false;
+    this.#leavingUntilMs = undefined;
   }
 
   releasable(index: number): number {

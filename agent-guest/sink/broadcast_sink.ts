@@ -56,6 +56,8 @@ class Client {
 export class BroadcastSink implements Sink {
   readonly name: string;
   readonly failure = undefined;
+  /** Nobody is waited for: who leaves takes what goes out at once. */
+  readonly isLeaving = false;
   readonly #host: SinkHost;
   readonly #listener: Fd;
   #clients: Client[] = [];

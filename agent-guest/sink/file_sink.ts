@@ -11,6 +11,8 @@ export class FileSink implements Sink {
   readonly outlets: readonly Outlet[];
   readonly wantsEvents = true;
   readonly #outlet: Outlet;
+  /** Nobody is waited for: who leaves takes what goes out at once. */
+  readonly isLeaving = false;
   readonly #host: SinkHost;
   #isBegun = false;
 

@@ -3,6 +3,10 @@
  *
  * While the host side of a port is closed, poll() reports POLLHUP at once and read() gives 0: a
  * loop that waited on it would spin. So the port then leaves the poll set, and a timer looks at it.
+ *
+ * A virtio port that is unplugged is waited for: hypervisors unplug and plug it while the agent
+ * runs, and nobody is there in the guest to start the agent again. It is found by its name, as it
+ * may come back as another device. A terminal that hangs up is gone for good.
  */
 import {
   O_NOCTTY,
@@ -20,10 +24,14 @@ import { AckedLink } from "./acked_link.ts";
 import { Outlet } from "./outlet.ts";
 import type { PeerReader } from "./peer_reader.ts";
 import type { Sink, SinkHost } from "./sink.ts";
+import { virtioPortName, virtioPorts } from "./virtio_ports.ts";
 
 /** How often a port without a host is looked at. */
 const ABSENT_CHECK_MS = 100;
-/** The port is gone for good: unplugged, or a terminal that was hung up. */
+/** How often a port that was unplugged is looked for: at first, and in the long run. */
+const REOPEN_MS_MIN = 100;
+const REOPEN_MS_MAX = 2000;
+/** The device is gone: unplugged, or a terminal that was hung up. */
 const GONE = [ENODEV, EIO, ENXIO];
 
 function openPort(path: string): Fd {
@@ -38,27 +46,37 @@ function openPort(path: string): Fd {
   }
 }
 
+/** The opened device, and who reads what comes from it. */
+interface OpenPort {
+  readonly outlet: Outlet;
+  readonly reader: PeerReader;
+}
+
 export class PortSink implements Sink {
   readonly name: string;
+  readonly #path: string;
+  /** What the hypervisor calls the port; undefined for a device that cannot come back. */
+  readonly #portName: string | undefined;
   readonly #host: SinkHost;
   readonly #link: AckedLink;
-  readonly #outlet: Outlet;
-  readonly #reader: PeerReader;
   readonly #probe = new PollSet();
+  /** Undefined while it is unplugged. */
+  #port: OpenPort | undefined;
   #isPresent = false;
   /** A terminal's other end has gone for good: reading gives 0, as of a port without a host. */
   #hasHungUp = false;
   #slot = -1;
   #nextCheckMs = 0;
+  #reopenMs = REOPEN_MS_MIN;
 
   /** Throws SysError: ENOENT, EBUSY when another program has the port open. */
   constructor(path: string, host: SinkHost) {
     this.name = `"${path}"`;
+    this.#path = path;
+    this.#portName = virtioPortName(path);
     this.#host = host;
     this.#link = new AckedLink(host);
-    const options = { isStaged: true, hasChecksums: false };
-    this.#outlet = new Outlet(openPort(path), this.name, host.rings.length, options);
-    this.#reader = this.#link.readerFor(this.#outlet);
+    this.#port = this.#open(path);
   }
 
   get outlets(): readonly Outlet[] {
@@ -66,23 +84,31 @@ export class PortSink implements Sink {
   }
 
   get wantsEvents(): boolean {
-    return this.#link.isExpected;
+    return this.#link.wantsEvents;
+  }
+
+  get isLeaving(): boolean {
+    return this.#link.isLeaving;
   }
 
   register(poll: PollSet): void {
     this.#slot = -1;
-    if (!this.#isPresent) this.#checkPresence();
+    if (this.#portName !== undefined && this.#isGone) this.#onUnplugged();
+    if (this.#port === undefined) this.#reopen();
+    if (this.#port === undefined) return;
+    if (!this.#isPresent) this.#checkPresence(this.#port);
     if (!this.#isPresent) return;
-    const events = this.#outlet.isBlocked ? POLLIN | POLLOUT : POLLIN;
-    this.#slot = poll.add(this.#outlet.fd.number, events);
+    const { outlet } = this.#port;
+    this.#slot = poll.add(outlet.fd.number, outlet.isBlocked ? POLLIN | POLLOUT : POLLIN);
   }
 
   service(poll: PollSet): void {
-    if (this.#slot < 0) return;
+    if (this.#slot < 0 || this.#port === undefined) return;
+    const { outlet, reader } = this.#port;
     const ready = poll.readyEvents(this.#slot);
     this.#hasHungUp ||= (ready & POLLERR) !== 0;
-    if ((ready & ~POLLOUT) !== 0) this.#reader.read(this.#outlet.fd);
-    if ((ready & POLLOUT) !== 0) this.#outlet.flush();
+    if ((ready & ~POLLOUT) !== 0) reader.read(outlet.fd);
+    if ((ready & POLLOUT) !== 0) outlet.flush();
     if ((ready & POLLHUP) !== 0 || this.#link.hasEnded) this.#onAbsent();
   }
 
@@ -99,31 +125,81 @@ export class PortSink implements Sink {
   }
 
   get failure(): Error | undefined {
-    const { failure } = this.#outlet;
-    const endErrno = this.#hasHungUp ? EIO : this.#link.endErrno;
-    const errno = failure instanceof SysError ? failure.errno : endErrno;
-    if (!GONE.includes(errno)) return failure;
-    return new SysError(`use ${this.name}`, errno, "the port was unplugged");
+    if (!this.#isGone) return this.#port?.outlet.failure;
+    if (this.#portName !== undefined) return undefined;
+    return new SysError(`use ${this.name}`, this.#endErrno, "the port was unplugged");
   }
 
   close(): void {
-    this.#outlet.close();
-    this.#reader.close();
+    this.#closePort();
     this.#probe.close();
   }
 
-  #checkPresence(): void {
+  #open(path: string): OpenPort {
+    const options = { isStaged: true, hasChecksums: false };
+    const outlet = new Outlet(openPort(path), this.name, this.#host.rings.length, options);
+    return { outlet, reader: this.#link.readerFor(outlet) };
+  }
+
+  #closePort(): void {
+    this.#port?.outlet.close();
+    this.#port?.reader.close();
+    this.#port = undefined;
+  }
+
+  get #endErrno(): number {
+    const failure = this.#port?.outlet.failure;
+    if (failure instanceof SysError) return failure.errno;
+    return this.#hasHungUp ? EIO : this.#link.endErrno;
+  }
+
+  get #isGone(): boolean {
+    return this.#port !== undefined && GONE.includes(this.#endErrno);
+  }
+
+  #onUnplugged(): void {
+    this.#host.status(`${this.name} was unplugged: waiting for it to come back`);
+    this.#link.hasEnded = false;
+    this.#link.endErrno = 0;
+    this.#link.outlet = undefined;
+    this.#hasHungUp = false;
+    this.#isPresent = false;
+    this.#host.vanish(this.#port!.outlet);
+    this.#closePort();
+    this.#reopenMs = REOPEN_MS_MIN;
+    this.#nextCheckMs = performance.now() + this.#reopenMs;
+  }
+
+  /** Looks for the port that was unplugged, more and more seldom. */
+  #reopen(): void {
+    const nowMs = performance.now();
+    if (nowMs < this.#nextCheckMs) return;
+    this.#reopenMs = Math.min(this.#reopenMs * 2, REOPEN_MS_MAX);
+    this.#nextCheckMs = nowMs + this.#reopenMs;
+    const path = virtioPorts().get(this.#portName!) ?? this.#path;
+    try {
+      this.#port = this.#open(path);
+    } catch (error) {
+      // It is not there yet, or its device is and its driver is not: whatever it is may pass.
+      if (error instanceof SysError) return;
+      throw error;
+    }
+    this.#host.status(`${this.name} is plugged in again`);
+    this.#nextCheckMs = 0;
+  }
+
+  #checkPresence({ outlet, reader }: OpenPort): void {
     const nowMs = performance.now();
     if (nowMs < this.#nextCheckMs) return;
     this.#nextCheckMs = nowMs + ABSENT_CHECK_MS;
     this.#probe.clear();
-    const slot = this.#probe.add(this.#outlet.fd.number, POLLIN);
+    const slot = this.#probe.add(outlet.fd.number, POLLIN);
     this.#probe.wait(0);
     const ready = this.#probe.readyEvents(slot);
     this.#hasHungUp ||= (ready & POLLERR) !== 0;
     if ((ready & POLLHUP) !== 0) {
       // Only reading tells a port that was unplugged from one whose host is not there.
-      this.#reader.read(this.#outlet.fd);
+      reader.read(outlet.fd);
       this.#forgetHost();
       return;
     }
@@ -143,7 +219,8 @@ export class PortSink implements Sink {
   #forgetHost(): void {
     this.#link.hasEnded = false;
     this.#link.outlet = undefined;
-    this.#host.vanish(this.#outlet);
-    this.#outlet.restart();
+    const { outlet } = this.#port!;
+    this.#host.vanish(outlet);
+    outlet.restart();
   }
 }

@@ -6,10 +6,11 @@
  *   push="/dev/virtio-ports/org.qemu.perf0"           character device
  *   push="/tmp/events.vms"  push=file:NAME            file
  */
-import { existsSync, readdirSync, readFileSync, type Stats, statSync } from "node:fs";
+import { existsSync, type Stats, statSync } from "node:fs";
 import { isIP } from "node:net";
 import { UsageError } from "../../shared/cli/failure.ts";
 import type { EventSpec } from "../../shared/event/spec.ts";
+import { virtioPorts } from "./virtio_ports.ts";
 
 export type PushTarget =
   | { readonly kind: "tcp"; readonly host: string; readonly port: number }
@@ -27,7 +28,6 @@ const PORT_MAX = 65535;
 /** /dev/null, /dev/full, /dev/zero; must match <linux/major.h>. */
 const MEMORY_DEVICE_MAJOR = 1;
 const VIRTIO_PORTS = "/dev/virtio-ports/";
-const VIRTIO_PORTS_CLASS = "/sys/class/virtio-ports";
 
 function parsePort(text: string, whole: string): number {
   const port = Number(text);
@@ -113,17 +113,6 @@ function classifyPath(path: string): PushTarget {
     throw new PushTargetError(`Cannot push to "${path}": no such device${knownPorts()}`);
   }
   return { kind: "file", path };
-}
-
-/** Names of this machine's virtio-serial ports, and their devices. */
-export function virtioPorts(): Map<string, string> {
-  const names = new Map<string, string>();
-  if (!existsSync(VIRTIO_PORTS_CLASS)) return names;
-  for (const device of readdirSync(VIRTIO_PORTS_CLASS)) {
-    const file = `${VIRTIO_PORTS_CLASS}/${device}/name`;
-    if (existsSync(file)) names.set(readFileSync(file, "utf8").trim(), `/dev/${device}`);
-  }
-  return names;
 }
 
 /** The device behind /dev/virtio-ports/NAME, also where no udev has made that link. */

@@ -28,6 +28,8 @@ export interface Sink {
   readonly outlets: readonly Outlet[];
   /** Whether events should run at all: somebody listens, or may come back for them. */
   readonly wantsEvents: boolean;
+  /** A receiver has said goodbye: it is to be sent the rest as soon as it takes it. */
+  readonly isLeaving: boolean;
   /** Adds the descriptors to wait for; called before each poll. */
   register(poll: PollSet): void;
   /** Accepts, reads, writes what waited. */

@@ -58,7 +58,11 @@ export class UnixSink implements Sink {
   }
 
   get wantsEvents(): boolean {
-    return this.#link.isExpected;
+    return this.#link.wantsEvents;
+  }
+
+  get isLeaving(): boolean {
+    return this.#link.isLeaving;
   }
 
   register(poll: PollSet): void {

@@ -1,6 +1,7 @@
 /** push=/dev/...: a pseudo terminal is the character device, its master end plays QEMU's part. */
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
+import { LEAVE_MS_MAX } from "../../../agent-guest/sink/acked_link.ts";
 import { FrameType } from "../../../shared/wire/frame.ts";
 import { ByeReason } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
 import { openPty } from "../../bench/pty.ts";
@@ -97,6 +98,40 @@ describe.skipIf(noPty)("PortSink", () => {
     const stopped = trace.stop();
     await client.until(() => client.reader.bye !== undefined, "the end");
     expect(await stopped).toEqual([{ produced: 4000, lostKernel: 0, dropped: 0, forwarded: 4000 }]);
+  });
+
+  test("a host that says goodbye gets the rest, as fast as it reads", async () => {
+    await using port = await openPort();
+    const { trace, client } = port;
+    client.attach();
+    client.isAcknowledging = true;
+    await client.untilSampling();
+    // Most of this waits in the rings: a pty holds some 8 KiB.
+    callGetppid(2000);
+    client.bye();
+    await client.until(() => client.reader.bye !== undefined, "the answer");
+    expect(ascending(client.reader.numbers)).toEqual(range(2000));
+    expect(client.reader.ledger()).toMatchObject({ produced: 2000, dropped: 0, final: true });
+    await trace.stop();
+  });
+
+  test("a host that says goodbye and does not read is waited for a second", async () => {
+    await using port = await openPort();
+    const { trace, client } = port;
+    client.attach();
+    await client.untilSampling();
+    callGetppid(4000);
+    client.bye();
+    const cpu = await cpuSecondsWithin(trace, LEAVE_MS_MAX + 500);
+    expect(cpu).toBeLessThan(0.3);
+    await client.until(() => client.reader.bye !== undefined, "the answer");
+    const { produced, dropped } = client.reader.ledger();
+    expect(produced).toBe(4000);
+    expect(dropped).toBeGreaterThan(0);
+    expect(client.reader.samples + dropped).toBe(4000);
+    client.attach();
+    await client.until(() => client.reader.frameTypes.at(-1) !== FrameType.BYE, "another stream");
+    await trace.stop();
   });
 
   test("hosts that are replaced in mid-frame go on where they stood, or begin anew", async () => {
