@@ -6,6 +6,7 @@ import { UsageError } from "../shared/cli/failure.ts";
 import { parseEventSpecs } from "../shared/event/spec.ts";
 import { readTsc } from "../shared/sys/clock.ts";
 import { parseTscOffset } from "./align/kvm_offset.ts";
+import { pidOfVm } from "./align/vm_lookup.ts";
 import { parsePullTarget } from "./link/pull_target.ts";
 import { Source, SourceError } from "./link/source.ts";
 import type { EngineOrder } from "./protocol.ts";
@@ -52,7 +53,7 @@ function sortWanted(texts: readonly string[]): Wanted {
 }
 
 /** The value of `--tsc-offset`, if it was given. Throws UsageError. */
-function manualOffsetOf({ tscOffset }: EngineOrder): bigint | undefined {
+export function manualOffsetOf({ tscOffset }: Pick<EngineOrder, "tscOffset">): bigint | undefined {
   if (tscOffset === undefined) return undefined;
   try {
     return parseTscOffset(tscOffset);
@@ -65,6 +66,18 @@ function manualOffsetOf({ tscOffset }: EngineOrder): bigint | undefined {
   }
 }
 
+/** The process that --vm means. Throws VmLookupError and UsageError. */
+export function vmPidOf(vm: string | undefined, sources: number): number | undefined {
+  if (vm === undefined) return undefined;
+  if (sources > 1) {
+    throw new UsageError(
+      `Cannot use --vm ${vm}: it names one virtual machine, and there are ${sources} sources`,
+      "leave it out: the VM behind each source is found by its socket",
+    );
+  }
+  return pidOfVm(vm);
+}
+
 class OpenMachines implements Machines {
   readonly local: LocalHost | undefined;
   readonly guests: Guest[] = [];
@@ -73,6 +86,7 @@ class OpenMachines implements Machines {
   constructor(order: EngineOrder, session: Session, onStatus: (text: string) => void) {
     const wanted = sortWanted(order.events);
     const manualOffset = manualOffsetOf(order);
+    const vmPid = vmPidOf(order.vm, wanted.pulled.size);
     const targets = [...wanted.pulled].map(([text, events]) => ({
       target: parsePullTarget(text),
       events,
@@ -103,7 +117,7 @@ class OpenMachines implements Machines {
           ? new GuestTime({
               anchor: session.anchor,
               manualOffset,
-              vm: order.vm,
+              vmPid,
               source,
               hostClock: this.hostClock!,
               onFinding: onStatus,

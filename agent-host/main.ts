@@ -128,7 +128,7 @@ function addCommonOptions(command: Command): Command {
     .option("-m, --mmap-pages <PAGES>", "ring of each CPU in 4 KiB pages", `${RING_PAGES_DEFAULT}`)
     .option("--tsc", "show guest TSC cycles instead of host time")
     .option("--tsc-offset <N>", "guest TSC = host TSC + N, instead of finding it out")
-    .option("--vm <PID>", "the guest's QEMU, when the channel does not tell")
+    .option("--vm <VM>", "the guest's VM (PID, NAME or UUID), when the channel does not tell")
     .option("-N, --exit-N <N>", "stop after N events")
     .option("--order", "accepted for perf-prof's sake: events are always in time order")
     .option("--json", "print JSON lines")

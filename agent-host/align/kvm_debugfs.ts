@@ -14,6 +14,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TscRelation, tscRelation } from "./kvm_offset.ts";
+import { VmLookupError } from "./vm_lookup_error.ts";
 
 export const KVM_DEBUGFS = "/sys/kernel/debug/kvm";
 
@@ -22,14 +23,8 @@ const VMS_MAX = 4096;
 const VCPUS_MAX = 4096;
 
 /** The exact relation cannot be had; `hint` says how to get it. */
-export class KvmLookupError extends Error {
+export class KvmLookupError extends VmLookupError {
   override readonly name = "KvmLookupError";
-  readonly hint: string;
-
-  constructor(message: string, hint: string) {
-    super(message);
-    this.hint = hint;
-  }
 }
 
 /** A virtual machine by its debugfs directory. */

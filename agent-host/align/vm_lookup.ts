@@ -1,170 +1,204 @@
 /**
- * Which process is at the other end of a channel: QEMU owns the socket that its chardev accepted.
+ * The virtual machines of this host, and which of them `--vm PID|NAME|UUID` means.
  *
- *   we  127.0.0.1:51422 ---------- 127.0.0.1:9900  QEMU
- *   /proc/net/tcp   local 0100007F:26AC  remote 0100007F:C8DE  inode 104059    the other end's line
- *   /proc/26027/fd/23 -> socket:[104059]                                       and its owner
+ *   /proc/26027/cmdline             qemu-system-x86_64 -name guest=web,process=x -uuid c7a5fdbd...
+ *   /run/libvirt/qemu/web.pid       26027
+ *   /run/libvirt/qemu/web.xml       <domstatus ...><domain type='kvm'><name>web</name>...
+ *   /sys/kernel/debug/kvm/26027-11  whatever program it is: it has a KVM virtual machine
  *
- * And which process is meant by `--vm PID|NAME|UUID`, from QEMU's command line. The parsers are
- * pure; the two functions at the end read /proc. For unix sockets the kernel names the peer
- * (SO_PEERCRED), and nothing here is needed.
+ * The parsers are pure; listVmms() and pidOfVm() read those files.
  */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { KvmLookupError } from "./kvm_debugfs.ts";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { KVM_DEBUGFS, listVms } from "./kvm_debugfs.ts";
+import { someProcess, unlessGone } from "./procfs.ts";
+import { VmLookupError } from "./vm_lookup_error.ts";
 
-/** Lines of /proc/net/tcp and processes looked at, most. */
-const SOCKETS_MAX = 1 << 20;
-const PROCESSES_MAX = 1 << 20;
-
-/** One line of /proc/net/tcp or tcp6. */
-export interface TcpSocket {
-  readonly localPort: number;
-  readonly remotePort: number;
-  /** "0A" is LISTEN, "01" ESTABLISHED; <net/tcp_states.h>. */
-  readonly isListening: boolean;
-  /** 0 for sockets without a file (TIME_WAIT). */
-  readonly inode: bigint;
-}
-
-const TCP_LINE =
-  /^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:([0-9A-F]{4}) ([0-9A-F]{2})(?:\s+\S+){5}\s+(\d+)/;
-
-/** Parses /proc/net/tcp or tcp6; lines that do not look like sockets are passed over. */
-export function parseProcNetTcp(text: string): TcpSocket[] {
-  const sockets: TcpSocket[] = [];
-  for (const line of text.split("\n", SOCKETS_MAX)) {
-    const match = TCP_LINE.exec(line);
-    if (match === null) continue;
-    sockets.push({
-      localPort: Number.parseInt(match[1]!, 16),
-      remotePort: Number.parseInt(match[2]!, 16),
-      isListening: match[3] === "0A",
-      inode: BigInt(match[4]!),
-    });
-  }
-  return sockets;
-}
-
-/**
- * The inode of the socket at the other end of our connection from `ourPort` to `theirPort`, or of
- * the one that listens there. On one machine a pair of ports names one connection of loopback.
- */
-export function findPeerInode(
-  sockets: readonly TcpSocket[],
-  ourPort: number | undefined,
-  theirPort: number,
-): bigint | undefined {
-  const hasFile = sockets.filter((s) => s.inode !== 0n && s.localPort === theirPort);
-  const connected = hasFile.find((s) => !s.isListening && s.remotePort === ourPort);
-  return (connected ?? hasFile.find((s) => s.isListening))?.inode;
-}
-
-/** "socket:[104059]" to 104059; undefined for other files. */
-export function parseSocketLink(link: string): bigint | undefined {
-  const match = /^socket:\[(\d+)\]$/.exec(link);
-  return match === null ? undefined : BigInt(match[1]!);
-}
-
-/** Name and UUID of a virtual machine from QEMU's command line (/proc/PID/cmdline). */
-export interface QemuIdentity {
+/** Name and UUID of a virtual machine. */
+export interface VmIdentity {
   readonly name: string | undefined;
   readonly uuid: string | undefined;
 }
+
+/** A process that runs a virtual machine. */
+export interface Vmm extends VmIdentity {
+  readonly pid: number;
+  /** File name of the program: "qemu-system-x86_64". */
+  readonly program: string;
+}
+
+/** Where to look; tests look elsewhere. */
+export interface VmPlaces {
+  readonly procfs: string;
+  readonly kvmDebugfs: string;
+  /** Folders of libvirt's NAME.pid and NAME.xml. */
+  readonly libvirt: readonly string[];
+}
+
+const PLACES: VmPlaces = {
+  procfs: "/proc",
+  kvmDebugfs: KVM_DEBUGFS,
+  libvirt: ["/run/libvirt/qemu", "/var/run/libvirt/qemu"],
+};
+
+/** Virtual machines that a message lists. */
+const LISTED_MAX = 20;
+/** Domains of libvirt that are looked at. */
+const DOMAINS_MAX = 4096;
+
+const fileName = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
 
 /**
  * -name NAME, -name guest=NAME,..., -uuid UUID; one or two dashes. Undefined for a process that is
  * no QEMU.
  */
-export function parseQemuCommandLine(cmdline: string): QemuIdentity | undefined {
+export function parseQemuCommandLine(cmdline: string): VmIdentity | undefined {
   const words = cmdline.split("\0");
-  if (!/(^|\/)(qemu|kvm)[^/]*$/.test(words[0] ?? "")) return undefined;
+  if (!/^(qemu|kvm)/.test(fileName(words[0] ?? ""))) return undefined;
   const optionValue = (option: string): string | undefined => {
     const at = words.findIndex((word) => word === `-${option}` || word === `--${option}`);
     return at < 0 ? undefined : words[at + 1];
   };
-  // A comma in a value is doubled; the name ends at a single one.
-  const first = optionValue("name")?.match(/^(?:guest=)?((?:[^,]|,,)*)/)?.[1];
-  return { name: first?.replaceAll(",,", ","), uuid: optionValue("uuid")?.toLowerCase() };
+  return {
+    name: nameOf(optionValue("name") ?? ""),
+    uuid: optionValue("uuid")?.toLowerCase(),
+  };
+}
+
+/** The guest's name in a value of -name: a comma in it is doubled, a single one ends it. */
+function nameOf(value: string): string | undefined {
+  const parts = value.match(/(?:[^,]|,,)+/g) ?? [];
+  const plain = parts[0]?.includes("=") === false ? parts[0] : undefined;
+  const named = parts.find((part) => part.startsWith("guest="))?.slice("guest=".length);
+  // An old QEMU, or a name with "=" in it: what stands first is the name.
+  const name = named ?? plain ?? (/^(process|debug-threads)=/.test(parts[0] ?? "") ? "" : parts[0]);
+  return name === undefined || name === "" ? undefined : name.replaceAll(",,", ",");
+}
+
+/** Name and UUID out of libvirt's status of a running domain. */
+export function parseDomainStatus(xml: string): VmIdentity {
+  const text = (tag: string): string | undefined =>
+    new RegExp(`<${tag}>([^<]{1,256})</${tag}>`).exec(xml)?.[1];
+  const withoutEntities = (value: string): string =>
+    value
+      .replaceAll("&lt;", "<")
+      .replaceAll("&gt;", ">")
+      .replaceAll("&quot;", '"')
+      .replaceAll("&apos;", "'")
+      .replaceAll("&amp;", "&");
+  const name = text("name");
+  return {
+    name: name === undefined ? undefined : withoutEntities(name),
+    uuid: text("uuid")?.toLowerCase(),
+  };
 }
 
 /** Whether `wanted` (a name or a UUID) means this virtual machine. */
-export function isNamed(identity: QemuIdentity, wanted: string): boolean {
-  return identity.name === wanted || identity.uuid === wanted.toLowerCase();
+export function isNamed(identity: VmIdentity, wanted: string): boolean {
+  const plain = (uuid: string): string => uuid.toLowerCase().replaceAll("-", "");
+  const { name, uuid } = identity;
+  return name === wanted || (uuid !== undefined && plain(uuid) === plain(wanted));
 }
 
-/** Calls `visit` with the pid of every process until it returns true. */
-function someProcess(procfs: string, visit: (pid: number) => boolean): void {
-  let visited = 0;
-  for (const name of readdirSync(procfs)) {
-    if (!/^[0-9]+$/.test(name)) continue;
-    if (++visited > PROCESSES_MAX || visit(Number(name))) return;
-  }
+/** What a process runs; undefined for one that is known to run no virtual machine. */
+function vmmOf(
+  pid: number,
+  domains: ReadonlyMap<number, VmIdentity>,
+  isKvm: boolean,
+  procfs: string,
+) {
+  const cmdline = unlessGone(() => readFileSync(`${procfs}/${pid}/cmdline`, "utf8"), "");
+  const ours = parseQemuCommandLine(cmdline);
+  const libvirts = domains.get(pid);
+  if (cmdline === "" || (ours === undefined && libvirts === undefined && !isKvm)) return undefined;
+  return {
+    pid,
+    program: fileName(cmdline.split("\0")[0]!),
+    name: libvirts?.name ?? ours?.name,
+    uuid: libvirts?.uuid ?? ours?.uuid,
+  };
 }
 
-/** Reads, or gives `otherwise` for a process that has ended or is not ours to see. */
-function unlessGone<T>(read: () => T, otherwise: T): T {
-  try {
-    return read();
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ESRCH" || code === "EACCES" || code === "EPERM") {
-      return otherwise;
+/** libvirt's running domains by process id. */
+function libvirtDomains(folders: readonly string[]): Map<number, VmIdentity> {
+  const domains = new Map<number, VmIdentity>();
+  for (const folder of folders) {
+    const names = unlessGone(() => readdirSync(folder), []);
+    for (const name of names.filter((file) => file.endsWith(".pid")).slice(0, DOMAINS_MAX)) {
+      const pid = Number(unlessGone(() => readFileSync(join(folder, name), "latin1"), "").trim());
+      if (!Number.isInteger(pid) || pid <= 0) continue;
+      const domain = name.slice(0, -".pid".length);
+      const xml = unlessGone(() => readFileSync(join(folder, `${domain}.xml`), "utf8"), "");
+      const status = parseDomainStatus(xml);
+      domains.set(pid, { name: status.name ?? domain, uuid: status.uuid });
     }
-    throw error;
   }
+  return domains;
+}
+
+/** Processes that have a virtual machine of KVM's; none where debugfs cannot be read. */
+function kvmPids(root: string): Set<number> {
+  try {
+    return new Set(listVms(root).map(({ pid }) => pid));
+  } catch (error) {
+    if (!(error instanceof VmLookupError)) throw error;
+    return new Set();
+  }
+}
+
+/** All virtual machines that can be seen, by process id. */
+export function listVmms(places: VmPlaces = PLACES): Vmm[] {
+  const domains = libvirtDomains(places.libvirt);
+  const kvm = kvmPids(places.kvmDebugfs);
+  const found: Vmm[] = [];
+  someProcess(places.procfs, (pid) => {
+    const vmm = vmmOf(pid, domains, kvm.has(pid), places.procfs);
+    if (vmm !== undefined) found.push(vmm);
+    return false;
+  });
+  return found.sort((a, b) => a.pid - b.pid);
+}
+
+/** The virtual machine that process `pid` runs; undefined when it is not known to run one. */
+export function vmmOfPid(pid: number, places: VmPlaces = PLACES): Vmm | undefined {
+  const domains = libvirtDomains(places.libvirt);
+  return vmmOf(pid, domains, kvmPids(places.kvmDebugfs).has(pid), places.procfs);
+}
+
+/** "26027 (web, c7a5fdbd-...)". Names are whatever somebody called his guest. */
+export function formatVmm({ pid, program, name, uuid }: Vmm): string {
+  const known = [name === undefined ? "" : JSON.stringify(name), uuid ?? ""].filter(Boolean);
+  return `${pid} (${known.length === 0 ? program : known.join(", ")})`;
+}
+
+function foundText(vmms: readonly Vmm[]): string {
+  if (vmms.length === 0) return "no virtual machine is seen on this machine";
+  const listed = vmms.slice(0, LISTED_MAX).map(formatVmm).join(", ");
+  const more = vmms.length > LISTED_MAX ? ` and ${vmms.length - LISTED_MAX} more` : "";
+  return `there are ${listed}${more}`;
 }
 
 /**
- * The process at the other end of a tcp connection of this machine; `ourPort` is the connection's
- * own port, undefined for whoever listens on `theirPort`. Throws KvmLookupError.
+ * The process that `--vm PID|NAME|UUID` means. A number is a process when there is one of this id.
+ * Throws VmLookupError, which lists what was found.
  */
-export function pidOfTcpPeer(
-  ourPort: number | undefined,
-  theirPort: number,
-  procfs = "/proc",
-): number {
-  const text = (file: string): string =>
-    unlessGone(() => readFileSync(`${procfs}/net/${file}`, "latin1"), "");
-  const sockets = [...parseProcNetTcp(text("tcp")), ...parseProcNetTcp(text("tcp6"))];
-  const inode = findPeerInode(sockets, ourPort, theirPort);
-  let owner: number | undefined;
-  if (inode !== undefined) {
-    someProcess(procfs, (pid) => {
-      const fds = unlessGone(() => readdirSync(`${procfs}/${pid}/fd`), []);
-      const owns = fds.some((fd) => {
-        const link = unlessGone(() => readlinkSync(`${procfs}/${pid}/fd/${fd}`), "");
-        return parseSocketLink(link) === inode;
-      });
-      if (owns) owner = pid;
-      return owns;
-    });
-  }
-  if (owner === undefined) {
-    throw new KvmLookupError(
-      `Cannot tell which process is behind port ${theirPort}: ` +
-        (inode === undefined ? "no such socket on this machine" : `nobody holds inode ${inode}`),
-      "run as root on the hypervisor itself, or give the VMM with --vm",
-    );
-  }
-  return owner;
-}
-
-/** The process that `--vm PID|NAME|UUID` means. Throws KvmLookupError. */
-export function pidOfVm(wanted: string, procfs = "/proc"): number {
-  if (/^[0-9]{1,10}$/.test(wanted)) return Number(wanted);
-  const found: number[] = [];
-  someProcess(procfs, (pid) => {
-    const cmdline = unlessGone(() => readFileSync(`${procfs}/${pid}/cmdline`, "utf8"), "");
-    const identity = parseQemuCommandLine(cmdline);
-    if (identity !== undefined && isNamed(identity, wanted)) found.push(pid);
-    return false;
-  });
-  if (found.length !== 1) {
-    throw new KvmLookupError(
-      `Cannot find virtual machine ${JSON.stringify(wanted)}: ${found.length} QEMU processes ` +
-        `have this name or UUID, wants one`,
+export function pidOfVm(wanted: string, places: VmPlaces = PLACES): number {
+  const isNumber = /^[0-9]{1,10}$/.test(wanted);
+  if (isNumber && existsSync(`${places.procfs}/${wanted}`)) return Number(wanted);
+  const vmms = listVmms(places);
+  const named = vmms.filter((vmm) => isNamed(vmm, wanted));
+  if (named.length === 1) return named[0]!.pid;
+  const quoted = JSON.stringify(wanted);
+  if (named.length > 1) {
+    throw new VmLookupError(
+      `Cannot choose virtual machine ${quoted}: ${named.length} have this name or UUID: ` +
+        named.slice(0, LISTED_MAX).map(formatVmm).join(", "),
       "give the process id: --vm PID",
     );
   }
-  return found[0]!;
+  const what = isNumber ? "process or virtual machine" : "virtual machine";
+  throw new VmLookupError(
+    `Cannot find ${what} ${quoted}: ${foundText(vmms)}`,
+    "--vm takes QEMU's process id, the guest's name (-name guest=NAME) or its UUID (-uuid UUID)",
+  );
 }

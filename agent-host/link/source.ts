@@ -9,7 +9,6 @@ import { type Fd, openFile, readStamped, writeFrom, writeStamped } from "../../s
 import { Mapping } from "../../shared/sys/mapping.ts";
 import { PollSet } from "../../shared/sys/poll.ts";
 import {
-  boundPort,
   connectTo,
   finishConnect,
   formatAddress,
@@ -141,11 +140,6 @@ export class Source {
       if (error instanceof SysError) throw new SourceError(error.message);
       throw error;
     }
-  }
-
-  /** Our own port of a tcp connection. */
-  get ownPort(): number {
-    return boundPort(this.fd);
   }
 
   /** What to wait for: reading always, writing only while something is unsent. */

@@ -15,13 +15,9 @@ import { EventSet } from "../../shared/event/event_set.ts";
 import { selectCpus } from "../../shared/event/machine.ts";
 import { type ResolvedEvent, resolveEvents } from "../../shared/event/resolve.ts";
 import type { EventSpec, ProbeKind } from "../../shared/event/spec.ts";
-import type { Ring } from "../../shared/perf/ring.ts";
-import { readTsc } from "../../shared/sys/clock.ts";
 import { SysError } from "../../shared/sys/errno.ts";
 import { parseFormat } from "../../shared/tracefs/format.ts";
 import { Tracefs, TracefsError } from "../../shared/tracefs/tracefs.ts";
-import { ExactPerfClock, perfConversion, perfNsOfTsc } from "../../shared/tsc/perf_to_tsc.ts";
-import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import {
   type CallLayout,
   type CallRecord,
@@ -33,6 +29,7 @@ import {
 import type { RoundTrip } from "../align/ping.ts";
 import { sampleLayout } from "../analyze/sample_layout.ts";
 import type { HostClock } from "./host_clock.ts";
+import { perfMapOf, takeRecords } from "./private_events.ts";
 
 /** What the guest's rdtsc gets, in every QEMU since 1.0. */
 const FUNCTION = "cpu_get_tsc";
@@ -139,28 +136,15 @@ export class EmulatorProbe {
 
   #continue(round: Round, nowMs: number): RoundTrip[] | undefined {
     const { set, records, layout, endMs } = round;
-    for (const { ring } of set.rings) drain(ring, layout, records);
+    for (const { ring } of set.rings) readCalls(takeRecords(ring), layout, records);
     const wanted = 2 * (this.#roundCount === 0 ? READINGS_FIRST : READINGS_LATER);
     if (records.length < wanted && nowMs < endMs) return undefined;
-    const map = this.#perfMap(set);
+    const map = perfMapOf(set, this.#hostClock);
     if (map === undefined) return undefined;
     this.close();
     this.#roundCount++;
     this.#endedMs = nowMs;
     return pairCalls(records).map((sandwich) => sandwichTrip(sandwich, map));
-  }
-
-  /** The host's perf ns to its TSC; undefined until it is known. */
-  #perfMap(set: EventSet): TimeMap | undefined {
-    if (set.clock.source === "fitted") {
-      return this.#hostClock.isReady ? this.#hostClock.fit.map : undefined;
-    }
-    const userTime = set.userTime();
-    if (userTime === undefined) return undefined;
-    const conversion = perfConversion(userTime.timeZero, userTime.timeMult, userTime.timeShift);
-    const exact = new ExactPerfClock();
-    exact.update(conversion, perfNsOfTsc(conversion, readTsc()));
-    return exact.map;
   }
 }
 
@@ -221,17 +205,4 @@ function callLayout(events: readonly ResolvedEvent[], sampleType: number): CallL
     returnType: back.id,
     valueOffset: field.offsetBytes,
   };
-}
-
-/** Takes what a ring holds, in one piece: a record may lie across the seam. */
-function drain(ring: Ring, layout: CallLayout, into: CallRecord[]): void {
-  const head = ring.refreshHead();
-  const { tail, bytes, data } = ring;
-  const from = ring.offsetOf(tail);
-  const first = Math.min(head - tail, bytes - from);
-  const joined = new Uint8Array(head - tail);
-  joined.set(data.subarray(from, from + first));
-  joined.set(data.subarray(0, head - tail - first), first);
-  readCalls(joined, layout, into);
-  ring.setTail(head);
 }

@@ -5,19 +5,21 @@
  */
 
 import { readTsc } from "../../shared/sys/clock.ts";
-import { peerPid } from "../../shared/sys/socket.ts";
+import { peerPid, tcpEnds } from "../../shared/sys/socket.ts";
 import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
 import { guestTsc, hostTsc } from "../../shared/tsc/tsc.ts";
 import type { Hello } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { GuestAlignment } from "../align/alignment.ts";
 import { KvmLookupError, type KvmVm, readVcpus, vmOfPid } from "../align/kvm_debugfs.ts";
+import { pidOfTcpPeer } from "../align/peer_lookup.ts";
 import { RATE_EQUAL, RATE_UNKNOWN } from "../align/ping.ts";
-import { pidOfTcpPeer, pidOfVm } from "../align/vm_lookup.ts";
+import { VmLookupError } from "../align/vm_lookup_error.ts";
 import { emulatesAtHostRate } from "../align/vmm_clock.ts";
 import type { GuestLink } from "../link/guest_link.ts";
 import type { Source } from "../link/source.ts";
 import { EmulatorProbe, EmulatorProbeError } from "./emulator_probe.ts";
 import type { HostClock } from "./host_clock.ts";
+import { KvmWatch, KvmWatchError } from "./kvm_watch.ts";
 
 /** How often KVM's offsets are read again. */
 const KVM_POLL_MS = 1000;
@@ -28,8 +30,8 @@ export interface GuestTimeOptions {
   readonly anchor: bigint;
   /** --tsc-offset. */
   readonly manualOffset: bigint | undefined;
-  /** --vm. */
-  readonly vm: string | undefined;
+  /** The process that --vm means. */
+  readonly vmPid: number | undefined;
   readonly source: Source;
   readonly hostClock: HostClock;
   readonly onFinding: (text: string) => void;
@@ -41,8 +43,11 @@ export class GuestTime {
   version = 0;
   readonly #options: GuestTimeOptions;
   /** The process at the other end, or why it is not known. */
-  readonly #owner: number | KvmLookupError;
+  readonly owner: number | VmLookupError;
+  /** Why changes of KVM's offset are seen by reading debugfs alone; "" while they are followed. */
+  watchFailure = "";
   #vm: KvmVm | undefined;
+  #watch: KvmWatch | undefined;
   #emulator: EmulatorProbe | undefined;
   #nextKvmMs = 0;
   #nextPingMs = 0;
@@ -53,10 +58,10 @@ export class GuestTime {
 
   constructor(options: GuestTimeOptions) {
     this.#options = options;
-    const { manualOffset, anchor, source, vm, hostClock } = options;
-    this.#owner = ownerOf(source, vm);
+    const { manualOffset, anchor, source, vmPid, hostClock } = options;
+    this.owner = ownerOf(source, vmPid);
     const hostAnchor = hostTsc(anchor);
-    const isEmulated = typeof this.#owner === "number" && emulatesAtHostRate(this.#owner);
+    const isEmulated = typeof this.owner === "number" && emulatesAtHostRate(this.owner);
     const rate = isEmulated ? RATE_EQUAL : RATE_UNKNOWN;
     this.alignment = new GuestAlignment(
       manualOffset === undefined
@@ -64,7 +69,7 @@ export class GuestTime {
         : { wanted: "manual", manualOffset, hostAnchor, rate },
     );
     if (!isEmulated || manualOffset !== undefined || source.isFile) return;
-    this.#emulator = new EmulatorProbe(this.#owner as number, hostClock);
+    this.#emulator = new EmulatorProbe(this.owner as number, hostClock);
     this.alignment.expectEmulator();
   }
 
@@ -77,6 +82,7 @@ export class GuestTime {
   begin(hello: Hello): void {
     this.alignment.setCpus(hello.cpus.map(({ cpu, apicId }) => ({ cpu, apicId })));
     this.#vm = this.#findVm();
+    this.#openWatch();
     this.#nextKvmMs = 0;
     this.version++;
   }
@@ -88,6 +94,7 @@ export class GuestTime {
       return;
     }
     if (this.#emulator !== undefined) this.#readEmulator(this.#emulator, nowMs);
+    this.#takeWrites();
     const isKvmDue = nowMs >= this.#nextKvmMs || this.alignment.wantsKvmReading;
     if (this.#vm !== undefined && isKvmDue) this.#readKvm(this.#vm, nowMs);
     if (nowMs < this.#nextPingMs) return;
@@ -129,9 +136,11 @@ export class GuestTime {
     this.version++;
   }
 
-  /** Stops what reads the emulator's clock. */
+  /** Stops what reads the emulator's clock, and KVM's. */
   close(): void {
     this.#emulator?.close();
+    this.#watch?.close();
+    this.#watch = undefined;
   }
 
   /** Sends a ping; our own stamp of it is kept here, where no guest can change it. */
@@ -144,12 +153,34 @@ export class GuestTime {
     this.#sent.delete(seq - PINGS_WAITING_MAX);
   }
 
+  /** Opened before debugfs is read for the first time: no change can come between. */
+  #openWatch(): void {
+    const pid = this.#vm?.pid;
+    if (this.#watch?.pid === pid) return;
+    this.#watch?.close();
+    this.#watch = undefined;
+    this.watchFailure = "";
+    if (pid === undefined) return;
+    try {
+      this.#watch = new KvmWatch(pid, this.#options.hostClock);
+    } catch (error) {
+      if (!(error instanceof KvmWatchError)) throw error;
+      this.watchFailure = error.message;
+    }
+  }
+
+  #takeWrites(): void {
+    for (const { apicId, previous, next, at } of this.#watch?.poll() ?? []) {
+      if (this.alignment.onKvmWrite(apicId, previous, next, at)) this.version++;
+    }
+  }
+
   #findVm(): KvmVm | undefined {
     try {
-      if (typeof this.#owner !== "number") throw this.#owner;
-      return vmOfPid(this.#owner);
+      if (typeof this.owner !== "number") throw this.owner;
+      return vmOfPid(this.owner);
     } catch (error) {
-      if (!(error instanceof KvmLookupError)) throw error;
+      if (!(error instanceof VmLookupError)) throw error;
       this.alignment.kvmFailed(error.message, error.hint);
       return undefined;
     }
@@ -192,16 +223,19 @@ export class GuestTime {
 /**
  * The process at the other end of a link: QEMU, or whoever listens there; or why it is not known.
  */
-function ownerOf(source: Source, vm: string | undefined): number | KvmLookupError {
+function ownerOf(source: Source, vmPid: number | undefined): number | VmLookupError {
   const { fd, address, isFile } = source;
+  if (vmPid !== undefined) return vmPid;
   try {
-    if (vm !== undefined) return pidOfVm(vm);
     if (address?.kind === "unix") return peerPid(fd);
-    if (address !== undefined) return pidOfTcpPeer(source.ownPort, address.port);
+    if (address !== undefined) {
+      const { own, peer } = tcpEnds(fd);
+      return pidOfTcpPeer(own, peer);
+    }
   } catch (error) {
-    if (error instanceof KvmLookupError) return error;
+    if (error instanceof VmLookupError) return error;
     throw error;
   }
   const what = isFile ? "a recording has no process behind it" : "nothing is connected";
-  return new KvmLookupError(`Cannot find the guest's VMM: ${what}`, "name it with --vm");
+  return new VmLookupError(`Cannot find the guest's VMM: ${what}`, "name it with --vm");
 }

@@ -58,6 +58,7 @@ const EXIT_BY_NAME: ReadonlyMap<string, ExitCode> = new Map([
   ["SysError", EXIT.FAILED],
   ["TracefsError", EXIT.FAILED],
   ["UnknownEventError", EXIT.FAILED],
+  ["VmLookupError", EXIT.FAILED],
 ]);
 
 /** Errors of the language itself: whatever they say, they are ours. */

@@ -31,6 +31,8 @@ import { addressOf, syscall } from "./syscall.ts";
 /** sun_path holds 108 bytes with its NUL. */
 const UNIX_PATH_BYTES_MAX = 107;
 const LISTEN_BACKLOG = 16;
+/** ::ffff:0:0/96, in which IPv6 sockets show IPv4 addresses. */
+export const MAPPED_PREFIX_HEX = "00000000000000000000ffff";
 
 /** Where a stream socket listens or connects. */
 export type SocketAddress =
@@ -142,6 +144,38 @@ export function boundPort(fd: Fd): number {
   const result = syscall(SYS.getsockname, fd.number, addressOf(name), addressOf(length), 0, 0, 0);
   checked(result, `read the port of ${fd.what}`);
   return new DataView(name.buffer).getUint16(2);
+}
+
+/** One end of a tcp connection. */
+export interface TcpEnd {
+  /** 32 hex digits in network order; an IPv4 address as IPv6 maps it (::ffff:127.0.0.1). */
+  readonly addressHex: string;
+  readonly port: number;
+}
+
+/** The end that a struct sockaddr_in or sockaddr_in6 names. Throws RangeError for others. */
+export function decodeTcpEnd(bytes: Uint8Array): TcpEnd {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const family = view.getUint16(0, true);
+  if (family !== AF_INET && family !== AF_INET6) {
+    throw new RangeError(`Cannot read a socket's address: family is ${family}, wants inet`);
+  }
+  const address = family === AF_INET ? bytes.subarray(4, 8) : bytes.subarray(8, 24);
+  const hex = [...address].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const addressHex = family === AF_INET ? `${MAPPED_PREFIX_HEX}${hex}` : hex;
+  return { addressHex, port: view.getUint16(2) };
+}
+
+/** Both ends of a connected tcp socket. Throws SysError. */
+export function tcpEnds(fd: Fd): { readonly own: TcpEnd; readonly peer: TcpEnd } {
+  const end = (call: number): TcpEnd => {
+    const name = new Uint8Array(28);
+    const length = Int32Array.of(name.length);
+    const result = syscall(call, fd.number, addressOf(name), addressOf(length), 0, 0, 0);
+    checked(result, `read the address of ${fd.what}`);
+    return decodeTcpEnd(name);
+  };
+  return { own: end(SYS.getsockname), peer: end(SYS.getpeername) };
 }
 
 /** The next waiting client, or undefined when there is none. */

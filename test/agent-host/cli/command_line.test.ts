@@ -326,10 +326,11 @@ const OPTION_CASES: readonly Case[] = [
     message: /^Cannot use -p init: wants a process or thread id$/,
   },
   {
-    name: "--vm of nobody, with its reason in the alignment and not in an error",
+    name: "--vm of nobody",
     args: ["trace", "-e", `${SWITCH}//pull=1/`, "--vm", "4194303", ...ONE],
-    code: EXIT.SOURCE,
-    message: /^Cannot pull from 1: /,
+    code: EXIT.FAILED,
+    message: /^Cannot find process or virtual machine "4194303": (there are \d|no virtual machine)/,
+    hint: /-name guest=NAME/,
   },
 ];
 
