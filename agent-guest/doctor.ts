@@ -1,7 +1,8 @@
 /** What `agent-guest doctor` looks at beside the common checks: the ports to the host. */
-import { existsSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
+import { GUEST_CAPABILITY_CHECKS } from "../shared/cli/capability_checks.ts";
 import type { Check, Finding } from "../shared/cli/doctor.ts";
-import { readLineOf } from "../shared/event/machine.ts";
+import { isPresent, readLineOf } from "../shared/event/machine.ts";
 import { virtioPorts } from "./sink/virtio_ports.ts";
 
 function checkPorts(): Finding {
@@ -10,7 +11,7 @@ function checkPorts(): Finding {
     const shown = ports.map(([name, device]) => `${name} (${device})`);
     return { severity: "ok", detail: shown.join(", ") };
   }
-  const hasModule = existsSync("/sys/module/virtio_console");
+  const hasModule = isPresent("/sys/module/virtio_console");
   return {
     severity: "warn",
     detail: hasModule ? "no virtio-serial port has a name" : "virtio_console is not loaded",
@@ -23,7 +24,7 @@ function checkPorts(): Finding {
 function checkHypervisor(): Finding {
   const vendor = readLineOf("/sys/class/dmi/id/sys_vendor") || "unknown vendor";
   const flags = readLineOf("/sys/hypervisor/type");
-  const buses = existsSync("/sys/bus/virtio/devices")
+  const buses = isPresent("/sys/bus/virtio/devices")
     ? readdirSync("/sys/bus/virtio/devices").length
     : 0;
   const kind = flags === "" ? vendor : `${vendor}, ${flags}`;
@@ -31,6 +32,7 @@ function checkHypervisor(): Finding {
 }
 
 export const GUEST_CHECKS: readonly Check[] = [
+  ...GUEST_CAPABILITY_CHECKS,
   { name: "machine", run: checkHypervisor },
   { name: "ports", run: checkPorts },
 ];

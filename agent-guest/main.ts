@@ -15,9 +15,11 @@ import {
   parseTaskId,
   RING_PAGES_DEFAULT,
 } from "../shared/cli/option.ts";
+import { confine } from "../shared/cli/privileges.ts";
 import { VERSION, versionLine } from "../shared/cli/version.ts";
-import { parseEventSpecs } from "../shared/event/spec.ts";
+import { type EventSpec, parseEventSpecs } from "../shared/event/spec.ts";
 import { GUEST_CHECKS } from "./doctor.ts";
+import { guestCapabilities, openForeignRecordings } from "./privileges.ts";
 import type { LedgerReport, SamplerOrder, SamplerResult } from "./protocol.ts";
 import { parsePushTarget, pushOfEach } from "./sink/push_target.ts";
 
@@ -31,10 +33,11 @@ interface TraceOptions {
   readonly tid?: string;
   readonly mmapPages: string;
   readonly quiet?: true;
+  readonly keepPrivileges?: true;
 }
 
 /** Finds mistakes in the command line before anything is opened. */
-function checkEvents(texts: readonly string[]): void {
+function checkEvents(texts: readonly string[]): EventSpec[] {
   const specs = texts.flatMap((text) => parseEventSpecs(text));
   for (const { text, attributes } of specs) {
     if (attributes.pull === undefined) continue;
@@ -44,6 +47,7 @@ function checkEvents(texts: readonly string[]): void {
     );
   }
   for (const push of pushOfEach(specs)) parsePushTarget(push);
+  return specs;
 }
 
 function printLedger({ name, rows }: LedgerReport): void {
@@ -65,7 +69,7 @@ function printLedger({ name, rows }: LedgerReport): void {
 }
 
 function trace(options: TraceOptions): void {
-  checkEvents(options.event);
+  const specs = checkEvents(options.event);
   if (options.event.length === 0) {
     throw new UsageError("Cannot trace: no event given", "-e SYSTEM:NAME/FILTER/push=SINK/");
   }
@@ -76,6 +80,11 @@ function trace(options: TraceOptions): void {
   }
   const cpus = parseCpuOption(options.cpus);
   const ringBytes = parseRingPages(options.mmapPages);
+  const handed = confine({
+    keepAll: options.keepPrivileges === true,
+    capabilities: guestCapabilities(specs),
+    open: () => openForeignRecordings(specs),
+  });
   const worker = new Worker(new URL("./sampler_worker.ts", import.meta.url), { type: "module" });
   const orderOf = (stop: StopMeans): SamplerOrder => ({
     ...stop,
@@ -85,6 +94,7 @@ function trace(options: TraceOptions): void {
     wholeProcess: processId > 0,
     ringBytes,
     isTscDisplay: options.tsc === true,
+    recordings: handed,
     agentVersion: VERSION,
   });
   const onDone = ({ ledgers, failure }: SamplerResult): ExitCode => {
@@ -115,6 +125,7 @@ function buildProgram(): Command {
     .option("-t, --tid <TID>", "sample this thread only, until it ends")
     .option("-m, --mmap-pages <PAGES>", "ring of each CPU in 4 KiB pages", `${RING_PAGES_DEFAULT}`)
     .option("-q, --quiet", "print errors and the ledger only")
+    .option("--keep-privileges", "give no capability up; else only those needed are kept")
     .addHelpText(
       "after",
       `

@@ -14,6 +14,8 @@ export interface SamplerOrder {
   readonly wholeProcess: boolean;
   readonly ringBytes: number;
   readonly isTscDisplay: boolean;
+  /** Descriptors of files that were opened before privileges were given up, by path. */
+  readonly recordings: ReadonlyMap<string, number>;
   readonly agentVersion: string;
   /** Int32Array of one element: not zero means stop. */
   readonly stopFlag: SharedArrayBuffer;

@@ -29,7 +29,11 @@ export const FINISH_MS_MAX = 2000;
 /** Of a ring: fill at which the kernel wakes the sampler. */
 const WATERMARK_SHARE = 1 / 4;
 
-function openSink(target: PushTarget, capture: Capture): Sink {
+function openSink(
+  target: PushTarget,
+  capture: Capture,
+  recordings: ReadonlyMap<string, number>,
+): Sink {
   switch (target.kind) {
     case "tcp":
       return new BroadcastSink(target, capture);
@@ -38,7 +42,7 @@ function openSink(target: PushTarget, capture: Capture): Sink {
     case "device":
       return new PortSink(target.path, capture);
     case "file":
-      return new FileSink(target.path, capture);
+      return new FileSink(target.path, capture, recordings.get(target.path));
   }
 }
 
@@ -84,7 +88,7 @@ function openCapture(
     onStatus,
   });
   try {
-    capture.attachSink(openSink(target, capture));
+    capture.attachSink(openSink(target, capture, order.recordings));
   } catch (error) {
     capture.close();
     throw error;

@@ -1,6 +1,7 @@
 /** What `agent-host doctor` looks at beside the common checks: KVM and its guests. */
-import { existsSync } from "node:fs";
+import { HOST_CAPABILITY_CHECKS } from "../shared/cli/capability_checks.ts";
 import type { Check, Finding } from "../shared/cli/doctor.ts";
+import { isPresent } from "../shared/event/machine.ts";
 import { Tracefs } from "../shared/tracefs/tracefs.ts";
 import { KvmLookupError, listVms, readVcpus } from "./align/kvm_debugfs.ts";
 
@@ -11,7 +12,7 @@ function checkKvmEvents(): Finding {
   return {
     severity: "warn",
     detail: "no kvm tracepoints",
-    hint: existsSync("/dev/kvm") ? "modprobe kvm" : "without KVM use a uprobe on the VMM",
+    hint: isPresent("/dev/kvm") ? "modprobe kvm" : "without KVM use a uprobe on the VMM",
   };
 }
 
@@ -29,6 +30,7 @@ function checkVms(): Finding {
 }
 
 export const HOST_CHECKS: readonly Check[] = [
+  ...HOST_CAPABILITY_CHECKS,
   { name: "kvm events", run: checkKvmEvents },
   { name: "TSC offsets", run: checkVms },
 ];

@@ -16,11 +16,13 @@ import {
   parseTaskId,
   RING_PAGES_DEFAULT,
 } from "../shared/cli/option.ts";
+import { confine } from "../shared/cli/privileges.ts";
 import { VERSION, versionLine } from "../shared/cli/version.ts";
 import { parseEventSpecs } from "../shared/event/spec.ts";
 import { parseDetail } from "./detail_option.ts";
 import { HOST_CHECKS } from "./doctor.ts";
 import { parsePullTarget } from "./link/pull_target.ts";
+import { hostCapabilities } from "./privileges.ts";
 import type { EngineCommand, EngineOrder } from "./protocol.ts";
 
 const PROGRAM = "agent-host";
@@ -44,6 +46,7 @@ interface Options {
   readonly cycle?: true;
   readonly json?: true;
   readonly quiet?: true;
+  readonly keepPrivileges?: true;
 }
 
 /** Finds mistakes in the command line before anything is opened. */
@@ -113,6 +116,10 @@ function run(command: EngineCommand, options: Options): void {
     isJson: options.json === true,
     agentVersion: VERSION,
   };
+  confine({
+    keepAll: options.keepPrivileges === true,
+    capabilities: hostCapabilities(options.event, options.tscOffset !== undefined),
+  });
   const worker = new Worker(new URL("./engine_worker.ts", import.meta.url), { type: "module" });
   const orderOf = (stop: StopMeans): EngineOrder => ({ ...settings, ...stop });
   const onDone = ({ exitCode }: { exitCode: ExitCode }): ExitCode => exitCode;
@@ -132,6 +139,7 @@ function addCommonOptions(command: Command): Command {
     .option("-N, --exit-N <N>", "stop after N events")
     .option("--order", "accepted for perf-prof's sake: events are always in time order")
     .option("--json", "print JSON lines")
+    .option("--keep-privileges", "give no capability up; else only those needed are kept")
     .option("-q, --quiet", "print results and errors only");
 }
 

@@ -6,9 +6,10 @@
  *   push="/dev/virtio-ports/org.qemu.perf0"           character device
  *   push="/tmp/events.vms"  push=file:NAME            file
  */
-import { existsSync, type Stats, statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 import { isIP } from "node:net";
 import { UsageError } from "../../shared/cli/failure.ts";
+import { isPresent } from "../../shared/event/machine.ts";
 import type { EventSpec } from "../../shared/event/spec.ts";
 import { virtioPorts } from "./virtio_ports.ts";
 
@@ -117,7 +118,7 @@ function classifyPath(path: string): PushTarget {
 
 /** The device behind /dev/virtio-ports/NAME, also where no udev has made that link. */
 function resolveVirtioPort(path: string): string {
-  if (!path.startsWith(VIRTIO_PORTS) || existsSync(path)) return path;
+  if (!path.startsWith(VIRTIO_PORTS) || isPresent(path)) return path;
   return virtioPorts().get(path.slice(VIRTIO_PORTS.length)) ?? path;
 }
 

@@ -2,10 +2,10 @@
  * push=unix:PATH: listens on a unix socket, mode 0660, for one host at a time. Two-way: see
  * acked_link.ts. A second host is turned away while the first one is there.
  */
-import { chmodSync, rmSync, statSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
 import { POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
 import { SysError } from "../../shared/sys/errno.ts";
-import type { Fd } from "../../shared/sys/fd.ts";
+import { type Fd, withUmask } from "../../shared/sys/fd.ts";
 import type { PollSet } from "../../shared/sys/poll.ts";
 import { acceptFrom, connectTo, listenOn, setSendBuffer } from "../../shared/sys/socket.ts";
 import { FrameType } from "../../shared/wire/frame.ts";
@@ -49,8 +49,8 @@ export class UnixSink implements Sink {
     this.#host = host;
     this.#link = new AckedLink(host);
     removeDeadSocket(path);
-    this.#listener = listenOn({ kind: "unix", path });
-    chmodSync(path, SOCKET_MODE);
+    // Not by chmod() afterwards: in somebody else's folder it might hit another file by then.
+    this.#listener = withUmask(0o777 & ~SOCKET_MODE, () => listenOn({ kind: "unix", path }));
   }
 
   get outlets(): readonly Outlet[] {

@@ -91,7 +91,10 @@ export function listVms(root: string = KVM_DEBUGFS): KvmVm[] {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     throw code === "EACCES"
-      ? new KvmLookupError(`Cannot list "${root}": permission denied`, "run as root")
+      ? new KvmLookupError(
+          `Cannot list "${root}": permission denied`,
+          "run with CAP_DAC_READ_SEARCH",
+        )
       : new KvmLookupError(
           `Cannot list "${root}": ${code ?? error}`,
           "load kvm and mount debugfs: mount -t debugfs none /sys/kernel/debug",

@@ -116,6 +116,6 @@ export function pidOfTcpPeer(own: TcpEnd, peer: TcpEnd, procfs = "/proc"): numbe
   if (owner !== undefined) return owner;
   throw new VmLookupError(
     `Cannot tell which process is behind port ${peer.port}: nobody is seen to hold socket ${inode}`,
-    "run as root, or name the VM with --vm",
+    "run as root or with CAP_SYS_PTRACE, or name the VM with --vm",
   );
 }

@@ -153,6 +153,10 @@ function foreseen(error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException;
   const isForeseen =
     error instanceof TracefsError || error instanceof ElfError || error instanceof SysError;
+  if (code === "EACCES") {
+    const hint = "reading another user's process wants CAP_SYS_PTRACE, probes CAP_DAC_OVERRIDE";
+    return new EmulatorProbeError(Object.assign(error as Error, { hint }));
+  }
   return isForeseen || typeof code === "string" ? new EmulatorProbeError(error as Error) : error;
 }
 

@@ -8,10 +8,10 @@
  *
  * FAIL means that the agent cannot do its work here; the exit code is then 1.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import process from "node:process";
 import { probePerfClock } from "../event/event_set.ts";
-import { onlineCpus, readLineOf } from "../event/machine.ts";
+import { isPresent, onlineCpus, readLineOf } from "../event/machine.ts";
 import { CLOCK_MONOTONIC_RAW } from "../sys/abi.ts";
 import { clockBracket } from "../sys/clock.ts";
 import { runtimeName } from "../sys/syscall.ts";
@@ -34,7 +34,7 @@ export interface Check {
   run(): Finding;
 }
 
-const NAME_WIDTH = 18;
+const NAME_WIDTH = 20;
 
 const ok = (detail: string): Finding => ({ severity: "ok", detail });
 
@@ -76,7 +76,7 @@ function checkBracket(): Finding {
 function checkProbes(): Finding {
   const { root } = Tracefs.open();
   const missing = ["uprobe_events", "kprobe_events"].filter(
-    (file) => !existsSync(`${root}/${file}`),
+    (file) => !isPresent(`${root}/${file}`),
   );
   if (missing.length === 0) return ok("kprobes and uprobes");
   return { severity: "warn", detail: `this kernel has no ${missing.join(" and no ")}` };

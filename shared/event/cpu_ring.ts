@@ -21,7 +21,8 @@ export function mapRing(fd: Fd, ringBytes: number): Mapping {
     return Mapping.ofFd(fd, CONTROL_BYTES + ringBytes, `map a ring of ${ringBytes} bytes`);
   } catch (error) {
     if (!(error instanceof SysError) || error.code !== "EPERM") throw error;
-    const hint = "raise /proc/sys/kernel/perf_event_mlock_kb, or ask for less with -m";
+    const hint =
+      "raise /proc/sys/kernel/perf_event_mlock_kb or run with CAP_IPC_LOCK, or ask for less with -m";
     throw new SysError(`map a ring of ${ringBytes} bytes`, error.errno, hint);
   }
 }

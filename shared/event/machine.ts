@@ -2,7 +2,7 @@
  * What this machine says of itself: CPUs and their APIC ids, kernel, boot, clocksource. Parsers are
  * pure; readers of /proc and /sys are thin.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 
 /** Linux is built for at most this many CPUs (NR_CPUS on x86-64). */
 export const CPU_NUMBER_MAX = 8191;
@@ -63,6 +63,14 @@ export function parseApicIds(cpuinfo: string): Map<number, number> {
     else if (cpu >= 0) ids.set(cpu, Number(match[2]));
   }
   return ids;
+}
+
+/**
+ * Whether something is at `path`. Not node's existsSync(): that asks access(2), which answers for
+ * the real user without his capabilities. Throws where even they do not let us look.
+ */
+export function isPresent(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /** The first line of a file of /proc or /sys, or "" where this kernel does not have it. */

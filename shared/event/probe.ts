@@ -6,10 +6,11 @@
  * They are removed by their owner's close(), and those of a process that was killed by the next one
  * to start, which sees that the process id in the group name is gone.
  */
-import { existsSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { readFileSync, realpathSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { TracefsError } from "../tracefs/tracefs.ts";
 import { functionFileOffset } from "./elf_symbol.ts";
+import { isPresent } from "./machine.ts";
 import type { ProbeSpec } from "./spec.ts";
 
 const GROUP = /^[pr]\d*:(vmspan_(\d+)\/\S+)/;
@@ -59,7 +60,7 @@ export class Probe {
   /** Creates the probe. Throws TracefsError, ElfError. */
   static create(root: string, probe: ProbeSpec): Probe {
     const file = controlFile(root, probe);
-    if (!existsSync(file)) {
+    if (!isPresent(file)) {
       throw new TracefsError(
         `Cannot create ${probe.kind} "${probe.target}": this kernel has no ${file}`,
         `boot a kernel with CONFIG_${probe.kind.startsWith("u") ? "UPROBE" : "KPROBE"}_EVENTS`,
@@ -73,9 +74,13 @@ export class Probe {
     try {
       writeControl(file, definition);
     } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const isRefused = code === "EACCES" || code === "EPERM";
       throw new TracefsError(
         `Cannot create ${probe.kind} "${definition}": ${(error as Error).message}`,
-        `the kernel's reason is in ${root}/error_log`,
+        isRefused
+          ? "probes want root, or CAP_DAC_OVERRIDE: tracefs lets only its files' owner write"
+          : `the kernel's reason is in ${root}/error_log`,
         { cause: error },
       );
     }
@@ -110,16 +115,16 @@ export class Probe {
 export function removeStaleProbes(root: string): string[] {
   const removed: string[] = [];
   for (const file of [`${root}/uprobe_events`, `${root}/kprobe_events`]) {
-    if (!existsSync(file)) continue;
+    if (!isPresent(file)) continue;
     for (const line of readFileSync(file, "utf8").split("\n")) {
       const match = GROUP.exec(line);
-      if (match === null || existsSync(`/proc/${match[2]}`)) continue;
+      if (match === null || isPresent(`/proc/${match[2]}`)) continue;
       try {
         writeControl(file, `-:${match[1]}`);
         removed.push(match[1]!);
       } catch (error) {
         const { code } = error as NodeJS.ErrnoException;
-        if (code !== "EBUSY" && code !== "ENOENT") throw error;
+        if (!["EBUSY", "ENOENT", "EACCES"].includes(code ?? "")) throw error;
       }
     }
   }

@@ -24,8 +24,13 @@ export const SYS = {
   getpeername: 52,
   setsockopt: 54,
   getsockopt: 55,
-  getppid: 110,
+  execve: 59,
+  fcntl: 72,
+  ftruncate: 77,
+  umask: 95,
   getrusage: 98,
+  getppid: 110,
+  capset: 126,
   prctl: 157,
   gettid: 186,
   clock_gettime: 228,
@@ -44,6 +49,7 @@ export const O_NOCTTY = 0o400;
 export const O_TRUNC = 0o1000;
 export const O_APPEND = 0o2000;
 export const O_NONBLOCK = 0o4000;
+export const O_NOFOLLOW = 0o400000;
 export const O_CLOEXEC = 0o2000000;
 
 export const PROT_READ = 1;

@@ -3,7 +3,7 @@
  * Reads and writes go to memory by address, so that a perf ring is written where it lies.
  */
 import { ffi } from "#ffi";
-import { O_CLOEXEC, SYS } from "./abi.ts";
+import { O_CLOEXEC, S_IFMT, SYS } from "./abi.ts";
 import { checked, EINTR, SysError } from "./errno.ts";
 import { type Address, addressOf, cString, syscall } from "./syscall.ts";
 
@@ -93,12 +93,45 @@ export function ioctl(fd: Fd, request: number, argument: number, action: string)
   return checked(syscall(SYS.ioctl, fd.number, request, argument, 0, 0, 0), action);
 }
 
-/** File type bits (S_IFMT) of what `fd` refers to. */
-export function fileTypeOf(fd: Fd): number {
-  // struct stat on x86-64: 144 bytes, u32 st_mode at 24; must match <asm/stat.h>.
+/** What the kernel says of an open file: type (S_IFMT bits), owner, number of names. */
+export interface FileStatus {
+  readonly type: number;
+  readonly uid: number;
+  readonly links: number;
+}
+
+/** Of what `fd` refers to. Throws SysError. */
+export function statusOf(fd: Fd): FileStatus {
+  // struct stat on x86-64: 144 bytes, u64 st_nlink at 16, u32 st_mode at 24, u32 st_uid at 28; must
+  // match <asm/stat.h>.
   const stat = new Uint8Array(144);
   checked(syscall(SYS.fstat, fd.number, addressOf(stat), 0, 0, 0, 0), `stat ${fd.what}`);
-  return new DataView(stat.buffer).getUint32(24, true) & 0o170000;
+  const view = new DataView(stat.buffer);
+  return {
+    type: view.getUint32(24, true) & S_IFMT,
+    uid: view.getUint32(28, true),
+    links: Number(view.getBigUint64(16, true)),
+  };
+}
+
+/** File type bits (S_IFMT) of what `fd` refers to. */
+export function fileTypeOf(fd: Fd): number {
+  return statusOf(fd).type;
+}
+
+/** Makes a file empty. Throws SysError. */
+export function truncateFile(fd: Fd): void {
+  checked(syscall(SYS.ftruncate, fd.number, 0, 0, 0, 0, 0), `truncate ${fd.what}`);
+}
+
+/** Runs `create` with the process's mask of mode bits; what it creates has none of them. */
+export function withUmask<T>(mask: number, create: () => T): T {
+  const before = syscall(SYS.umask, mask, 0, 0, 0, 0, 0);
+  try {
+    return create();
+  } finally {
+    syscall(SYS.umask, before, 0, 0, 0, 0, 0);
+  }
 }
 
 /** A counter to wake a thread that blocks in poll(): write 8 bytes to wake, read to reset. */

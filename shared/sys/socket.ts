@@ -120,6 +120,13 @@ function getOption(fd: Fd, option: number, words: number): Int32Array {
   return value;
 }
 
+function checkedBind(result: number, action: string): void {
+  const EACCES = 13;
+  if (result !== -EACCES) checked(result, action);
+  else
+    throw new SysError(action, EACCES, "wants CAP_NET_BIND_SERVICE, or the right to write there");
+}
+
 /** Opens a listening socket. Throws SysError (EADDRINUSE, ...). Port 0 lets the kernel choose. */
 export function listenOn(address: SocketAddress): Fd {
   const encoded = encodeSocketAddress(address);
@@ -128,7 +135,7 @@ export function listenOn(address: SocketAddress): Fd {
   try {
     if (address.kind === "tcp") setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     const at = addressOf(encoded);
-    checked(syscall(SYS.bind, fd.number, at, encoded.length, 0, 0, 0), action);
+    checkedBind(syscall(SYS.bind, fd.number, at, encoded.length, 0, 0, 0), action);
     checked(syscall(SYS.listen, fd.number, LISTEN_BACKLOG, 0, 0, 0, 0), action);
     return fd;
   } catch (error) {

@@ -7,6 +7,7 @@
  * in <linux/elf.h>. The memory is the kernel's, mapped for the life of the process.
  */
 import { readFileSync } from "node:fs";
+import { auxiliaryValue } from "./execute.ts";
 import { type Address, NULL_ADDRESS, viewOf } from "./syscall.ts";
 
 const AT_SYSINFO_EHDR = 33n;
@@ -20,15 +21,6 @@ const SYMBOL_BYTES = 24;
 /** The vDSO is a few pages of code; more symbols than this would not be a vDSO. */
 const VDSO_SYMBOLS_MAX = 256;
 const SYMBOL_NAME = "__vdso_clock_gettime";
-
-function auxiliaryValue(key: bigint): number {
-  const bytes = readFileSync("/proc/self/auxv");
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let at = 0; at + 16 <= view.byteLength; at += 16) {
-    if (view.getBigUint64(at, true) === key) return Number(view.getBigUint64(at + 8, true));
-  }
-  return 0;
-}
 
 /** Size of the mapping at `base`, out of the text of /proc/self/maps; 0 when none begins there. */
 export function mappedBytes(maps: string, base: number): number {
@@ -108,7 +100,7 @@ let cached: Address | undefined;
 /** Address of the vDSO's clock_gettime, or NULL when there is none and the syscall must do. */
 export function vdsoClockGettime(): Address {
   if (cached !== undefined) return cached;
-  const base = auxiliaryValue(AT_SYSINFO_EHDR);
+  const base = Number(auxiliaryValue(AT_SYSINFO_EHDR));
   cached = NULL_ADDRESS;
   if (base === 0) return cached;
   const bytes = mappedBytes(readFileSync("/proc/self/maps", "latin1"), base);

@@ -1,0 +1,130 @@
+/**
+ * Least privilege: before an agent opens anything it gives up all capabilities but the few that its
+ * command needs, sets no_new_privs, and goes on as the same process:
+ *
+ *   agent-guest trace ...            root, 40 capabilities; the command line is checked
+ *     execve(itself)                 same pid and arguments, clean environment
+ *   agent-guest trace ...            CAP_PERFMON CAP_DAC_READ_SEARCH CAP_IPC_LOCK CAP_SYSLOG
+ *
+ * Executing itself is how all threads lose them at once (see shared/sys/capability.ts). A process
+ * that has no more than it needs, as under a systemd unit that says so, is not started again.
+ */
+import process from "node:process";
+import { readLineOf } from "../event/machine.ts";
+import {
+  CAP_DAC_READ_SEARCH,
+  CAP_IPC_LOCK,
+  CAP_PERFMON,
+  CAP_SETPCAP,
+  CAP_SYS_ADMIN,
+  CAP_SYSLOG,
+  capabilityMask,
+  dropCapabilities,
+  readPrivileges,
+  type ThreadPrivileges,
+} from "../sys/capability.ts";
+import { executeSelf, isSecureExecution, keepOpen } from "../sys/execute.ts";
+import type { Fd } from "../sys/fd.ts";
+import { UsageError } from "./failure.ts";
+import { IS_COMPILED } from "./version.ts";
+
+/** Tells the program that was started again that it was, and what it was handed. */
+const RESTARTED = "VMSPAN_RESTARTED";
+/**
+ * What a compiled agent that starts itself again keeps of its environment. Bun obeys a number of
+ * variables, BUN_OPTIONS among them, with which one can have it run other code.
+ */
+const ENVIRONMENT_KEPT =
+  /^(?:PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TERM|TZ|COLUMNS|LINES|NO_COLOR|TMPDIR|INVOCATION_ID|JOURNAL_STREAM|NOTIFY_SOCKET)$/;
+
+/** What every tracing command needs, on this kernel. */
+export function tracingCapabilities(): number[] {
+  const common = [CAP_PERFMON, CAP_DAC_READ_SEARCH, CAP_IPC_LOCK, CAP_SYSLOG];
+  // CAP_PERFMON came with Linux 5.8.
+  const isKnown = Number(readLineOf("/proc/sys/kernel/cap_last_cap")) >= CAP_PERFMON;
+  return isKnown ? common : [...common, CAP_SYS_ADMIN];
+}
+
+export interface Confinement {
+  /** --keep-privileges. */
+  readonly keepAll: boolean;
+  readonly capabilities: readonly number[];
+  /** Opens, while everything is allowed, what could not be opened later. By path. */
+  readonly open?: () => ReadonlyMap<string, Fd>;
+}
+
+/** Whether a thread has, or execve() could give it, anything beyond `kept`. */
+export function hasExcess(privileges: ThreadPrivileges, kept: bigint): boolean {
+  const { permitted, inheritable, ambient, effective, bounding, hasNoNewPrivileges } = privileges;
+  if (((permitted | inheritable | ambient) & ~kept) !== 0n) return true;
+  if (permitted === 0n) return false;
+  const mayBound = (effective & capabilityMask(CAP_SETPCAP)) !== 0n;
+  return !hasNoNewPrivileges || (mayBound && (bounding & ~kept) !== 0n);
+}
+
+/** What of the environment is handed on. */
+export function keptEnvironment(
+  environment: Readonly<Record<string, string | undefined>>,
+  isCompiled: boolean,
+): string[] {
+  return Object.entries(environment)
+    .filter(([name, value]) => value !== undefined && (!isCompiled || ENVIRONMENT_KEPT.test(name)))
+    .map(([name, value]) => `${name}=${value}`);
+}
+
+/**
+ * Gives up what the command does not need: starts this process again, or returns when there is
+ * nothing to give up. Gives the descriptors that were opened before it was started again, by path.
+ * Call it on the main thread, before any Worker. Throws UsageError, SysError.
+ */
+export function confine({ keepAll, capabilities, open }: Confinement): Map<string, number> {
+  if (isSecureExecution()) {
+    throw new UsageError(
+      "Cannot run as a setuid program or with file capabilities: its runtime obeys environment " +
+        "variables, so that whoever starts it could run other code with them",
+      "start it as root, with ambient capabilities (setpriv --ambient-caps), or from systemd",
+    );
+  }
+  const handed = takeHanded();
+  if (keepAll || handed !== undefined) return handed ?? new Map();
+  const privileges = readPrivileges();
+  const kept = capabilityMask(...capabilities);
+  if (!hasExcess(privileges, kept)) return new Map();
+  const opened = [...(open?.() ?? [])];
+  for (const [, fd] of opened) keepOpen(fd);
+  dropCapabilities(privileges, kept);
+  const numbers = opened.map(([path, fd]) => [path, fd.number]);
+  const environment = keptEnvironment(process.env, IS_COMPILED);
+  executeSelf([...environment, `${RESTARTED}=${JSON.stringify(numbers)}`]);
+}
+
+/** What was handed over; undefined in a process that was not started again. */
+function takeHanded(): Map<string, number> | undefined {
+  const text = process.env[RESTARTED];
+  if (text === undefined) return undefined;
+  delete process.env[RESTARTED];
+  return parseHanded(text);
+}
+
+/** Descriptors by path: [["/srv/alice/x.vms",5]]. Throws UsageError for what we did not write. */
+export function parseHanded(text: string): Map<string, number> {
+  const wrong = new UsageError(
+    `Cannot use the environment variable ${RESTARTED}: it is ours, for starting again`,
+    `unset ${RESTARTED}`,
+  );
+  let pairs: unknown;
+  try {
+    pairs = JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) throw wrong;
+    throw error;
+  }
+  if (!Array.isArray(pairs)) throw wrong;
+  const handed = new Map<string, number>();
+  for (const pair of pairs) {
+    const [path, fd] = Array.isArray(pair) ? pair : [];
+    if (typeof path !== "string" || !Number.isInteger(fd) || fd < 0) throw wrong;
+    handed.set(path, fd);
+  }
+  return handed;
+}
