@@ -3,7 +3,6 @@
  * Makes the command's consumer out of the session, once everything about the session is known.
  */
 import { Output } from "../shared/cli/output.ts";
-import { readTsc } from "../shared/sys/clock.ts";
 import { ByteWriter } from "../shared/text/byte_writer.ts";
 import { formatAlignment, METHOD_NAMES } from "./align/alignment_description.ts";
 import { ClockBounds } from "./analyze/clock_bounds.ts";
@@ -201,18 +200,15 @@ export class Report {
     return stages;
   }
 
+  /** What is known now, for the line under the table; a pair has the bound of its own events. */
   #refreshBounds(): void {
-    const { guests, hostClock } = this.#machines;
-    const hostCycles = hostClock?.fit.boundCycles ?? 0;
-    // What is known now serves events that are converted from now on. Recordings are another
-    // matter: their clocks are those of the past, and what is known of them holds for all of it.
-    const isLive = hostClock !== undefined;
-    const from = isLive ? Number(BigInt.asIntN(64, readTsc() - this.#session.anchor)) : -Infinity;
+    const { guests, hostClock, local } = this.#machines;
+    const hostCycles = local?.boundCycles ?? 0;
     for (const [i, guest] of guests.entries()) {
       const cycles = guest.boundCycles;
-      if (isLive) this.#bounds.set(0, guest.machine, hostCycles + cycles, from);
+      if (hostClock !== undefined) this.#bounds.set(0, guest.machine, hostCycles + cycles);
       for (const other of guests.slice(0, i)) {
-        this.#bounds.set(other.machine, guest.machine, other.boundCycles + cycles, from);
+        this.#bounds.set(other.machine, guest.machine, other.boundCycles + cycles);
       }
     }
   }

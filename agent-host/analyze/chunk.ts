@@ -20,6 +20,7 @@ import {
   CONTEXT_VM,
   SKIPPED_EVENT,
 } from "../../shared/expr/batch_context.ts";
+import { BoundRuns } from "./bound_runs.ts";
 
 /** Record bytes that a chunk holds. A multiple of 8: records begin 8-aligned. */
 export const CHUNK_BYTES = 256 * 1024;
@@ -88,6 +89,9 @@ export class Chunk {
   ring = 0;
   hasChains = false;
 
+  /** By how much the canonical times may be off. */
+  readonly bounds = new BoundRuns();
+
   /** Loss: before record lostIndex[i], after lostSinceCycles[i], lostEvents[i] were lost. */
   lostCount = 0;
   readonly lostIndex = new Uint32Array(LOST_MARKERS_MAX);
@@ -129,6 +133,7 @@ export class Chunk {
     this.count = 0;
     this.usedBytes = 0;
     this.lostCount = 0;
+    this.bounds.clear();
     this.hasChains = false;
     this.machine = machine;
     this.cpu = cpu;

@@ -1,61 +1,21 @@
-// ClockBounds: by how much the order of two machines' events may be wrong.
+// ClockBounds: by how much two machines' times may disagree, as far as is known now. It is what the
+// line under a table says, and which machines' events may be stamped before their cause.
 //
-// The engine keeps it up to date from the time maps in force; the analysis only reads. Two events
-// of one machine share their clock's error, so between them it is 0.
+//   0 (host), 1 (a guest by ping)   84,000 cycles        1, 2 (two guests)   168,000 cycles
 //
-// A bound mostly shrinks while clocks are measured, and an event keeps the error that it was
-// converted with. So bounds have a history, and a pair is judged by the greatest since its start:
-//
-//   bound |____                     set at 0, 10, 30 s; a pair from 12 s on has the bound of 10 s
-//         |    |______                (in force at 12 s), one from 31 s on that of 30 s
-//         |           |________
-//         +---0----10---30--> canonical time
+// A pair of events is judged by the bounds that its two events were converted with (bound_runs.ts).
 
 /** Machines of a session: the host and its guests. */
 export const MACHINES_MAX = 256;
 
-/** Changes of one pair's bound that are kept; beyond it neighbours are taken together. */
-const HISTORY_MAX = 256;
-
-/** The greatest bound since a time, for times in the past. */
-class BoundHistory {
-  /** From when on, and the greatest from then on: times rise, bounds fall. */
-  readonly #from: number[] = [];
-  readonly #cycles: number[] = [];
-
-  set(cycles: number, from: number): void {
-    let start = from;
-    // A smaller bound before a greater one says nothing: whoever asks for then gets the greater.
-    while (this.#cycles.length > 0 && this.#cycles[this.#cycles.length - 1]! <= cycles) {
-      this.#cycles.pop();
-      start = this.#from.pop()!;
-    }
-    this.#from.push(start);
-    this.#cycles.push(cycles);
-    if (this.#cycles.length <= HISTORY_MAX) return;
-    // The oldest but one joins the oldest, whose bound is greater: wider, never narrower.
-    this.#from.splice(1, 1);
-    this.#cycles.splice(1, 1);
-  }
-
-  since(cycles: number): number {
-    let i = this.#from.length - 1;
-    while (i > 0 && this.#from[i]! > cycles) i--;
-    return this.#cycles[i]!;
-  }
-}
-
 /** Error bounds of the difference of two canonical times, by machine. */
 export class ClockBounds {
-  readonly #histories = new Map<number, BoundHistory>();
-  /** Machines that have a bound above 0 against some other. */
+  readonly #cycles = new Map<number, number>();
+  /** Machines that have had a bound above 0 against some other. */
   readonly #inexact = new Set<number>();
 
-  /**
-   * Sets |error| of a time of machine `a` minus one of another machine `b`, in cycles, for events
-   * that happen from `fromCycles` (canonical time) on. Throws RangeError.
-   */
-  set(a: number, b: number, cycles: number, fromCycles = Number.NEGATIVE_INFINITY): void {
+  /** Sets |error| of a time of machine `a` minus one of `b`, in cycles. Throws RangeError. */
+  set(a: number, b: number, cycles: number): void {
     const isMachine = (machine: number): boolean =>
       Number.isInteger(machine) && machine >= 0 && machine < MACHINES_MAX;
     if (!isMachine(a) || !isMachine(b) || a === b || !(cycles >= 0)) {
@@ -64,19 +24,13 @@ export class ClockBounds {
           `below ${MACHINES_MAX} and a bound >= 0`,
       );
     }
-    const pair = pairOf(a, b);
-    let history = this.#histories.get(pair);
-    if (history === undefined) {
-      history = new BoundHistory();
-      this.#histories.set(pair, history);
-    }
-    history.set(cycles, fromCycles);
+    this.#cycles.set(pairOf(a, b), cycles);
     if (cycles > 0) this.#inexact.add(a).add(b);
   }
 
-  /** The greatest bound since canonical time `sinceCycles`, in cycles; 0 when none was set. */
-  between(a: number, b: number, sinceCycles = Number.POSITIVE_INFINITY): number {
-    return this.#histories.get(pairOf(a, b))?.since(sinceCycles) ?? 0;
+  /** The bound set last, in cycles; 0 when none was. */
+  between(a: number, b: number): number {
+    return this.#cycles.get(pairOf(a, b)) ?? 0;
   }
 
   /** Whether no event of the machine can be stamped before its cause. */

@@ -13,11 +13,12 @@
 // Times of one ring rise, but not strictly: an interrupt between the kernel's reading of the clock
 // and its reservation of ring space puts a later time first. Such records keep their true time and
 // are counted; the merger copes. Where two fits of the clock meet, a later perf time may convert to
-// an earlier cycle; that one is raised to its predecessor's, which stays within the bound.
+// an earlier cycle; that one is raised to its predecessor's, which stays within the wider bound.
+// What the segment guarantees over the times that it converted goes along (bound_runs.ts).
 
 import { CONTEXT_TASKS } from "../../shared/expr/batch_context.ts";
 import { PERF_RECORD_SAMPLE, RECORD_HEADER_BYTES } from "../../shared/perf/record.ts";
-import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
+import { boundOver, segmentDelta, type TimeSegment } from "../../shared/tsc/time_segment.ts";
 import {
   CHUNK_RECORDS_MAX,
   type Chunk,
@@ -62,6 +63,14 @@ export class RingDecoder {
   /** Loss reported by the end of a span: it lies before the first record of the next one. */
   #lostBeforeNext = 0;
   #lostSinceCycles = 0;
+  /** The run of records that is being converted by one segment: where it begins in the chunk. */
+  #run: TimeSegment | undefined;
+  #runFrom = 0;
+  /** The earliest time in it, as the segment's delta; the latest is that of #lastLo and #lastHi. */
+  #runLow = 0;
+  #isRunRaised = false;
+  /** The bound of the run before: a raised time is as wrong as the one it was raised to. */
+  #lastBound = 0;
 
   constructor(lookup: EventLookup, layout: SampleLayout, tasks?: TaskListener) {
     this.#lookup = lookup;
@@ -101,6 +110,7 @@ export class RingDecoder {
       this.counters.malformedSpans++;
       this.counters.malformedBytes += (to - stop) * 4;
     }
+    this.#endRun(chunk, chunk.count);
     this.#keepTrailingLoss(chunk);
     return (stop - from) * 4;
   }
@@ -143,7 +153,9 @@ export class RingDecoder {
         const hi = words[at + 3]!;
         let delta = ((hi - baseHi) | 0) * TWO_32 + (lo - baseLo);
         if (!(delta >= deltaFrom && delta < deltaTo)) {
-          ({ baseLo, baseHi, originCycles, slope, deltaFrom, deltaTo } = segmentAt(time, lo, hi));
+          this.#advance(lastCycles, lastLo, lastHi);
+          const segment = this.#turnRun(chunk, count, time, lo, hi);
+          ({ baseLo, baseHi, originCycles, slope, deltaFrom, deltaTo } = segment);
           delta = ((hi - baseHi) | 0) * TWO_32 + (lo - baseLo);
         }
         let cycles = originCycles + slope * delta;
@@ -177,10 +189,37 @@ export class RingDecoder {
     this.#lastHi = hi;
   }
 
+  /** Record `count` is converted by the segment in force at its time, from here on. */
+  #turnRun(chunk: Chunk, count: number, time: TimeSegments, lo: number, hi: number): TimeSegment {
+    const segment = segmentAt(time, lo, hi);
+    if (segment === this.#run) return segment;
+    this.#endRun(chunk, count);
+    this.#run = segment;
+    this.#runFrom = count;
+    this.#runLow = segmentDelta(segment, lo, hi);
+    return segment;
+  }
+
+  /** The run ends before record `count`: its bound is that of the times that it met. */
+  #endRun(chunk: Chunk, count: number): void {
+    const segment = this.#run;
+    this.#run = undefined;
+    if (segment === undefined || count === this.#runFrom) return;
+    const high = segmentDelta(segment, this.#lastLo, this.#lastHi);
+    const bound = boundOver(segment, Math.min(this.#runLow, high), high);
+    const isRaised = this.#isRunRaised;
+    this.#lastBound = isRaised ? Math.max(bound, this.#lastBound) : bound;
+    this.#isRunRaised = false;
+    chunk.bounds.add(this.#runFrom, this.#lastBound, isRaised ? undefined : segment);
+  }
+
   /** A time that is older than the one before, or later than the present. */
   #mend(cycles: number, lo: number, hi: number): number {
     const { counters, latestCycles } = this;
     let mended = cycles;
+    if (this.#run !== undefined) {
+      this.#runLow = Math.min(this.#runLow, segmentDelta(this.#run, lo, hi));
+    }
     if (mended > latestCycles) {
       counters.fromFuture++;
       mended = latestCycles;
@@ -193,6 +232,7 @@ export class RingDecoder {
         return mended;
       }
       counters.raised++;
+      this.#isRunRaised = true;
       mended = this.lastCycles;
     }
     this.#advance(mended, lo, hi);
@@ -250,7 +290,7 @@ export class RingDecoder {
       return;
     }
     const timeAt = at + (timeOffset >>> 2);
-    const cycles = this.#convert(words[timeAt]!, words[timeAt + 1]!, time);
+    const cycles = this.#convert(chunk, words[timeAt]!, words[timeAt + 1]!, time);
     const count = chunk.count++;
     chunk.timeCycles[count] = cycles;
     chunk.event[count] = index;
@@ -264,8 +304,8 @@ export class RingDecoder {
     }
   }
 
-  #convert(lo: number, hi: number, time: TimeSegments): number {
-    const segment = segmentAt(time, lo, hi);
+  #convert(chunk: Chunk, lo: number, hi: number, time: TimeSegments): number {
+    const segment = this.#turnRun(chunk, chunk.count, time, lo, hi);
     const delta = ((hi - segment.baseHi) | 0) * TWO_32 + (lo - segment.baseLo);
     const cycles = segment.originCycles + segment.slope * delta;
     if (cycles < this.lastCycles || cycles > this.latestCycles) return this.#mend(cycles, lo, hi);

@@ -10,6 +10,8 @@ export class EventView {
   /** Index into the session's event table. */
   event = 0;
   timeCycles = 0;
+  /** |error| of that time. */
+  boundCycles = 0;
   keyLo = 0;
   keyHi = 0;
   /** Process id, -1 when the records carry none. */
@@ -34,6 +36,7 @@ export class EventView {
     this.cpu = chunk.cpu;
     this.event = chunk.event[index]!;
     this.timeCycles = chunk.timeCycles[index]!;
+    this.boundCycles = chunk.bounds.cycles[chunk.bounds.runOf(index)]!;
     this.keyLo = chunk.key[index * 2]!;
     this.keyHi = chunk.key[index * 2 + 1]!;
     this.pid = chunk.pidOf(index);

@@ -17,6 +17,7 @@
 // Events arrive as runs from the merger. Nothing is allocated per event.
 
 import { VALUE_MAX } from "../../shared/hist/histogram.ts";
+import { isSameLine } from "./bound_runs.ts";
 import { type Chunk, NO_EVENT } from "./chunk.ts";
 import type { ClockBounds } from "./clock_bounds.ts";
 import type { DetailOptions } from "./detail.ts";
@@ -203,8 +204,7 @@ export class Pairing {
       chunk.key[i * 2 + 1]!,
     );
     row.noteMachines(startMachine, endMachine);
-    const bound =
-      startMachine === endMachine ? 0 : this.#bounds.between(startMachine, endMachine, startCycles);
+    const bound = boundOf(pending, entry, chunk, i);
     const spansLoss =
       !this.losses.isEmpty && this.losses.spans(startMachine, endMachine, startCycles);
     if (spansLoss) noteLeftOut(row, latency);
@@ -233,7 +233,7 @@ export class Pairing {
     if (entry < 0) return false;
     const endMachine = orphans.machine[entry]!;
     const endCycles = orphans.timeCycles[entry]!;
-    const bound = this.#bounds.between(chunk.machine, endMachine, endCycles);
+    const bound = boundOf(orphans, entry, chunk, i);
     const early = chunk.timeCycles[i]! - endCycles;
     const event = orphans.event[entry]!;
     // Later causes are further away still: this end has had its chance.
@@ -246,6 +246,23 @@ export class Pairing {
     noteLatency(row, -early, bound);
     return true;
   }
+}
+
+/**
+ * |error| of the time between what waits as `entry` and record `i`: each has the error that it was
+ * converted with. Two of one machine, converted by one line, are off by the same amount, but for
+ * what is not known of its slope.
+ */
+function boundOf(pending: PendingEvents, entry: number, chunk: Chunk, i: number): number {
+  const { bounds } = chunk;
+  const run = bounds.runOf(i);
+  const both = pending.boundCycles[entry]! + bounds.cycles[run]!;
+  if (both === 0 || pending.machine[entry] !== chunk.machine) return both;
+  const segment = bounds.segments[run];
+  const waiting = pending.segment[entry];
+  if (segment === undefined || waiting === undefined || !isSameLine(segment, waiting)) return both;
+  const latency = chunk.timeCycles[i]! - pending.timeCycles[entry]!;
+  return Math.min(both, Math.abs(latency) * bounds.drift[run]!);
 }
 
 function noteLatency(row: LatencyRow, latency: number, bound: number): void {

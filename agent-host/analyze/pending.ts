@@ -4,11 +4,12 @@
 // for the very oldest would cost more than the event is worth. The record's bytes are only kept
 // when somebody may print them (--than, --detail).
 
+import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
 import type { Chunk } from "./chunk.ts";
 import type { EventArena } from "./event_arena.ts";
 import { KeyTable, widen } from "./key_table.ts";
 
-/** Events that wait in one stage: 15 MB of columns. */
+/** Events that wait in one stage: 19 MB of columns. */
 export const PENDING_MAX = 1 << 18;
 /** Entries compared when one must go. */
 const EVICTION_CANDIDATES = 8;
@@ -16,6 +17,9 @@ const EVICTION_CANDIDATES = 8;
 /** Start events of one stage by key. */
 export class PendingEvents {
   timeCycles = new Float64Array(0);
+  /** |error| of the time, and what it was converted with (see BoundRuns). */
+  boundCycles = new Float64Array(0);
+  readonly segment: (TimeSegment | undefined)[] = [];
   event = new Uint16Array(0);
   machine = new Uint16Array(0);
   cpu = new Uint32Array(0);
@@ -78,6 +82,10 @@ export class PendingEvents {
       arena?.free(this.copyOffset[entry]!, this.rawBytes[entry]!);
     }
     this.timeCycles[entry] = chunk.timeCycles[index]!;
+    const { bounds } = chunk;
+    const run = bounds.runOf(index);
+    this.boundCycles[entry] = bounds.cycles[run]!;
+    this.segment[entry] = bounds.segments[run];
     this.event[entry] = chunk.event[index]!;
     this.machine[entry] = chunk.machine;
     if (arena === undefined) return;
@@ -114,6 +122,8 @@ export class PendingEvents {
 
   #grow(entries: number): void {
     this.timeCycles = widen(this.timeCycles, new Float64Array(entries));
+    this.boundCycles = widen(this.boundCycles, new Float64Array(entries));
+    while (this.segment.length < entries) this.segment.push(undefined);
     this.event = widen(this.event, new Uint16Array(entries));
     this.machine = widen(this.machine, new Uint16Array(entries));
     if (this.#arena === undefined) return;

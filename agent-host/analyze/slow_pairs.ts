@@ -111,6 +111,7 @@ export class SlowPairs {
     view.cpu = pending.cpu[entry]!;
     view.event = pending.event[entry]!;
     view.timeCycles = pending.timeCycles[entry]!;
+    view.boundCycles = pending.boundCycles[entry]!;
     view.keyLo = pending.keyLo(entry);
     view.keyHi = pending.keyHi(entry);
     view.pid = pending.pid[entry]!;

@@ -20,6 +20,7 @@ export class Timeline {
   next = 0;
   readonly #entries: number;
   readonly #timeCycles: Float64Array;
+  readonly #boundCycles: Float64Array;
   readonly #event: Uint16Array;
   readonly #machine: Uint16Array;
   readonly #cpu: Uint32Array;
@@ -34,6 +35,7 @@ export class Timeline {
   constructor(entries: number = TIMELINE_EVENTS, bytes: number = TIMELINE_BYTES) {
     this.#entries = entries;
     this.#timeCycles = new Float64Array(entries);
+    this.#boundCycles = new Float64Array(entries);
     this.#event = new Uint16Array(entries);
     this.#machine = new Uint16Array(entries);
     this.#cpu = new Uint32Array(entries);
@@ -51,6 +53,7 @@ export class Timeline {
     const rawOffset = chunk.rawOffset[index]!;
     const at = this.#reserve(rawBytes);
     this.#timeCycles[entry] = chunk.timeCycles[index]!;
+    this.#boundCycles[entry] = chunk.bounds.cycles[chunk.bounds.runOf(index)]!;
     this.#event[entry] = chunk.event[index]!;
     this.#machine[entry] = chunk.machine;
     this.#cpu[entry] = chunk.cpu;
@@ -85,6 +88,7 @@ export class Timeline {
     view.cpu = this.#cpu[entry]!;
     view.event = this.#event[entry]!;
     view.timeCycles = this.#timeCycles[entry]!;
+    view.boundCycles = this.#boundCycles[entry]!;
     view.keyLo = this.#key[entry * 2]!;
     view.keyHi = this.#key[entry * 2 + 1]!;
     view.pid = this.#pid[entry]!;

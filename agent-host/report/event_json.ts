@@ -1,11 +1,12 @@
 // Events and slow pairs as JSON lines (--json), the same values as the text lines show:
 //
 //   {"type":"event","machine":"guest 1","guest":true,"wall_ns":"1681278446370747123",
-//    "clock_ns":"186430038050123","cpu":77,"tid":0,"comm":"<idle>","flags":"d.h.",
+//    "clock_ns":"186430038050123","bound_ns":212.4,"cpu":77,"tid":0,"comm":"<idle>","flags":"d.h.",
 //    "event":"irq:irq_handler_entry","fields":{"irq":38,"name":"virtio0-input.3"},
 //    "text":"irq=38 name=virtio0-input.3"}
 //
-// With --tsc clock_tsc stands in the place of clock_ns: guest TSC cycles.
+// With --tsc clock_tsc stands in the place of clock_ns: guest TSC cycles. bound_ns says how far off
+// the event's time may be on the host's time line.
 
 import { ByteWriter } from "../../shared/text/byte_writer.ts";
 import type { EventFormat } from "../../shared/tracefs/format.ts";
@@ -85,7 +86,7 @@ export class EventJson {
   }
 
   #writeMembers(out: ByteWriter, view: EventView): void {
-    const { machines, events, wall, clock, isTsc } = this.#options;
+    const { machines, events, wall, clock, isTsc, nsPerCycle } = this.#options;
     const machine = machines[view.machine];
     const event = events[view.event];
     const tid = view.tid;
@@ -93,6 +94,7 @@ export class EventJson {
     out.ascii(`,"guest":${machine?.isGuest === true}`);
     out.ascii(`,"wall_ns":"${wall.scale.exact(view.timeCycles)}"`);
     out.ascii(`,"${isTsc ? "clock_tsc" : "clock_ns"}":"${clock.exact(view.timeCycles)}"`);
+    out.ascii(`,"bound_ns":${jsonNumber(view.boundCycles * nsPerCycle, 3)}`);
     out.ascii(`,"cpu":${view.cpu},"tid":${tid}`);
     if (view.pid >= 0) out.ascii(`,"pid":${view.pid}`);
     out.ascii(',"comm":');

@@ -120,6 +120,11 @@ export class LocalHost {
     return this.#clock.isReady ? this.#clock.fit.map : undefined;
   }
 
+  /** |error| of this machine's times in canonical cycles, now. */
+  get boundCycles(): number {
+    return this.#exact?.map.newest?.boundCycles ?? this.#clock.fit.boundCycles;
+  }
+
   /** Drains all rings into the pipeline, as far as there is room; whether there was. */
   drain(nowMs: number): boolean {
     this.#renewExact(nowMs);

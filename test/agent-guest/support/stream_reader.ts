@@ -47,6 +47,8 @@ export class StreamReader {
   readonly frameTypes: number[] = [];
   /** The number that each sample carries, in the order of arrival. */
   numbers: number[] = [];
+  /** Each sample's tracepoint, number and stamp. */
+  readonly stamps: { readonly type: number; readonly number: number; readonly ns: bigint }[] = [];
   samples = 0;
   /** Sum of the PERF_RECORD_LOST in the rings. */
   lostInRings = 0;
@@ -175,7 +177,9 @@ export class StreamReader {
       const view = new DataView(bytes.buffer, bytes.byteOffset + at, size);
       if (bytes[at] === PERF_RECORD_SAMPLE) {
         this.samples++;
-        this.numbers.push(readSysEnter({ type: PERF_RECORD_SAMPLE, bytes: view }, sampleType).arg0);
+        const call = readSysEnter({ type: PERF_RECORD_SAMPLE, bytes: view }, sampleType);
+        this.numbers.push(call.arg0);
+        this.stamps.push({ type: call.commonType, number: call.arg0, ns: call.timeNs });
       } else if (bytes[at] === PERF_RECORD_LOST) {
         this.lostInRings += Number(view.getBigUint64(16, true));
       }

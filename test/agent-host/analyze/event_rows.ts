@@ -1,5 +1,6 @@
 // Chunks with decoded columns, without records behind them unless asked: for the analyses.
 import { type Chunk, type ChunkPool, NO_EVENT } from "../../../agent-host/analyze/chunk.ts";
+import type { TimeSegment } from "../../../shared/tsc/time_segment.ts";
 import { common } from "./record_bytes.ts";
 
 /** One event as a test names it. */
@@ -14,12 +15,18 @@ export interface EventRow {
   readonly data?: readonly number[];
 }
 
+/** Whose events they are, and how far off their times may be. */
+export interface RingOfRows {
+  readonly machine?: number;
+  readonly cpu?: number;
+  readonly ring?: number;
+  readonly boundCycles?: number;
+  /** What converted them. */
+  readonly segment?: TimeSegment;
+}
+
 /** A chunk of these events, all of one ring. */
-export function chunkOf(
-  pool: ChunkPool,
-  ring: { readonly machine?: number; readonly cpu?: number; readonly ring?: number },
-  rows: readonly EventRow[],
-): Chunk {
+export function chunkOf(pool: ChunkPool, ring: RingOfRows, rows: readonly EventRow[]): Chunk {
   const chunk = pool.acquire(ring.machine ?? 0, ring.cpu ?? 0, ring.ring ?? 0)!;
   let at = 4;
   for (const [index, row] of rows.entries()) {
@@ -34,5 +41,6 @@ export function chunkOf(
     at += Math.ceil(bytes.length / 8) * 8;
   }
   chunk.count = rows.length;
+  if (ring.boundCycles !== undefined) chunk.bounds.add(0, ring.boundCycles, ring.segment);
   return chunk;
 }

@@ -4,7 +4,8 @@ import fc from "fast-check";
 import { ClockBounds } from "../../../agent-host/analyze/clock_bounds.ts";
 import type { LatencyRow } from "../../../agent-host/analyze/latency_row.ts";
 import { Pairing, type PairingOptions, STAGES_MAX } from "../../../agent-host/analyze/pairing.ts";
-import { chunkOf, type EventRow } from "./event_rows.ts";
+import { timeSegment } from "../../../shared/tsc/time_segment.ts";
+import { chunkOf, type EventRow, type RingOfRows } from "./event_rows.ts";
 import { fullPool } from "./pools.ts";
 
 const DEFAULTS: PairingOptions = {
@@ -24,7 +25,7 @@ class Fixture {
     this.pairing = new Pairing({ ...DEFAULTS, ...options });
   }
 
-  run(rows: readonly EventRow[], ring: { machine?: number; cpu?: number } = {}): void {
+  run(rows: readonly EventRow[], ring: RingOfRows = {}): void {
     const chunk = chunkOf(this.pool, ring, rows);
     this.pairing.run(chunk, 0, chunk.count);
     this.pool.release(chunk);
@@ -215,14 +216,28 @@ describe("Pairing.run() with loss", () => {
   });
 });
 
+/** A line whose slope is known to a thousandth. */
+const segment = (originCycles: number) =>
+  timeSegment({
+    base: 0n,
+    slope: 1,
+    originCycles,
+    targetAnchor: 0n,
+    boundCycles: 40,
+    boundGrowth: 0.001,
+  });
+
 describe("Pairing.run() across machines", () => {
-  function twoMachines(bound: number): Fixture {
+  let boundCycles = 0;
+  function twoMachines(bound: number, options: Partial<PairingOptions> = {}): Fixture {
     const bounds = new ClockBounds();
     if (bound > 0) bounds.set(0, 1, bound);
-    return new Fixture({ bounds });
+    boundCycles = bound;
+    return new Fixture({ bounds, ...options });
   }
   const start = (f: Fixture, time: number) => f.run([{ time, event: 0 }], { machine: 0 });
-  const end = (f: Fixture, time: number) => f.run([{ time, event: 1 }], { machine: 1 });
+  const end = (f: Fixture, time: number) =>
+    f.run([{ time, event: 1 }], { machine: 1, boundCycles });
 
   test("counts an end stamped before its start within the bound as 0", () => {
     const f = twoMachines(50);
@@ -267,11 +282,14 @@ describe("Pairing.run() across machines", () => {
 
   test("does not doubt the order of one machine's events", () => {
     const f = twoMachines(50);
-    f.run([
-      { time: 100, event: 1 },
-      { time: 110, event: 0 },
-      { time: 200, event: 1 },
-    ]);
+    f.run(
+      [
+        { time: 100, event: 1 },
+        { time: 110, event: 0 },
+        { time: 200, event: 1 },
+      ],
+      { machine: 1, boundCycles: 50, segment: segment(0) },
+    );
     expect(f.summary()).toEqual(["0=>1 1 90"]);
     expect(f.row()).toMatchObject({ violations: 0, reversed: 0 });
   });
@@ -285,13 +303,33 @@ describe("Pairing.run() across machines", () => {
   });
 
   test("an early end in the middle of a chain still waits for its own successor", () => {
-    const bounds = new ClockBounds();
-    bounds.set(0, 1, 50);
-    const f = new Fixture({ bounds, stages: [[0], [1], [2]] });
+    const f = twoMachines(50, { stages: [[0], [1], [2]] });
     end(f, 100);
     start(f, 120);
     f.run([{ time: 180, event: 2 }], { machine: 1 });
     expect(f.summary()).toEqual(["0=>1 1 0", "1=>2 1 80"]);
+  });
+
+  test("judges a pair by what its two events were converted with, not by what is known now", () => {
+    const f = twoMachines(20);
+    // The end came while its clock was known to 90 cycles only, and before its cause.
+    f.run([{ time: 100, event: 1 }], { machine: 1, boundCycles: 90 });
+    f.run([{ time: 170, event: 0 }], { machine: 0, boundCycles: 5 });
+    start(f, 300);
+    end(f, 310);
+    expect(f.row()).toMatchObject({ violations: 0, reversed: 1, boundCyclesMax: 95 });
+    expect(f.summary()).toEqual(["0=>1 2 10"]);
+  });
+
+  test("bounds a latency within one machine by the slope, and across two fits by both", () => {
+    const f = twoMachines(20);
+    const before = { machine: 1, boundCycles: 40, segment: segment(0) };
+    f.run([{ time: 100, event: 0 }], before);
+    f.run([{ time: 1100, event: 1 }], before);
+    expect(f.row().boundCyclesMax).toBeCloseTo(1, 2);
+    f.run([{ time: 2000, event: 0 }], before);
+    f.run([{ time: 3000, event: 1 }], { machine: 1, boundCycles: 30, segment: segment(10) });
+    expect(f.row().boundCyclesMax).toBe(70);
   });
 });
 

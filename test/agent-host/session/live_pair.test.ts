@@ -1,9 +1,18 @@
 /**
  * Both agents live on this machine, over a unix socket and tcp: each call of the test is seen by
- * both, so the true latency is zero, the number of pairs is known, and the ledger has to balance.
+ * both, so the number of pairs is known, and the ledger has to balance.
+ *
+ *   call entered ... [host's perf event stamps] ... [guest's perf event stamps] ... call returns
+ *
+ * Of two perf events on one tracepoint the kernel serves the one first that was opened last, here
+ * the host's, some 500 ns before the other; an interrupt, or a hypervisor below, that comes in
+ * between makes it 100 us. So from guest to host the true latency is a little below zero, never
+ * further than a call takes, which the test measures; from host to guest none is below zero.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { EXIT } from "../../../shared/cli/failure.ts";
+import { CLOCK_MONOTONIC_RAW } from "../../../shared/sys/abi.ts";
+import { clockBracket } from "../../../shared/sys/clock.ts";
 import { range } from "../../agent-guest/support/numbers.ts";
 import { freePort } from "../../agent-guest/support/trace.ts";
 import { callGetppid, NO_TRACING, OWN_GETPPID } from "../../shared/event/kernel.ts";
@@ -26,6 +35,18 @@ function callsOf(stdout: string): number {
   return new JsonOutput(stdout).latencies.reduce((sum, { calls }) => sum + calls, 0);
 }
 
+/** Makes the numbered calls; gives the length of the longest one in ns. */
+function longestOfCalls(count: number): number {
+  const rawNs = (): bigint => clockBracket(CLOCK_MONOTONIC_RAW, 1).ns;
+  let longest = 0;
+  for (let i = 0; i < count; i++) {
+    const before = rawNs();
+    callGetppid(1, i);
+    longest = Math.max(longest, Number(rawNs() - before));
+  }
+  return longest;
+}
+
 const TRANSPORTS = {
   unix: async () => `unix:${workspace.file(`${sockets++}.sock`)}`,
   tcp: async () => `127.0.0.1:${await freePort()}`,
@@ -33,12 +54,12 @@ const TRANSPORTS = {
 
 for (const transport of ["unix", "tcp"] as const) {
   describe.skipIf(NO_TRACING !== "")(`over ${transport}`, () => {
-    test("multi-trace pairs every call of the guest with the host's, at zero latency", async () => {
+    test("multi-trace pairs every call of the guest with the host's, within the call", async () => {
       const place = await TRANSPORTS[transport]();
       const guest = await startGuest(workspace, place);
       const events = ["-e", pulled(place, KEY), "-e", `${OWN_GETPPID()}${KEY}`];
       const host = await startHost(workspace, ["multi-trace", ...events, "--json"]);
-      callGetppid(CALLS);
+      const longestNs = longestOfCalls(CALLS);
       expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
       const output = new JsonOutput(host.stdout);
       expect(output.verdict).toMatchObject({ state: "balances", delivered: 2 * CALLS });
@@ -46,11 +67,14 @@ for (const transport of ["unix", "tcp"] as const) {
         expect(output.sum(machine, "produced")).toBe(CALLS);
         expect(output.sum(machine, "delivered")).toBe(CALLS);
       }
-      const [line] = output.latencies;
-      expect(line).toMatchObject({ calls: CALLS, violations: 0, left_out: 0, lost_events: 0 });
-      expect(line!.min_ns).toBeGreaterThanOrEqual(0);
-      expect(line!.bound_ns).toBeGreaterThan(0);
-      expect(line!.p50_ns).toBeLessThanOrEqual(line!.bound_ns);
+      const line = output.latencies[0]!;
+      expect(line).toMatchObject({ left_out: 0, lost_events: 0 });
+      // A pair beyond its bound is one whose effect did come first, by no more than the call took.
+      expect(line.calls + line.violations).toBe(CALLS);
+      expect(line.violation_max_ns).toBeLessThanOrEqual(longestNs + line.bound_ns);
+      expect(line.max_ns).toBeLessThanOrEqual(longestNs + line.bound_ns);
+      expect(line.bound_ns).toBeGreaterThan(0);
+      expect(line.p50_ns).toBeLessThanOrEqual(line.bound_ns);
       expect(output.faults).toEqual([]);
       expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
     });

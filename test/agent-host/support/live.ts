@@ -53,6 +53,7 @@ export interface LatencyObject {
   readonly end: string;
   readonly key?: string;
   readonly calls: number;
+  readonly total_ns: number;
   readonly min_ns: number;
   readonly p50_ns: number;
   readonly max_ns: number;
@@ -60,6 +61,7 @@ export interface LatencyObject {
   readonly over: number;
   readonly reversed: number;
   readonly violations: number;
+  readonly violation_max_ns: number;
   readonly left_out: number;
   readonly lost_events: number;
 }

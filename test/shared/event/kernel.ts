@@ -100,6 +100,7 @@ export interface SysEnter {
   readonly identifier: bigint;
   readonly tid: number;
   readonly timeNs: bigint;
+  readonly commonType: number;
   readonly commonPid: number;
   readonly id: bigint;
   /** The first argument: the number of a numbered call. */
@@ -125,9 +126,18 @@ export function readSysEnter({ bytes }: RawRecord, sampleType: number): SysEnter
     at += 8;
   }
   const raw = at + 4;
+  const commonType = bytes.getUint16(raw, true);
   const commonPid = bytes.getInt32(raw + 4, true);
   const id = bytes.getBigInt64(raw + 8, true);
-  return { identifier, tid, timeNs, commonPid, id, arg0: bytes.getUint32(raw + 16, true) };
+  return {
+    identifier,
+    tid,
+    timeNs,
+    commonType,
+    commonPid,
+    id,
+    arg0: bytes.getUint32(raw + 16, true),
+  };
 }
 
 /** All samples of a set, ring by ring. */
