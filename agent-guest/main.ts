@@ -10,6 +10,7 @@ import { COMMON_CHECKS, runDoctor } from "../shared/cli/doctor.ts";
 import { EXIT, type ExitCode, UsageError } from "../shared/cli/failure.ts";
 import {
   collect,
+  parseCallGraph,
   parseCpuOption,
   parseRingPages,
   parseTaskId,
@@ -32,6 +33,7 @@ interface TraceOptions {
   readonly pid?: string;
   readonly tid?: string;
   readonly mmapPages: string;
+  readonly callGraph?: string | true;
   readonly quiet?: true;
   readonly keepPrivileges?: true;
 }
@@ -80,6 +82,7 @@ function trace(options: TraceOptions): void {
   }
   const cpus = parseCpuOption(options.cpus);
   const ringBytes = parseRingPages(options.mmapPages);
+  const callChains = parseCallGraph(options.callGraph);
   const handed = confine({
     keepAll: options.keepPrivileges === true,
     capabilities: guestCapabilities(specs),
@@ -93,6 +96,7 @@ function trace(options: TraceOptions): void {
     pid: Math.max(processId, threadId),
     wholeProcess: processId > 0,
     ringBytes,
+    callChains,
     isTscDisplay: options.tsc === true,
     recordings: handed,
     agentVersion: VERSION,
@@ -124,6 +128,7 @@ function buildProgram(): Command {
     .option("-p, --pid <PID>", "sample this process only, with all its threads, until it ends")
     .option("-t, --tid <TID>", "sample this thread only, until it ends")
     .option("-m, --mmap-pages <PAGES>", "ring of each CPU in 4 KiB pages", `${RING_PAGES_DEFAULT}`)
+    .option("-g, --call-graph [fp]", "sample the call chain of every event, as attribute stack")
     .option("-q, --quiet", "print errors and the ledger only")
     .option("--keep-privileges", "give no capability up; else only those needed are kept")
     .addHelpText(

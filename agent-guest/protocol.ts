@@ -13,6 +13,8 @@ export interface SamplerOrder {
   readonly pid: number;
   readonly wholeProcess: boolean;
   readonly ringBytes: number;
+  /** -g: sample the call chain of every event. */
+  readonly callChains: boolean;
   readonly isTscDisplay: boolean;
   /** Descriptors of files that were opened before privileges were given up, by path. */
   readonly recordings: ReadonlyMap<string, number>;

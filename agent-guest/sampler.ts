@@ -79,6 +79,7 @@ function openCapture(
     taskNames: true,
     pid: order.pid,
     wholeProcess: order.wholeProcess,
+    callChains: order.callChains,
   });
   const capture = new Capture(set, {
     machine: readMachineInfo(),

@@ -1,9 +1,8 @@
 /** An event's print format as what trace lines print behind the event's name. */
-import { readFileSync } from "node:fs";
 import type { ByteWriter } from "../shared/text/byte_writer.ts";
 import type { EventFormat } from "../shared/tracefs/format.ts";
 import { compilePrintFormat, type PrintRenderer } from "../shared/tracefs/print_format.ts";
-import { KallsymsResolver, type SymbolResolver } from "../shared/tracefs/symbols.ts";
+import type { SymbolResolver } from "../shared/tracefs/symbols.ts";
 import type { InfoPrinter } from "./report/trace_line.ts";
 
 class EventPrinter implements InfoPrinter {
@@ -28,18 +27,12 @@ class EventPrinter implements InfoPrinter {
 /** Conversions that print a kernel symbol: "%pS", "%-20ps". */
 const PRINTS_SYMBOL = /%[-+ #0-9]*p[SsFfB]/;
 
-/**
- * Printers of a session's events. Kernel symbols are those of this machine, so they are looked up
- * for its own events only; their table (200,000 names) is read when the first format asks for it.
- */
-export class EventPrinters {
-  #symbols: SymbolResolver | undefined;
+/** Whether a format prints a kernel symbol. */
+export function printsSymbols(format: EventFormat): boolean {
+  return PRINTS_SYMBOL.test(format.printFormat);
+}
 
-  /** `isLocal`: the event is of the machine that we run on. */
-  of(format: EventFormat, isLocal: boolean): InfoPrinter {
-    const wantsSymbols = isLocal && PRINTS_SYMBOL.test(format.printFormat);
-    if (!wantsSymbols) return new EventPrinter(compilePrintFormat(format));
-    this.#symbols ??= KallsymsResolver.parse(readFileSync("/proc/kallsyms"));
-    return new EventPrinter(compilePrintFormat(format, { symbols: this.#symbols }));
-  }
+/** A printer of records in this format; `symbols` are those of the kernel that it came from. */
+export function makePrinter(format: EventFormat, symbols: SymbolResolver | undefined): InfoPrinter {
+  return new EventPrinter(compilePrintFormat(format, { symbols }));
 }

@@ -5,6 +5,7 @@
 import { UsageError } from "../shared/cli/failure.ts";
 import { parseEventSpecs } from "../shared/event/spec.ts";
 import { readTsc } from "../shared/sys/clock.ts";
+import type { SymbolResolver } from "../shared/tracefs/symbols.ts";
 import { parseTscOffset } from "./align/kvm_offset.ts";
 import { pidOfVm } from "./align/vm_lookup.ts";
 import { parsePullTarget } from "./link/pull_target.ts";
@@ -26,6 +27,8 @@ export interface Machines {
   tick(guest: Guest, nowMs: number): void;
   /** Throws SourceError when events of these machines cannot be put on one time line. */
   checkTimeLine(): void;
+  /** Names for kernel addresses of a machine's events. */
+  symbolsOf(machine: number): SymbolResolver | undefined;
   close(): void;
 }
 
@@ -107,7 +110,7 @@ class OpenMachines implements Machines {
     }
     try {
       if (wanted.local.length > 0) {
-        this.local = new LocalHost(session, wanted.local, this.hostClock!, order);
+        this.local = new LocalHost(session, wanted.local, this.hostClock!, order, onStatus);
       }
       for (const { target, events } of targets) {
         const source = new Source(target, onStatus);
@@ -133,6 +136,10 @@ class OpenMachines implements Machines {
 
   tick(guest: Guest, nowMs: number): void {
     guest.time?.tick(guest.link, nowMs);
+  }
+
+  symbolsOf(machine: number): SymbolResolver | undefined {
+    return machine === 0 ? this.local?.symbols : undefined;
   }
 
   checkTimeLine(): void {

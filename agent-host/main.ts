@@ -9,6 +9,7 @@ import { COMMON_CHECKS, runDoctor } from "../shared/cli/doctor.ts";
 import { type ExitCode, UsageError } from "../shared/cli/failure.ts";
 import {
   collect,
+  parseCallGraph,
   parseCount,
   parseCpuOption,
   parseDurationNs,
@@ -34,6 +35,7 @@ interface Options {
   readonly pid?: string;
   readonly tid?: string;
   readonly mmapPages: string;
+  readonly callGraph?: string | true;
   readonly tsc?: true;
   readonly tscOffset?: string;
   readonly vm?: string;
@@ -103,6 +105,7 @@ function run(command: EngineCommand, options: Options): void {
     pid: Math.max(processId, threadId),
     wholeProcess: processId > 0,
     ringBytes: parseRingPages(options.mmapPages),
+    callChains: parseCallGraph(options.callGraph),
     isTscDisplay: options.tsc === true,
     tscOffset: options.tscOffset,
     vm: options.vm,
@@ -133,6 +136,7 @@ function addCommonOptions(command: Command): Command {
     .option("-p, --pid <PID>", "sample this host process only")
     .option("-t, --tid <TID>", "sample this host thread only")
     .option("-m, --mmap-pages <PAGES>", "ring of each CPU in 4 KiB pages", `${RING_PAGES_DEFAULT}`)
+    .option("-g, --call-graph [fp]", "sample the call chain of every host event, as stack does")
     .option("--tsc", "show guest TSC cycles instead of host time")
     .option("--tsc-offset <N>", "guest TSC = host TSC + N, instead of finding it out")
     .option("--vm <VM>", "the guest's VM (PID, NAME or UUID), when the channel does not tell")

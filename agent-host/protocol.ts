@@ -18,6 +18,8 @@ export interface EngineOrder {
   readonly pid: number;
   readonly wholeProcess: boolean;
   readonly ringBytes: number;
+  /** -g: sample the call chain of every event of the host. */
+  readonly callChains: boolean;
   /** Show guest TSC cycles instead of host time. */
   readonly isTscDisplay: boolean;
   /** --tsc-offset as typed. */

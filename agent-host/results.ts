@@ -14,7 +14,7 @@ import { Pairing } from "./analyze/pairing.ts";
 import type { SlowPair } from "./analyze/slow_pairs.ts";
 import type { Consumer } from "./consumer.ts";
 import { parseDetail } from "./detail_option.ts";
-import { EventPrinters } from "./event_printer.ts";
+import { makePrinter } from "./event_printer.ts";
 import type { Machines } from "./machines.ts";
 import { PairingConsumer } from "./pairing_consumer.ts";
 import type { EngineOrder } from "./protocol.ts";
@@ -66,7 +66,6 @@ export class Report {
     const isTsc = this.#order.isTscDisplay || (guests.length > 0 && guestsShowTsc);
     const display = timeDisplay(this.#machines, this.#session.anchor, isTsc);
     this.#display = display;
-    const printers = new EventPrinters();
     const options = {
       wall: display.wall,
       clock: display.clock,
@@ -74,7 +73,7 @@ export class Report {
         system,
         label,
         format,
-        info: printers.of(format, machine === 0),
+        info: makePrinter(format, this.#machines.symbolsOf(machine)),
       })),
       machines: this.#lineMachines(),
       isTsc,
@@ -149,7 +148,12 @@ export class Report {
     const { guests, local } = this.#machines;
     const noNames = { get: () => undefined };
     return [
-      { name: machineName(0), isGuest: false, names: local?.rings.names ?? noNames },
+      {
+        name: machineName(0),
+        isGuest: false,
+        names: local?.rings.names ?? noNames,
+        symbols: local?.symbols,
+      },
       ...guests.map(({ rings, machine }) => ({
         name: machineName(machine),
         isGuest: true,

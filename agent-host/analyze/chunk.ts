@@ -39,6 +39,9 @@ export const POOL_CHUNKS_DEFAULT = 256;
 /** In the event column: this record is to be skipped (unknown, or refused by a filter). */
 export const NO_EVENT = SKIPPED_EVENT;
 
+/** From where a copied record begins (4 mod 8) to its chain's nr (0 mod 8). */
+export const CHAIN_LEAD_BYTES = 4;
+
 const WASM_PAGE_BYTES = 65536;
 const RESERVED_BYTES = WASM_PAGE_BYTES;
 /** i32 words in front of each chunk that expressions read (shared/expr/batch_context.ts). */
@@ -147,6 +150,16 @@ export class Chunk {
   /** The process id of a record, or -1 when the ring's records carry none. */
   pidOf(index: number): number {
     return this.context[CONTEXT_TASKS] === 0 ? -1 : this.tasks[index * 2]!;
+  }
+
+  /**
+   * Bytes of a record's call chain, for who copies it: a lead in front of the raw data, which
+   * begins at 4 mod 8 as raw data does, four bytes before nr. 0 when there is no chain.
+   */
+  leadBytesOf(index: number): number {
+    if (!this.hasChains) return 0;
+    const chain = this.chainOffset[index]!;
+    return this.words[chain >>> 2] === 0 ? 0 : this.rawOffset[index]! - chain + CHAIN_LEAD_BYTES;
   }
 
   /** Notes that `events` were lost before the record that comes next. */

@@ -1,7 +1,7 @@
 // EventView: one event as printers see it, wherever its bytes are: in a chunk, in the timeline, or
 // in a copy. Views are filled anew for each event, so keep none.
 
-import type { Chunk } from "./chunk.ts";
+import { CHAIN_LEAD_BYTES, type Chunk } from "./chunk.ts";
 
 /** One event. */
 export class EventView {
@@ -21,6 +21,11 @@ export class EventView {
   rawOffset = 0;
   /** 0 when the bytes are gone: only the numbers above are known. */
   rawBytes = 0;
+  /**
+   * Where in `bytes` the call chain lies, at 0 mod 8: u64 nr, then nr addresses and markers, all
+   * of them in `bytes`. 0 when the event has none.
+   */
+  chainOffset = 0;
 
   /** common_pid, the kernel's thread id; -1 when the bytes are gone. */
   get tid(): number {
@@ -28,6 +33,14 @@ export class EventView {
     const { bytes } = this;
     const at = this.rawOffset + 4;
     return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+  }
+
+  /** Points at bytes that Chunk.leadBytesOf() measured and somebody copied to `at`. */
+  setCopy(bytes: Uint8Array, at: number, leadBytes: number, rawBytes: number): void {
+    this.bytes = bytes;
+    this.rawOffset = at + leadBytes;
+    this.rawBytes = rawBytes;
+    this.chainOffset = leadBytes === 0 ? 0 : at + CHAIN_LEAD_BYTES;
   }
 
   /** Points at a record of a chunk. */
@@ -43,15 +56,18 @@ export class EventView {
     this.bytes = chunk.memory;
     this.rawOffset = chunk.rawOffset[index]!;
     this.rawBytes = chunk.rawBytes[index]!;
+    this.chainOffset = chunk.leadBytesOf(index) === 0 ? 0 : chunk.chainOffset[index]!;
   }
 
   /** The same event with bytes of its own. */
   clone(): EventView {
     const copy = Object.assign(new EventView(), this);
+    const { chainOffset, rawOffset, rawBytes } = this;
+    const leadBytes = chainOffset === 0 ? 0 : rawOffset - chainOffset + CHAIN_LEAD_BYTES;
     // At 4 mod 8 as in a chunk, see EventArena.
-    copy.bytes = new Uint8Array(4 + this.rawBytes);
-    copy.bytes.set(this.bytes.subarray(this.rawOffset, this.rawOffset + this.rawBytes), 4);
-    copy.rawOffset = 4;
+    const bytes = new Uint8Array(4 + leadBytes + rawBytes);
+    bytes.set(this.bytes.subarray(rawOffset - leadBytes, rawOffset + rawBytes), 4);
+    copy.setCopy(bytes, 4, leadBytes, rawBytes);
     return copy;
   }
 }

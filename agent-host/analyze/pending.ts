@@ -30,6 +30,8 @@ export class PendingEvents {
   /** The copy of the raw data in the arena, -1 when there is none, and its size. */
   copyOffset = new Int32Array(0);
   rawBytes = new Uint32Array(0);
+  /** Of the copy: the call chain in front of the raw data, see Chunk.leadBytesOf(). */
+  leadBytes = new Uint32Array(0);
   /** Events whose key came again before their successor. */
   replaced = 0;
   /** Events thrown out because there was no room. */
@@ -79,7 +81,7 @@ export class PendingEvents {
     const arena = this.#arena;
     if (!table.isNew) {
       this.replaced++;
-      arena?.free(this.copyOffset[entry]!, this.rawBytes[entry]!);
+      arena?.free(this.copyOffset[entry]!, this.#copiedBytes(entry));
     }
     this.timeCycles[entry] = chunk.timeCycles[index]!;
     const { bounds } = chunk;
@@ -90,17 +92,24 @@ export class PendingEvents {
     this.machine[entry] = chunk.machine;
     if (arena === undefined) return;
     const rawBytes = chunk.rawBytes[index]!;
+    const lead = chunk.leadBytesOf(index);
     this.cpu[entry] = chunk.cpu;
     this.pid[entry] = chunk.pidOf(index);
     this.sequence[entry] = sequence;
     this.rawBytes[entry] = rawBytes;
-    this.copyOffset[entry] = arena.copy(chunk.memory, chunk.rawOffset[index]!, rawBytes);
+    this.leadBytes[entry] = lead;
+    const from = chunk.rawOffset[index]! - lead;
+    this.copyOffset[entry] = arena.copy(chunk.memory, from, lead + rawBytes);
   }
 
   /** The entry waits no more. */
   remove(entry: number): void {
-    this.#arena?.free(this.copyOffset[entry]!, this.rawBytes[entry]!);
+    this.#arena?.free(this.copyOffset[entry]!, this.#copiedBytes(entry));
     this.#table.remove(entry);
+  }
+
+  #copiedBytes(entry: number): number {
+    return this.leadBytes[entry]! + this.rawBytes[entry]!;
   }
 
   /** All entries are in use here, or the key's neighbourhood is. */
@@ -130,6 +139,7 @@ export class PendingEvents {
     this.cpu = widen(this.cpu, new Uint32Array(entries));
     this.pid = widen(this.pid, new Float64Array(entries));
     this.sequence = widen(this.sequence, new Float64Array(entries));
+    this.leadBytes = widen(this.leadBytes, new Uint32Array(entries));
     this.copyOffset = widen(this.copyOffset, new Int32Array(entries));
     this.rawBytes = widen(this.rawBytes, new Uint32Array(entries));
   }

@@ -4,6 +4,8 @@
 //   PERF_RECORD_LOST_SAMPLES   u64 lost
 //   PERF_RECORD_COMM           u32 pid, tid; char comm[], NUL-terminated and padded
 //   PERF_RECORD_FORK, EXIT     u32 pid, ppid, tid, ptid; u64 time
+//   PERF_RECORD_MMAP2          u32 pid, tid; u64 addr, len, pgoff; u32 maj, min; u64 ino, ...;
+//                              u32 prot, flags; char filename[], NUL-terminated and padded
 //
 // Each ends with the sample id fields when sample_id_all is set, which are not part of its body.
 
@@ -13,9 +15,12 @@ import {
   PERF_RECORD_FORK,
   PERF_RECORD_LOST,
   PERF_RECORD_LOST_SAMPLES,
+  PERF_RECORD_MISC_COMM_EXEC,
+  PERF_RECORD_MMAP2,
   PERF_RECORD_THROTTLE,
   PERF_RECORD_UNTHROTTLE,
 } from "../../shared/perf/record.ts";
+import { type CodeMapping, recordedMapping } from "../../shared/symbol/process_maps.ts";
 import type { Chunk } from "./chunk.ts";
 import type { DecodeCounters } from "./decode_counters.ts";
 
@@ -23,6 +28,8 @@ import type { DecodeCounters } from "./decode_counters.ts";
 export const TASK_COMM_BYTES = 16;
 
 const TWO_32 = 4294967296;
+const MMAP2_NAME_AT = 72;
+const utf8 = new TextDecoder();
 
 /**
  * Told of task names and lives, rarely. The bytes are only valid during the call; `cycles` is the
@@ -47,6 +54,10 @@ export interface TaskListener {
     cycles: number,
   ): void;
   exit(machine: number, pid: number, tid: number): void;
+  /** A process begins another program. */
+  exec?(machine: number, pid: number, cycles: number): void;
+  /** A process has mapped code. */
+  map?(machine: number, pid: number, mapping: CodeMapping, cycles: number): void;
 }
 
 /** Reads them for one ring. */
@@ -85,6 +96,10 @@ export class SideRecords {
         if (body < 32) break;
         this.#life(chunk, at, cycles);
         return 0;
+      case PERF_RECORD_MMAP2:
+        if (body < MMAP2_NAME_AT + 8) break;
+        this.#map(chunk, at, body, cycles);
+        return 0;
       case PERF_RECORD_THROTTLE:
         this.#counters.throttled++;
         return 0;
@@ -110,6 +125,26 @@ export class SideRecords {
     while (to < from + bytesMax && memory[to] !== 0) to++;
     const [pid, tid] = [words[at + 2]!, words[at + 3]!];
     this.#tasks?.comm(chunk.machine, pid, tid, memory, from, to, cycles);
+    const isExec = (words[at + 1]! & PERF_RECORD_MISC_COMM_EXEC) !== 0;
+    if (isExec) this.#tasks?.exec?.(chunk.machine, pid, cycles);
+  }
+
+  #map(chunk: Chunk, at: number, body: number, cycles: number): void {
+    this.#counters.taskRecords++;
+    const { words, memory, machine } = chunk;
+    const u64 = (word: number): number => words[at + word + 1]! * TWO_32 + words[at + word]!;
+    const nameFrom = at * 4 + MMAP2_NAME_AT;
+    let nameTo = nameFrom;
+    while (nameTo < at * 4 + body && memory[nameTo] !== 0) nameTo++;
+    const mapping = recordedMapping({
+      start: u64(4),
+      bytes: u64(6),
+      fileOffset: u64(8),
+      device: [words[at + 10]!, words[at + 11]!],
+      inode: u64(12),
+      name: utf8.decode(memory.subarray(nameFrom, nameTo)),
+    });
+    this.#tasks?.map?.(machine, words[at + 2]!, mapping, cycles);
   }
 
   #life(chunk: Chunk, at: number, cycles: number): void {

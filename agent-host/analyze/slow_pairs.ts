@@ -115,8 +115,8 @@ export class SlowPairs {
     view.keyLo = pending.keyLo(entry);
     view.keyHi = pending.keyHi(entry);
     view.pid = pending.pid[entry]!;
-    view.bytes = this.#arena.bytes;
-    view.rawOffset = Math.max(0, offset);
-    view.rawBytes = offset < 0 ? 0 : pending.rawBytes[entry]!;
+    const { bytes } = this.#arena;
+    if (offset < 0) view.setCopy(bytes, 0, 0, 0);
+    else view.setCopy(bytes, offset, pending.leadBytes[entry]!, pending.rawBytes[entry]!);
   }
 }

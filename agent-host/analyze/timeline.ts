@@ -27,6 +27,8 @@ export class Timeline {
   readonly #pid: Float64Array;
   readonly #key: Uint32Array;
   readonly #rawBytes: Uint32Array;
+  /** The call chain in front of the raw data, see Chunk.leadBytesOf(). */
+  readonly #leadBytes: Uint32Array;
   /** Count of all bytes written before the entry's own, gaps at the end of the ring included. */
   readonly #position: Float64Array;
   readonly #bytes: Uint8Array;
@@ -42,6 +44,7 @@ export class Timeline {
     this.#pid = new Float64Array(entries);
     this.#key = new Uint32Array(entries * 2);
     this.#rawBytes = new Uint32Array(entries);
+    this.#leadBytes = new Uint32Array(entries);
     this.#position = new Float64Array(entries);
     this.#bytes = new Uint8Array(bytes);
   }
@@ -51,7 +54,9 @@ export class Timeline {
     const entry = this.next++ % this.#entries;
     const rawBytes = Math.min(chunk.rawBytes[index]!, this.#bytes.length);
     const rawOffset = chunk.rawOffset[index]!;
-    const at = this.#reserve(rawBytes);
+    const chainBytes = chunk.leadBytesOf(index);
+    const lead = chainBytes + rawBytes > this.#bytes.length ? 0 : chainBytes;
+    const at = this.#reserve(lead + rawBytes);
     this.#timeCycles[entry] = chunk.timeCycles[index]!;
     this.#boundCycles[entry] = chunk.bounds.cycles[chunk.bounds.runOf(index)]!;
     this.#event[entry] = chunk.event[index]!;
@@ -61,8 +66,9 @@ export class Timeline {
     this.#key[entry * 2] = chunk.key[index * 2]!;
     this.#key[entry * 2 + 1] = chunk.key[index * 2 + 1]!;
     this.#rawBytes[entry] = rawBytes;
-    this.#bytes.set(chunk.memory.subarray(rawOffset, rawOffset + rawBytes), at);
-    this.#position[entry] = this.#written - rawBytes;
+    this.#leadBytes[entry] = lead;
+    this.#bytes.set(chunk.memory.subarray(rawOffset - lead, rawOffset + rawBytes), at);
+    this.#position[entry] = this.#written - lead - rawBytes;
   }
 
   /** The oldest sequence that may still be here. */
@@ -92,9 +98,8 @@ export class Timeline {
     view.keyLo = this.#key[entry * 2]!;
     view.keyHi = this.#key[entry * 2 + 1]!;
     view.pid = this.#pid[entry]!;
-    view.bytes = this.#bytes;
-    view.rawOffset = this.#position[entry]! % this.#bytes.length;
-    view.rawBytes = this.#rawBytes[entry]!;
+    const at = this.#position[entry]! % this.#bytes.length;
+    view.setCopy(this.#bytes, at, this.#leadBytes[entry]!, this.#rawBytes[entry]!);
   }
 
   /** Room for a record in one piece, at 4 mod 8 as in a chunk; returns where. */

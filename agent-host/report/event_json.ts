@@ -7,11 +7,13 @@
 //
 // With --tsc clock_tsc stands in the place of clock_ns: guest TSC cycles. bound_ns says how far off
 // the event's time may be on the host's time line.
+// An event with a call chain has "stack" as well, see chain_lines.ts.
 
 import { ByteWriter } from "../../shared/text/byte_writer.ts";
 import type { EventFormat } from "../../shared/tracefs/format.ts";
 import type { EventView } from "../analyze/event_view.ts";
 import type { SlowPair } from "../analyze/slow_pairs.ts";
+import { ChainWriter } from "./chain_lines.ts";
 import { writeJsonFields } from "./json_fields.ts";
 import { jsonNumber, jsonString, writeJsonBytes } from "./json_value.ts";
 import { writeLatencyFlags } from "./latency_flags.ts";
@@ -45,6 +47,7 @@ export class EventJson {
   /** The event's text before it is escaped; what does not fit is cut off. */
   readonly #text: ByteWriter;
   #cut: Uint8Array | undefined;
+  readonly #chains = new ChainWriter();
 
   constructor(options: EventJsonOptions) {
     this.#options = options;
@@ -111,6 +114,9 @@ export class EventJson {
     writeJsonFields(out, event.format, view.bytes, view.rawOffset, view.rawBytes);
     out.ascii(',"text":');
     this.#writeText(out, event, view);
+    if (view.chainOffset === 0) return;
+    out.ascii(',"stack":');
+    this.#chains.writeJson(out, view, machine?.symbols);
   }
 
   #writeText(out: ByteWriter, event: JsonEvent, view: EventView): void {

@@ -1,4 +1,4 @@
-// TraceLines: one event per line, as perf-prof prints them.
+// TraceLines: one event per line, as perf-prof prints them, and its call chain under it.
 //
 //   date of the event          G   comm (16)     pid (6) flags CPU clock          event   print fmt
 //   2023-04-12 13:47:26.370747 G           <idle>      0 d.h. [077] 186430.038050: irq:...: irq=38
@@ -9,6 +9,7 @@
 
 import type { ByteWriter } from "../../shared/text/byte_writer.ts";
 import type { EventView } from "../analyze/event_view.ts";
+import { type ChainSymbols, ChainWriter } from "./chain_lines.ts";
 import { writeLatencyFlags } from "./latency_flags.ts";
 import type { TimeScale } from "./time_scale.ts";
 import { DATE_BYTES, type WallClock, writeMicros } from "./wall_clock.ts";
@@ -46,6 +47,8 @@ export interface LineMachine {
   readonly isGuest: boolean;
   /** The comm that a thread had at a time, without NUL; untrusted bytes. */
   readonly names: { get(tid: number, cycles: number): Uint8Array | undefined };
+  /** For call chains; without it their addresses stand alone. */
+  readonly symbols?: ChainSymbols | undefined;
 }
 
 /** What all lines of a session share. The lists may grow. */
@@ -61,6 +64,7 @@ export class TraceLines {
   readonly #options: TraceLineOptions;
   /** "irq:irq_handler_entry: " by event. */
   readonly #heads: Uint8Array[] = [];
+  readonly #chains = new ChainWriter();
 
   constructor(options: TraceLineOptions) {
     this.#options = options;
@@ -114,6 +118,7 @@ export class TraceLines {
     if (isKnown) events[view.event]?.info.print(out, bytes, rawOffset, rawBytes);
     else out.ascii("(the record was not kept: too many events wait for their partner)");
     out.u8(NEWLINE);
+    if (view.chainOffset !== 0) this.#chains.writeLines(out, view, machine?.symbols);
   }
 
   #makeHead(event: number): Uint8Array {

@@ -18,6 +18,7 @@ import { sampleLayout } from "../analyze/sample_layout.ts";
 import type { WantedEvent } from "./guest_events.ts";
 import { lostEvents, NO_ROOM, withNotRecorded } from "./guest_ledger.ts";
 import type { HostClock } from "./host_clock.ts";
+import { HostSymbols } from "./host_symbols.ts";
 import { MachineRings } from "./machine_rings.ts";
 import type { Session } from "./session.ts";
 import type { SessionEvent } from "./session_event.ts";
@@ -32,13 +33,19 @@ export interface LocalOptions {
   /** `pid` is a process: all its threads, those to come included. */
   readonly wholeProcess: boolean;
   readonly ringBytes: number;
+  /** Sample the call chain of every event. */
+  readonly callChains: boolean;
 }
+
+/** Told what the user should know. */
+type FindingListener = (text: string) => void;
 
 export class LocalHost {
   readonly machine = 0;
   readonly rings: MachineRings;
   readonly events: SessionEvent[] = [];
   readonly set: EventSet;
+  readonly symbols: HostSymbols;
   readonly #session: Session;
   readonly #clock: HostClock;
   readonly #exact: ExactPerfClock | undefined;
@@ -51,8 +58,10 @@ export class LocalHost {
     wanted: readonly WantedEvent[],
     clock: HostClock,
     options: LocalOptions,
+    onFinding: FindingListener,
   ) {
     this.#session = session;
+    this.symbols = new HostSymbols(onFinding);
     this.#clock = clock;
     const resolved = resolveEvents(
       wanted.map(({ spec }) => spec),
@@ -66,9 +75,11 @@ export class LocalHost {
       taskNames: true,
       pid: options.pid,
       wholeProcess: options.wholeProcess,
+      callChains: options.callChains,
     });
     this.rings = new MachineRings(session, this.machine);
     this.rings.setLayout(sampleLayout(this.set.sampleType, true));
+    if (this.set.hasUserChains) this.rings.users = this.symbols.users;
     if (this.set.clock.source === "exact") this.#exact = new ExactPerfClock(session.anchor);
     const hasIds = (this.set.sampleType & PERF_SAMPLE_IDENTIFIER) !== 0;
     resolved.forEach((event, i) => {

@@ -1,5 +1,6 @@
 /** The rings of one machine: an intake for each CPU, decoded with that CPU's time map. */
 
+import type { UserSymbols } from "../../shared/symbol/user_symbols.ts";
 import { RingDecoder, type TimeSegments } from "../analyze/decode.ts";
 import { EventLookup } from "../analyze/event_lookup.ts";
 import type { SampleLayout } from "../analyze/sample_layout.ts";
@@ -19,6 +20,8 @@ export class MachineRings {
   readonly mergerSource: number;
   readonly intakes = new Map<number, RingIntake>();
   lookup = new EventLookup();
+  /** Who wants to know which code processes map, for call chains. */
+  users: UserSymbols | undefined;
   readonly #session: Session;
   readonly #machine: number;
   #layout: SampleLayout | undefined;
@@ -80,9 +83,15 @@ export class MachineRings {
     comm: (_machine, _pid, tid, memory, from, to, cycles) => {
       this.names.set(tid, memory, from, to, cycles);
     },
-    fork: (_machine, _pid, tid, _parentPid, parentTid, cycles) => {
+    fork: (_machine, pid, tid, parentPid, parentTid, cycles) => {
       this.names.fork(tid, parentTid, cycles);
+      if (pid !== parentPid) this.users?.fork(pid, parentPid, cycles);
     },
-    exit: (_machine, _pid, tid) => this.names.exit(tid),
+    exit: (_machine, pid, tid) => {
+      this.names.exit(tid);
+      if (pid === tid) this.users?.exit(pid);
+    },
+    exec: (_machine, pid, cycles) => this.users?.exec(pid, cycles),
+    map: (_machine, pid, mapping, cycles) => this.users?.map(pid, mapping, cycles),
   };
 }

@@ -69,3 +69,15 @@ export function parseDurationNs(option: string, text: string): number {
   if (ns > 0 && Number.isFinite(ns)) return ns;
   throw new UsageError(`Cannot use ${option} ${text}: wants a duration as 1ms, 50us or 800ns`);
 }
+
+/**
+ * `-g`, `--call-graph [fp]`: whether every event samples its call chain. perf's other ways to walk
+ * a stack need the stack's own bytes or a branch recorder; frame pointers are what kernels walk.
+ */
+export function parseCallGraph(mode: string | true | undefined): boolean {
+  if (mode === undefined || mode === true || mode === "fp") return mode !== undefined;
+  throw new UsageError(
+    `Cannot use --call-graph ${mode}: stacks are walked by frame pointers only`,
+    "-g, or --call-graph fp",
+  );
+}

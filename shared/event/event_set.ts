@@ -4,6 +4,7 @@
  */
 import { readdirSync } from "node:fs";
 import {
+  type CallChain,
   type EventAttr,
   encodeAttr,
   type Inherit,
@@ -14,6 +15,7 @@ import {
 } from "../perf/attr.ts";
 import { CONTROL_BYTES } from "../perf/ring.ts";
 import {
+  PERF_SAMPLE_CALLCHAIN,
   PERF_SAMPLE_IDENTIFIER,
   PERF_SAMPLE_RAW,
   PERF_SAMPLE_TID,
@@ -34,6 +36,7 @@ import {
   setPerfOutput,
 } from "../sys/perf_event.ts";
 import type { PollSet } from "../sys/poll.ts";
+import { callChainOf } from "./call_chain.ts";
 import { CpuRing, mapRing } from "./cpu_ring.ts";
 import { FilterError } from "./filter_error.ts";
 import { closeProbes, type ResolvedEvent } from "./resolve.ts";
@@ -58,6 +61,8 @@ export interface EventSetOptions {
   readonly pid: number;
   /** `pid` is a process: trace all its threads, those to come included. */
   readonly wholeProcess?: boolean;
+  /** Sample the call chain of every event, not only of those that ask for it. */
+  readonly callChains?: boolean;
 }
 
 const barrierWords = new Uint32Array(2);
@@ -86,9 +91,20 @@ export function probePerfClock(cpu: number): PerfClock {
     : { source: "exact", clockId: undefined };
 }
 
-/** sample_type for a set: the least that tells its records apart. */
-function sampleTypeFor(events: readonly ResolvedEvent[], options: EventSetOptions): number {
+/**
+ * sample_type for a set: the least that tells its records apart. It is the same for all events of
+ * the set, so that nothing in a record has to tell which: where some have call chains, the others
+ * have an empty one, which takes the eight bytes that PERF_SAMPLE_IDENTIFIER would.
+ */
+function sampleTypeFor(
+  events: readonly ResolvedEvent[],
+  options: EventSetOptions,
+  chains: readonly (CallChain | undefined)[],
+): number {
   let sampleType = PERF_SAMPLE_TIME | PERF_SAMPLE_RAW;
+  if (chains.some((chain) => chain !== undefined)) sampleType |= PERF_SAMPLE_CALLCHAIN;
+  // Addresses of user space mean nothing without their process.
+  if (chains.some((chain) => chain?.hasUser === true)) sampleType |= PERF_SAMPLE_TID;
   const ids = new Set(events.map((event) => event.id));
   if (ids.size < events.length) sampleType |= PERF_SAMPLE_IDENTIFIER;
   if (options.threadIds) sampleType |= PERF_SAMPLE_TID;
@@ -113,6 +129,8 @@ export class EventSet {
   readonly options: EventSetOptions;
   /** Whether counts include the records that found no room (Linux 6.0). */
   readonly hasLost: boolean;
+  /** By event: what of its call chain is sampled. */
+  readonly #chains: readonly (CallChain | undefined)[];
   readonly #inherit: Inherit;
   #isEnabled = false;
   #isOpen = true;
@@ -121,7 +139,9 @@ export class EventSet {
   constructor(events: readonly ResolvedEvent[], options: EventSetOptions) {
     this.events = events;
     this.options = options;
-    this.sampleType = sampleTypeFor(events, options);
+    const isForAll = options.callChains === true;
+    this.#chains = events.map(({ spec }) => callChainOf(spec.attributes, isForAll));
+    this.sampleType = sampleTypeFor(events, options, this.#chains);
     const rings: CpuRing[] = [];
     try {
       const tids = options.wholeProcess === true ? threadsOf(options.pid) : [options.pid];
@@ -140,6 +160,11 @@ export class EventSet {
       throw error;
     }
     this.rings = rings;
+  }
+
+  /** Whether any event samples call chains of user space. */
+  get hasUserChains(): boolean {
+    return this.#chains.some((chain) => chain?.hasUser === true);
   }
 
   get isEnabled(): boolean {
@@ -205,13 +230,17 @@ export class EventSet {
     closeProbes(this.events);
   }
 
-  #attr(parts: Pick<EventAttr, "type" | "config" | "readFormat" | "inherit">): Uint8Array {
+  #attr(
+    parts: Pick<EventAttr, "type" | "config" | "readFormat" | "inherit" | "callChain">,
+  ): Uint8Array {
     return encodeAttr({
       ...parts,
       sampleType: this.sampleType,
       watermarkBytes: this.options.watermarkBytes,
       clockId: this.clock.clockId,
       taskNames: parts.type === PERF_TYPE_SOFTWARE,
+      // Who maps what is only of use to user space's addresses.
+      codeMappings: parts.type === PERF_TYPE_SOFTWARE && this.hasUserChains,
     });
   }
 
@@ -264,10 +293,11 @@ export class EventSet {
     const fds: Fd[] = [];
     const inherit = this.#inherit;
     try {
-      for (const event of this.events) {
+      for (const [index, event] of this.events.entries()) {
         const { system, name, id, spec } = event;
         const readFormat = this.hasLost ? PERF_FORMAT_LOST : 0;
-        const attr = this.#attr({ type: PERF_TYPE_TRACEPOINT, config: id, readFormat, inherit });
+        const [type, callChain] = [PERF_TYPE_TRACEPOINT, this.#chains[index]];
+        const attr = this.#attr({ type, config: id, readFormat, inherit, callChain });
         const fd = openPerfEvent(attr, tid, cpu, `${system}:${name}`);
         fds.push(fd);
         if (spec.filter !== "" && !setPerfFilter(fd, spec.filter)) throw new FilterError(event);

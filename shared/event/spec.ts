@@ -62,7 +62,8 @@ export interface EventAttributes {
   readonly role?: string;
   readonly printkey?: string;
   readonly maxStack?: number;
-  readonly stack?: true;
+  /** Call chain: of kernel and user, or of one of them. */
+  readonly stack?: true | "kernel" | "user";
   readonly untraced?: true;
   readonly trigger?: true;
 }
@@ -78,7 +79,7 @@ const PROBE = /\s*(?:kprobe|kretprobe|uprobe|uretprobe):/y;
 const ATTRIBUTE = /([A-Za-z_-]+)(=?)/y;
 const PATH_VALUE = /(?:unix:|file:)?\.{0,2}\/(?=[^/,])/y;
 const NEXT_ATTRIBUTE = new RegExp(
-  `/(?:${TEXT_ATTRIBUTES.join("|")}|max-stack)=|/(?:${FLAG_ATTRIBUTES.join("|")})(?:/|,|$)`,
+  `/(?:${TEXT_ATTRIBUTES.join("|")}|max-stack|stack)=|/(?:${FLAG_ATTRIBUTES.join("|")})(?:/|,|$)`,
   "y",
 );
 
@@ -205,14 +206,16 @@ class SpecParser {
       const shown = name === "" ? this.#text.slice(from, from + 20) : name;
       this.#fail(`unknown attribute ${quote(shown)}, knows ${ATTRIBUTE_NAMES.join(" ")}`, from);
     }
+    const hasValue = match?.[2] === "=";
     const isFlag = FLAG_ATTRIBUTES.includes(name as (typeof FLAG_ATTRIBUTES)[number]);
-    if (isFlag === (match?.[2] === "=")) {
+    if (isFlag === hasValue && name !== "stack") {
       this.#fail(`attribute "${name}" ${isFlag ? "takes no value" : "wants a value"}`, from);
     }
     const field = name === "max-stack" ? "maxStack" : name;
     if (into[field] !== undefined) this.#fail(`attribute "${name}" is given twice`, from);
     this.at += match![0].length;
-    if (isFlag) into[field] = true;
+    if (name === "stack" && hasValue) into[field] = this.#parseStackPart();
+    else if (isFlag) into[field] = true;
     else if (field === "maxStack") into[field] = this.#parseMaxStack();
     else into[field] = this.#parseValue(name);
     if (this.#text[this.at] === "/") this.at++;
@@ -228,6 +231,13 @@ class SpecParser {
       this.#fail(`max-stack wants 1 to ${MAX_STACK_MAX}`, from);
     }
     return value;
+  }
+
+  #parseStackPart(): "kernel" | "user" {
+    const from = this.at;
+    const part = this.#scan("/,").trim();
+    if (part === "kernel" || part === "user") return part;
+    return this.#fail(`stack=${quote(part)} is no part of a stack, wants kernel or user`, from);
   }
 
   #parseValue(name: string): string {

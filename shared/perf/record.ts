@@ -11,7 +11,11 @@ export const PERF_RECORD_THROTTLE = 5;
 export const PERF_RECORD_UNTHROTTLE = 6;
 export const PERF_RECORD_FORK = 7;
 export const PERF_RECORD_SAMPLE = 9;
+export const PERF_RECORD_MMAP2 = 10;
 export const PERF_RECORD_LOST_SAMPLES = 13;
+
+/** misc of a COMM record: the new name is that of a program that was just begun. */
+export const PERF_RECORD_MISC_COMM_EXEC = 1 << 13;
 
 export const RECORD_HEADER_BYTES = 8;
 const RECORD_ALIGN_BYTES = 8;

@@ -15,8 +15,9 @@ const IOC_SET_FILTER = 0x40082406;
 const IOC_ID = 0x80082407;
 
 function hintFor(errno: number): string | undefined {
-  const [EPERM, EACCES, EMFILE] = [1, 13, 24];
+  const [EPERM, EACCES, EMFILE, EOVERFLOW] = [1, 13, 24, 75];
   if (errno === EMFILE) return "raise the limit on open files (ulimit -n)";
+  if (errno === EOVERFLOW) return "max-stack is over /proc/sys/kernel/perf_event_max_stack";
   if (errno !== EPERM && errno !== EACCES) return undefined;
   return "run as root or with CAP_PERFMON, or lower /proc/sys/kernel/perf_event_paranoid to -1";
 }

@@ -10,6 +10,8 @@ export interface SymbolHit {
   name: string;
   /** Bytes from the symbol's start. */
   offset: number;
+  /** The module, or program, that has it; "" or absent for the kernel itself. */
+  module?: string;
 }
 
 /** Finds the symbol that holds an address, given as u32 pair. */
@@ -22,11 +24,34 @@ export interface SymbolResolver {
 export const KALLSYMS_BYTES_MAX = 64 * 1024 * 1024;
 export const SYMBOLS_MAX = 1_000_000;
 export const SYMBOL_NAME_MAX = 512;
+/** Modules of one kernel; the symbols of further ones count as the kernel's own. */
+export const MODULES_MAX = 4096;
 
 const NEWLINE = 0x0a;
 const SPACE = 0x20;
+const TAB = 0x09;
+const BRACKET = 0x5b;
+/** The last symbol of a module reaches at least so far, to the end of a page: as in perf. */
+const PAGE_BYTES = 4096;
 /** Text, data, bss, read-only and weak; what perf takes, in both cases. */
 const TYPES = new Set(Array.from("TtWwDdBbRrVv", (letter) => letter.charCodeAt(0)));
+
+/** Symbols in the order in which they were met. Addresses as signed doubles. */
+export interface SymbolColumns {
+  readonly addresses: number[];
+  /** The letter that kallsyms has: T t W w D d ... */
+  readonly types: number[];
+  readonly nameFrom: number[];
+  readonly nameTo: number[];
+  /** Index into `modules`. */
+  readonly module: number[];
+  /** [0] is "", the kernel itself. */
+  readonly modules: string[];
+}
+
+export function emptySymbolColumns(): SymbolColumns {
+  return { addresses: [], types: [], nameFrom: [], nameTo: [], module: [], modules: [""] };
+}
 
 /**
  * Symbols of a /proc/kallsyms text. Addresses are kept as signed doubles: kernel addresses have the
@@ -38,19 +63,20 @@ export class KallsymsResolver implements SymbolResolver {
   readonly #addresses: Float64Array;
   readonly #nameFrom: Uint32Array;
   readonly #nameTo: Uint32Array;
+  readonly #module: Uint16Array;
+  readonly #modules: readonly string[];
   readonly #names = new Map<number, string>();
-  readonly #hit: SymbolHit = { name: "", offset: 0 };
+  readonly #hit: SymbolHit = { name: "", offset: 0, module: "" };
 
-  constructor(
-    text: Uint8Array,
-    addresses: Float64Array,
-    nameFrom: Uint32Array,
-    nameTo: Uint32Array,
-  ) {
+  /** `columns` in any order; names are in `text`, which is kept. */
+  constructor(text: Uint8Array, columns: SymbolColumns) {
+    const order = sortedOrder(columns);
     this.#text = text;
-    this.#addresses = addresses;
-    this.#nameFrom = nameFrom;
-    this.#nameTo = nameTo;
+    this.#addresses = Float64Array.from(order, (i) => columns.addresses[i]!);
+    this.#nameFrom = Uint32Array.from(order, (i) => columns.nameFrom[i]!);
+    this.#nameTo = Uint32Array.from(order, (i) => columns.nameTo[i]!);
+    this.#module = Uint16Array.from(order, (i) => columns.module[i]!);
+    this.#modules = columns.modules;
   }
 
   /** Number of symbols; 0 when kallsyms hid the addresses (no privilege). */
@@ -68,17 +94,7 @@ export class KallsymsResolver implements SymbolResolver {
         `Cannot read kernel symbols: ${text.length} bytes, limit is ${KALLSYMS_BYTES_MAX}`,
       );
     }
-    const lines = readLines(text);
-    const order = sortedOrder(lines, text);
-    const addresses = new Float64Array(order.length);
-    const nameFrom = new Uint32Array(order.length);
-    const nameTo = new Uint32Array(order.length);
-    order.forEach((line, i) => {
-      addresses[i] = lines.addresses[line]!;
-      nameFrom[i] = lines.nameFrom[line]!;
-      nameTo[i] = lines.nameTo[line]!;
-    });
-    return new KallsymsResolver(text, addresses, nameFrom, nameTo);
+    return new KallsymsResolver(text, readLines(text));
   }
 
   lookup(lo: number, hi: number): SymbolHit | undefined {
@@ -95,8 +111,16 @@ export class KallsymsResolver implements SymbolResolver {
     // Nothing tells where the last symbol ends.
     if (from === 0 || from === addresses.length) return undefined;
     const index = from - 1;
+    const offset = address - addresses[index]!;
+    const module = this.#module[index]!;
+    // What follows the last symbol of a module is not its own up to wherever the next module lies.
+    if (module !== this.#module[from] && offset >= PAGE_BYTES) {
+      const end = Math.ceil((addresses[index]! + PAGE_BYTES) / PAGE_BYTES) * PAGE_BYTES;
+      if (address >= end) return undefined;
+    }
     this.#hit.name = this.#name(index);
-    this.#hit.offset = address - addresses[index]!;
+    this.#hit.offset = offset;
+    this.#hit.module = this.#modules[module]!;
     return this.#hit;
   }
 
@@ -111,16 +135,9 @@ export class KallsymsResolver implements SymbolResolver {
   }
 }
 
-interface SymbolLines {
-  readonly addresses: number[];
-  readonly types: number[];
-  readonly nameFrom: number[];
-  readonly nameTo: number[];
-}
-
 /** `ffffffff81000000 T _text`, with a tab and [module] behind the name of a module's symbol. */
-function readLines(text: Uint8Array): SymbolLines {
-  const lines: SymbolLines = { addresses: [], types: [], nameFrom: [], nameTo: [] };
+function readLines(text: Uint8Array): SymbolColumns {
+  const lines = emptySymbolColumns();
   let at = 0;
   while (at < text.length && lines.addresses.length < SYMBOLS_MAX) {
     let end = text.indexOf(NEWLINE, at);
@@ -131,7 +148,7 @@ function readLines(text: Uint8Array): SymbolLines {
   return lines;
 }
 
-function readLine(text: Uint8Array, from: number, end: number, lines: SymbolLines): void {
+function readLine(text: Uint8Array, from: number, end: number, lines: SymbolColumns): void {
   const nameFrom = from + 19;
   if (nameFrom >= end || text[from + 16] !== SPACE || text[from + 18] !== SPACE) return;
   const type = text[from + 17]!;
@@ -146,6 +163,30 @@ function readLine(text: Uint8Array, from: number, end: number, lines: SymbolLine
   lines.types.push(type);
   lines.nameFrom.push(nameFrom);
   lines.nameTo.push(nameTo);
+  lines.module.push(readModule(text, nameTo, end, lines));
+}
+
+/** Index of the module named behind a symbol: a tab, then [name]. The last one seen is likely. */
+function readModule(text: Uint8Array, from: number, end: number, lines: SymbolColumns): number {
+  if (text[from] !== TAB || text[from + 1] !== BRACKET) return 0;
+  const nameFrom = from + 2;
+  let nameTo = nameFrom;
+  while (nameTo < end && text[nameTo]! > SPACE && text[nameTo]! < 0x7f && text[nameTo] !== 0x5d) {
+    nameTo++;
+  }
+  if (nameTo - nameFrom > SYMBOL_NAME_MAX) return 0;
+  const { modules } = lines;
+  const name = new TextDecoder("latin1").decode(text.subarray(nameFrom, nameTo));
+  return internModule(modules, name);
+}
+
+/** Index of a module's name in `modules`, added if need be; 0 when there are too many. */
+export function internModule(modules: string[], name: string): number {
+  const last = modules.length - 1;
+  if (modules[last] === name) return last;
+  const known = modules.indexOf(name);
+  if (known >= 0) return known;
+  return modules.length === MODULES_MAX ? 0 : modules.push(name) - 1;
 }
 
 /** Eight hexadecimal digits, or -1. */
@@ -160,32 +201,12 @@ function readHex(text: Uint8Array, from: number): number {
   return value;
 }
 
-/** Lines by address; of several names for one address the best is kept. */
-function sortedOrder(lines: SymbolLines, text: Uint8Array): number[] {
-  const order = lines.addresses.map((_, i) => i);
-  order.sort((a, b) => lines.addresses[a]! - lines.addresses[b]! || a - b);
-  const kept: number[] = [];
-  for (const line of order) {
-    const last = kept.at(-1);
-    if (last === undefined || lines.addresses[last] !== lines.addresses[line]) kept.push(line);
-    else if (isBetter(line, last, lines, text)) kept[kept.length - 1] = line;
-  }
-  return kept;
-}
-
-/** perf's choice among aliases: not weak, global, fewer leading underscores, longer. */
-function isBetter(a: number, b: number, lines: SymbolLines, text: Uint8Array): boolean {
-  const ranks = [a, b].map((line) => {
-    const type = lines.types[line]!;
-    const isWeak = (type | 0x20) === 0x77 || (type | 0x20) === 0x76;
-    let underscores = 0;
-    const from = lines.nameFrom[line]!;
-    while (text[from + underscores] === 0x5f) underscores++;
-    return [isWeak ? 1 : 0, type >= 0x61 ? 1 : 0, underscores, from - lines.nameTo[line]!];
-  });
-  for (let i = 0; i < 4; i++) {
-    const difference = ranks[0]![i]! - ranks[1]![i]!;
-    if (difference !== 0) return difference < 0;
-  }
-  return false;
+/**
+ * Lines by address. Of several names for one address the last one is kept: perf means to choose,
+ * but first lets each symbol end where the next one begins, and prefers those that have a length.
+ */
+function sortedOrder({ addresses }: SymbolColumns): number[] {
+  const order = addresses.map((_, i) => i);
+  order.sort((a, b) => addresses[a]! - addresses[b]! || a - b);
+  return order.filter((line, i) => addresses[order[i + 1] ?? -1] !== addresses[line]);
 }

@@ -6,7 +6,7 @@ import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { Chunk } from "../../../agent-host/analyze/chunk.ts";
 import { EventView } from "../../../agent-host/analyze/event_view.ts";
-import { EventPrinters } from "../../../agent-host/event_printer.ts";
+import { makePrinter } from "../../../agent-host/event_printer.ts";
 import { EventJson } from "../../../agent-host/report/event_json.ts";
 import { TimeScale } from "../../../agent-host/report/time_scale.ts";
 import { TraceLines } from "../../../agent-host/report/trace_line.ts";
@@ -70,7 +70,7 @@ function render(formatText: string, raw: Uint8Array): { text: string; json: stri
   const options = {
     wall: new WallClock(1_700_000_000_000_000_000n, 0.4),
     clock: new TimeScale(0n, 0.4),
-    events: [{ ...event, info: new EventPrinters().of(format, false) }],
+    events: [{ ...event, info: makePrinter(format, undefined) }],
     machines: ["host", "guest 1"].map((name, i) => ({
       name,
       isGuest: i === 1,

@@ -15,6 +15,7 @@ export interface FixtureSymbol {
   readonly kind?: number;
   /** Section index: 0 is undefined. */
   readonly section?: number;
+  readonly size?: number;
 }
 
 export const CODE_OFFSET = 0x1000;
@@ -33,12 +34,13 @@ function writeSymbols(
   stringsAt: number,
 ): void {
   let nameAt = 1;
-  symbols.forEach(({ name, address, kind = STT_FUNC, section = 1 }, i) => {
+  symbols.forEach(({ name, address, kind = STT_FUNC, section = 1, size = 0 }, i) => {
     const at = tableAt + (i + 1) * 24;
     view.setUint32(at, nameAt, true);
     view.setUint8(at + 4, 0x10 | kind);
     view.setUint16(at + 6, section, true);
     view.setBigUint64(at + 8, BigInt(address), true);
+    view.setBigUint64(at + 16, BigInt(size), true);
     for (const char of name) view.setUint8(stringsAt + nameAt++, char.charCodeAt(0));
     nameAt++;
   });

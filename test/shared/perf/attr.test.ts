@@ -1,6 +1,7 @@
 /** struct perf_event_attr, byte for byte as <linux/perf_event.h> lays it out. */
 import { describe, expect, test } from "bun:test";
 import {
+  type CallChain,
   type EventAttr,
   encodeAttr,
   PERF_COUNT_SW_DUMMY,
@@ -9,6 +10,7 @@ import {
   PERF_TYPE_TRACEPOINT,
 } from "../../../shared/perf/attr.ts";
 import {
+  PERF_SAMPLE_CALLCHAIN,
   PERF_SAMPLE_IDENTIFIER,
   PERF_SAMPLE_RAW,
   PERF_SAMPLE_TID,
@@ -73,6 +75,26 @@ describe("encodeAttr", () => {
     const USE_CLOCKID = 0x02;
     expect(encodeAttr({ ...TRACEPOINT, clockId: 0 })[43]! & USE_CLOCKID).toBe(USE_CLOCKID);
     expect(encodeAttr({ ...TRACEPOINT, clockId: undefined })[43]! & USE_CLOCKID).toBe(0);
+  });
+
+  test("encodeAttr() asks for the parts of a call chain, and for none unless told", () => {
+    const sampleType = PERF_SAMPLE_TIME | PERF_SAMPLE_RAW | PERF_SAMPLE_CALLCHAIN;
+    const bytesOf = (callChain: CallChain | undefined): number[] => {
+      const bytes = encodeAttr({ ...TRACEPOINT, sampleType, callChain });
+      // The third byte of the flags: exclude_callchain_kernel (21), exclude_callchain_user (22).
+      return [bytes[24]!, bytes[42]! & 0x60, bytes[108]!, bytes[109]!];
+    };
+    const [hasKernel, hasUser] = [true, true];
+    expect(bytesOf(undefined)).toEqual([0x24, 0x60, 0, 0]);
+    expect(bytesOf({ hasKernel, hasUser, entriesMax: 0 })).toEqual([0x24, 0, 0, 0]);
+    expect(bytesOf({ hasKernel, hasUser: false, entriesMax: 300 })).toEqual([0x24, 0x40, 44, 1]);
+    expect(bytesOf({ hasKernel: false, hasUser, entriesMax: 127 })).toEqual([0x24, 0x20, 127, 0]);
+    expect(encodeAttr({ ...TRACEPOINT })[42]! & 0x60).toBe(0);
+  });
+
+  test("encodeAttr() asks for mappings of code: mmap (bit 8) and mmap2 (bit 23)", () => {
+    const flags = [...encodeAttr({ ...TRACEPOINT, codeMappings: true }).slice(40, 44)];
+    expect(flags).toEqual([0x01, 0x63, 0x84, 0x02]);
   });
 
   test("encodeAttr() inherits to threads (bits 1 and 35) or to all children (bit 1)", () => {

@@ -24,12 +24,29 @@ describe("KallsymsResolver", () => {
   };
 
   test("lookup() finds the symbol that an address lies in", () => {
-    // Of several names the longer one, as perf chooses.
+    // Of several names the last one, as perf does.
     expect(find(0x81000000)).toBe("_stext+0");
     expect(find(0x810000ff)).toBe("_stext+255");
     expect(find(0x81000104)).toBe("global_one+4");
     expect(find(0x81000250)).toBe("global_one+336");
     expect(find(0xc0001010)).toBe("module_fn+16");
+  });
+
+  test("lookup() names the module, whose last symbol ends on the next page", () => {
+    const modules = parse(
+      `${TEXT}ffffffffc0002010 t last_fn\t[virtio_net]\nffffffffc0200000 t other\t[nbd]\n` +
+        "ffffffffc0300000 t far\t[nbd]\n",
+    );
+    const at = (lo: number) => {
+      const hit = modules.lookup(lo, 0xffffffff);
+      return hit === undefined ? undefined : `${hit.name} [${hit.module}]`;
+    };
+    expect(at(0x81000104)).toBe("global_one []");
+    expect(at(0xc0001010)).toBe("module_fn [virtio_net]");
+    expect(at(0xc0003fff)).toBe("last_fn [virtio_net]");
+    expect(at(0xc0004000)).toBeUndefined();
+    expect(at(0xc01fffff)).toBeUndefined();
+    expect(at(0xc02fffff)).toBe("other [nbd]");
   });
 
   test("lookup() knows nothing before the first and after the last symbol", () => {
