@@ -85,7 +85,7 @@ function trace(options: TraceOptions): void {
   const callChains = parseCallGraph(options.callGraph);
   const handed = confine({
     keepAll: options.keepPrivileges === true,
-    capabilities: guestCapabilities(specs),
+    capabilities: guestCapabilities(specs, callChains),
     open: () => openForeignRecordings(specs),
   });
   const worker = new Worker(new URL("./sampler_worker.ts", import.meta.url), { type: "module" });

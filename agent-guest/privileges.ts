@@ -5,6 +5,8 @@
  *   CAP_DAC_READ_SEARCH    tracefs, where root's mode bits or ownership do not do
  *   CAP_IPC_LOCK           rings beyond perf_event_mlock_kb and RLIMIT_MEMLOCK
  *   CAP_SYSLOG             /proc/kallsyms with its addresses
+ *   CAP_SYS_PTRACE         /proc/PID/maps and, with CAP_CHECKPOINT_RESTORE, /proc/PID/map_files:
+ *                          for names in call chains of user space
  *   CAP_DAC_OVERRIDE       probes, of an agent that is not root: tracefs wants its files' owner
  *   CAP_NET_BIND_SERVICE   push= to a tcp port below 1024
  */
@@ -12,7 +14,7 @@
 import { statSync } from "node:fs";
 import { dirname } from "node:path";
 import process from "node:process";
-import { tracingCapabilities } from "../shared/cli/privileges.ts";
+import { tracingCapabilities, userChainCapabilities } from "../shared/cli/privileges.ts";
 import { readLineOf } from "../shared/event/machine.ts";
 import type { EventSpec } from "../shared/event/spec.ts";
 import { CAP_DAC_OVERRIDE, CAP_NET_BIND_SERVICE } from "../shared/sys/capability.ts";
@@ -30,8 +32,8 @@ function isPrivilegedPort(target: PushTarget): boolean {
 }
 
 /** The capabilities to keep for these events. */
-export function guestCapabilities(specs: readonly EventSpec[]): number[] {
-  const kept = tracingCapabilities();
+export function guestCapabilities(specs: readonly EventSpec[], callChains: boolean): number[] {
+  const kept = [...tracingCapabilities(), ...userChainCapabilities(specs, callChains)];
   const hasProbe = specs.some(({ probe }) => probe !== undefined);
   if (hasProbe && process.geteuid?.() !== 0) kept.push(CAP_DAC_OVERRIDE);
   const targets = pushOfEach(specs).map(parsePushTarget);

@@ -121,7 +121,11 @@ function run(command: EngineCommand, options: Options): void {
   };
   confine({
     keepAll: options.keepPrivileges === true,
-    capabilities: hostCapabilities(options.event, options.tscOffset !== undefined),
+    capabilities: hostCapabilities(
+      options.event,
+      options.tscOffset !== undefined,
+      settings.callChains,
+    ),
   });
   const worker = new Worker(new URL("./engine_worker.ts", import.meta.url), { type: "module" });
   const orderOf = (stop: StopMeans): EngineOrder => ({ ...settings, ...stop });

@@ -10,13 +10,17 @@
  * that has no more than it needs, as under a systemd unit that says so, is not started again.
  */
 import process from "node:process";
+import { callChainOf } from "../event/call_chain.ts";
 import { readLineOf } from "../event/machine.ts";
+import type { EventSpec } from "../event/spec.ts";
 import {
+  CAP_CHECKPOINT_RESTORE,
   CAP_DAC_READ_SEARCH,
   CAP_IPC_LOCK,
   CAP_PERFMON,
   CAP_SETPCAP,
   CAP_SYS_ADMIN,
+  CAP_SYS_PTRACE,
   CAP_SYSLOG,
   capabilityMask,
   dropCapabilities,
@@ -43,6 +47,23 @@ export function tracingCapabilities(): number[] {
   // CAP_PERFMON came with Linux 5.8.
   const isKnown = Number(readLineOf("/proc/sys/kernel/cap_last_cap")) >= CAP_PERFMON;
   return isKnown ? common : [...common, CAP_SYS_ADMIN];
+}
+
+/**
+ * What names for user space's part of call chains need: the mappings of other users' processes, and
+ * the files behind them where no path leads there. Empty for events without such chains.
+ */
+export function userChainCapabilities(
+  specs: readonly EventSpec[],
+  isForAll: boolean,
+): readonly number[] {
+  const isWanted = specs.some(
+    ({ attributes }) => callChainOf(attributes, isForAll)?.hasUser === true,
+  );
+  if (!isWanted) return [];
+  // CAP_CHECKPOINT_RESTORE came with Linux 5.9.
+  const isKnown = Number(readLineOf("/proc/sys/kernel/cap_last_cap")) >= CAP_CHECKPOINT_RESTORE;
+  return isKnown ? [CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE] : [CAP_SYS_PTRACE];
 }
 
 export interface Confinement {

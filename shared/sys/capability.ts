@@ -27,6 +27,7 @@ export const CAP_SYS_PTRACE = 19;
 export const CAP_SYS_ADMIN = 21;
 export const CAP_SYSLOG = 34;
 export const CAP_PERFMON = 38;
+export const CAP_CHECKPOINT_RESTORE = 40;
 /** A kernel's sets have 64 bits; Linux 6.18 names 41 of them. */
 const CAPABILITIES_MAX = 64;
 
@@ -40,6 +41,7 @@ const NAMES: ReadonlyMap<number, string> = new Map([
   [CAP_SYS_ADMIN, "CAP_SYS_ADMIN"],
   [CAP_SYSLOG, "CAP_SYSLOG"],
   [CAP_PERFMON, "CAP_PERFMON"],
+  [CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE"],
 ]);
 
 const PR_CAPBSET_DROP = 24;
