@@ -19,6 +19,7 @@ const ORDER: EngineOrder = {
   cpus: undefined,
   pid: -1,
   wholeProcess: false,
+  callChains: false,
   ringBytes: 1024 * 1024,
   isTscDisplay: false,
   tscOffset: undefined,
