@@ -4,9 +4,10 @@
  */
 import { failureOf } from "../shared/cli/failure.ts";
 import { EventSet } from "../shared/event/event_set.ts";
+import { describeRefusals } from "../shared/event/filter_error.ts";
 import { readMachineInfo, selectCpus } from "../shared/event/machine.ts";
 import { type ResolvedEvent, resolveEvents } from "../shared/event/resolve.ts";
-import { type EventSpec, parseEventSpecs } from "../shared/event/spec.ts";
+import { type EventSpec, namesProcessId, parseEventSpecs } from "../shared/event/spec.ts";
 import { POLLIN } from "../shared/sys/abi.ts";
 import { PollSet } from "../shared/sys/poll.ts";
 import { Tracefs } from "../shared/tracefs/tracefs.ts";
@@ -75,12 +76,13 @@ function openCapture(
     cpus,
     ringBytes: order.ringBytes,
     watermarkBytes: order.ringBytes * WATERMARK_SHARE,
-    threadIds: false,
+    threadIds: order.events.some(namesProcessId),
     taskNames: true,
     pid: order.pid,
     wholeProcess: order.wholeProcess,
     callChains: order.callChains,
   });
+  for (const text of describeRefusals(set.refusedFilters, "agent-host")) onStatus(text);
   const capture = new Capture(set, {
     machine: readMachineInfo(),
     isTscDisplay: order.isTscDisplay,

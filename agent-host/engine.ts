@@ -12,7 +12,7 @@ import { PollSet } from "../shared/sys/poll.ts";
 import type { Consumer } from "./consumer.ts";
 import { SourceError } from "./link/source.ts";
 import { type Machines, openMachines } from "./machines.ts";
-import type { EngineOrder } from "./protocol.ts";
+import { defaultKeyOf, type EngineOrder } from "./protocol.ts";
 import { Report } from "./results.ts";
 import type { Guest } from "./session/guest.ts";
 import { machineName } from "./session/machine_name.ts";
@@ -50,7 +50,7 @@ export class Engine {
     this.#order = order;
     this.#onStatus = onStatus;
     this.#stop = new Int32Array(order.stopFlag);
-    this.#session = new Session(order.key);
+    this.#session = new Session(defaultKeyOf(order));
     this.#machines = openMachines(order, this.#session, onStatus);
     this.#report = new Report(order, this.#session, this.#machines);
   }

@@ -3,12 +3,12 @@
  * pull=. Opens them all, and knows how their times relate.
  */
 import { UsageError } from "../shared/cli/failure.ts";
-import { parseEventSpecs } from "../shared/event/spec.ts";
+import { namesProcessId } from "../shared/event/spec.ts";
 import { readTsc } from "../shared/sys/clock.ts";
 import type { SymbolResolver } from "../shared/tracefs/symbols.ts";
 import { parseTscOffset } from "./align/kvm_offset.ts";
 import { pidOfVm } from "./align/vm_lookup.ts";
-import { parsePullTarget } from "./link/pull_target.ts";
+import { parseHostEvents, parsePullTarget } from "./link/pull_target.ts";
 import { Source, SourceError } from "./link/source.ts";
 import type { EngineOrder } from "./protocol.ts";
 import { Guest } from "./session/guest.ts";
@@ -41,7 +41,7 @@ interface Wanted {
 function sortWanted(texts: readonly string[]): Wanted {
   const wanted: Wanted = { local: [], pulled: new Map() };
   texts.forEach((text, stage) => {
-    for (const spec of parseEventSpecs(text)) {
+    for (const spec of parseHostEvents(text)) {
       const { pull } = spec.attributes;
       if (pull === undefined) {
         wanted.local.push({ stage, spec });
@@ -110,7 +110,11 @@ class OpenMachines implements Machines {
     }
     try {
       if (wanted.local.length > 0) {
-        this.local = new LocalHost(session, wanted.local, this.hostClock!, order, onStatus);
+        const machineOf = (pid: number): number =>
+          this.guests.find(({ time }) => time?.owner === pid)?.machine ?? 0;
+        const wantsProcessIds = [...order.events, order.key ?? ""].some(namesProcessId);
+        const options = { ...order, machineOf, wantsProcessIds };
+        this.local = new LocalHost(session, wanted.local, this.hostClock!, options, onStatus);
       }
       for (const { target, events } of targets) {
         const source = new Source(target, onStatus);
@@ -126,7 +130,8 @@ class OpenMachines implements Machines {
               onFinding: onStatus,
             })
           : undefined;
-        this.guests.push(new Guest(session, machine, source, events, time, order.agentVersion));
+        const { agentVersion } = order;
+        this.guests.push(new Guest(session, machine, source, events, time, agentVersion, onStatus));
       }
     } catch (error) {
       this.close();

@@ -19,10 +19,9 @@ import {
 } from "../shared/cli/option.ts";
 import { confine } from "../shared/cli/privileges.ts";
 import { VERSION, versionLine } from "../shared/cli/version.ts";
-import { parseEventSpecs } from "../shared/event/spec.ts";
 import { parseDetail } from "./detail_option.ts";
 import { HOST_CHECKS } from "./doctor.ts";
-import { parsePullTarget } from "./link/pull_target.ts";
+import { parseHostEvents, parsePullTarget } from "./link/pull_target.ts";
 import { hostCapabilities } from "./privileges.ts";
 import type { EngineCommand, EngineOrder } from "./protocol.ts";
 
@@ -56,7 +55,7 @@ function checkEvents(command: EngineCommand, texts: readonly string[]): void {
   if (texts.length === 0) {
     throw new UsageError(`Cannot ${command}: no event given`, "-e SYSTEM:NAME[/FILTER/ATTR/...]");
   }
-  for (const spec of texts.flatMap((text) => parseEventSpecs(text))) {
+  for (const spec of texts.flatMap((text) => parseHostEvents(text))) {
     const { push, pull } = spec.attributes;
     if (push !== undefined) {
       throw new UsageError(
@@ -69,7 +68,17 @@ function checkEvents(command: EngineCommand, texts: readonly string[]): void {
 }
 
 function checkStages(options: Options): void {
-  if (options.event.length >= 2 || options.cycle) return;
+  const isStage = (text: string): boolean =>
+    parseHostEvents(text).some(({ attributes }) => attributes.untraced !== true);
+  const stages = options.event.filter(isStage).length;
+  if (stages >= (options.cycle ? 1 : 2)) return;
+  if (options.event.length >= 2) {
+    throw new UsageError(
+      `Cannot multi-trace: of ${options.event.length} -e only ${stages} has events to pair, ` +
+        "those of the others are untraced",
+      "untraced events are not paired: --detail shows them between those of a pair",
+    );
+  }
   throw new UsageError(
     "Cannot multi-trace: one -e is one stage, and a latency lies between two",
     "give a second -e, or --cycle to measure from each event to the next",

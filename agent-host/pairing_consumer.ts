@@ -1,6 +1,10 @@
-/** multi-trace: latencies between stages, as a table for each interval and at the end. */
+/**
+ * multi-trace: latencies between stages, as a table for each interval and at the end. An event with
+ * `trigger` closes an interval, too: its table is printed, and below it the event.
+ */
 import type { ByteWriter } from "../shared/text/byte_writer.ts";
-import type { Chunk } from "./analyze/chunk.ts";
+import { type Chunk, NO_EVENT } from "./analyze/chunk.ts";
+import { EventView } from "./analyze/event_view.ts";
 import type { Pairing } from "./analyze/pairing.ts";
 import type { Consumer } from "./consumer.ts";
 
@@ -15,6 +19,9 @@ export interface PairingConsumerOptions {
   /** Brings the clocks' bounds up to date. */
   readonly refreshBounds: () => void;
   readonly writeTable: TableWriter;
+  /** Indexes of the events that close an interval, and how one of them is printed. */
+  readonly triggers?: ReadonlySet<number>;
+  readonly writeEvent?: (view: EventView) => void;
 }
 
 export class PairingConsumer implements Consumer {
@@ -25,6 +32,7 @@ export class PairingConsumer implements Consumer {
   #events = 0;
   /** End of the interval; NaN before the first event. */
   #nextTableCycles = Number.NaN;
+  readonly #view = new EventView();
   /** How far time is, for the date of the last table. */
   #lastCycles = Number.NEGATIVE_INFINITY;
 
@@ -43,23 +51,53 @@ export class PairingConsumer implements Consumer {
   }
 
   run(chunk: Chunk, from: number, to: number): void {
-    const { intervalCycles, eventsMax } = this.#options;
+    const { intervalCycles } = this.#options;
     const { timeCycles } = chunk;
-    const end = eventsMax === 0 ? to : Math.min(to, from + eventsMax - this.#events);
+    const end = this.#limit(chunk, from, to);
     if (end <= from) return;
-    this.#events += end - from;
     if (intervalCycles > 0) this.#beginIntervals(timeCycles[from]!);
     let at = from;
     // A run may be longer than an interval: recordings are read faster than they were made.
     while (intervalCycles > 0 && timeCycles[end - 1]! >= this.#nextTableCycles) {
       let next = at;
       while (timeCycles[next]! < this.#nextTableCycles) next++;
-      if (next > at) this.#pairing.run(chunk, at, next);
+      if (next > at) this.#pair(chunk, at, next);
       this.#closeInterval(timeCycles[next]!);
       at = next;
     }
-    this.#pairing.run(chunk, at, end);
+    this.#pair(chunk, at, end);
     this.#lastCycles = Math.max(this.#lastCycles, timeCycles[end - 1]!);
+  }
+
+  /** Where the last event of -N lies; what a filter kept out does not count. */
+  #limit(chunk: Chunk, from: number, to: number): number {
+    const { eventsMax } = this.#options;
+    if (eventsMax === 0) return to;
+    let end = from;
+    while (end < to && this.#events < eventsMax) {
+      if (chunk.event[end] !== NO_EVENT) this.#events++;
+      end++;
+    }
+    return end;
+  }
+
+  /** Pairs records, with a table before each that triggers one. */
+  #pair(chunk: Chunk, from: number, to: number): void {
+    const { triggers, writeEvent, refreshBounds } = this.#options;
+    let at = from;
+    if (triggers !== undefined && triggers.size > 0) {
+      for (let i = from; i < to; i++) {
+        if (!triggers.has(chunk.event[i]!)) continue;
+        if (i > at) this.#pairing.run(chunk, at, i);
+        at = i;
+        refreshBounds();
+        this.#writeTable(chunk.timeCycles[i]!, false);
+        this.#pairing.resetInterval();
+        this.#view.setRecord(chunk, i);
+        writeEvent?.(this.#view);
+      }
+    }
+    if (to > at) this.#pairing.run(chunk, at, to);
   }
 
   tick(watermarkCycles: number): void {

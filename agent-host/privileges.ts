@@ -13,9 +13,8 @@
  */
 import process from "node:process";
 import { tracingCapabilities, userChainCapabilities } from "../shared/cli/privileges.ts";
-import { parseEventSpecs } from "../shared/event/spec.ts";
 import { CAP_DAC_OVERRIDE, CAP_SYS_PTRACE } from "../shared/sys/capability.ts";
-import { parsePullTarget } from "./link/pull_target.ts";
+import { parseHostEvents, parsePullTarget } from "./link/pull_target.ts";
 
 /** The capabilities to keep for these -e arguments. */
 export function hostCapabilities(
@@ -24,7 +23,7 @@ export function hostCapabilities(
   callChains: boolean,
 ): number[] {
   const kept = tracingCapabilities();
-  const specs = texts.flatMap((text) => parseEventSpecs(text));
+  const specs = texts.flatMap((text) => parseHostEvents(text));
   const isLive = specs.some(
     ({ attributes: { pull } }) => pull !== undefined && parsePullTarget(pull).kind !== "file",
   );

@@ -42,6 +42,15 @@ export interface EngineOrder {
   readonly eventFdNumber: number;
 }
 
+/**
+ * The key of events that have none: -k, or as in perf-prof the thread where one task is sampled,
+ * else the CPU. Undefined where no key is needed.
+ */
+export function defaultKeyOf({ command, key, pid }: EngineOrder): string | undefined {
+  if (key !== undefined || command === "trace") return key;
+  return pid > 0 ? "_tid" : "_cpu";
+}
+
 export type EngineNews =
   | { readonly kind: "status"; readonly text: string }
   | { readonly kind: "done"; readonly exitCode: ExitCode }

@@ -17,8 +17,9 @@ import { parseDetail } from "./detail_option.ts";
 import { makePrinter } from "./event_printer.ts";
 import type { Machines } from "./machines.ts";
 import { PairingConsumer } from "./pairing_consumer.ts";
-import type { EngineOrder } from "./protocol.ts";
+import { defaultKeyOf, type EngineOrder } from "./protocol.ts";
 import { EventJson } from "./report/event_json.ts";
+import { type FilteredRow, writeFiltered, writeFilteredJson } from "./report/filtered.ts";
 import { type ClockNote, makeLatencyTable } from "./report/latency_table.ts";
 import { writeLatencyTable } from "./report/latency_text.ts";
 import { type LedgerRow, type LedgerVerdict, makeLedger } from "./report/ledger.ts";
@@ -30,6 +31,7 @@ import type { Guest } from "./session/guest.ts";
 import { NOT_RECORDED } from "./session/guest_ledger.ts";
 import { machineName } from "./session/machine_name.ts";
 import type { Session } from "./session/session.ts";
+import type { SessionEvent } from "./session/session_event.ts";
 import { SessionFaults } from "./session/session_faults.ts";
 import { type TimeDisplay, timeDisplay } from "./time_display.ts";
 import { TraceConsumer } from "./trace_consumer.ts";
@@ -38,6 +40,8 @@ import { TraceConsumer } from "./trace_consumer.ts";
 const OUTPUT_BYTES = 64 * 1024;
 const STDOUT = 1;
 const STDERR = 2;
+
+const indexOf = ({ index }: SessionEvent): number => index;
 
 export class Report {
   readonly #order: EngineOrder;
@@ -81,18 +85,19 @@ export class Report {
     };
     const lines = new TraceLines(options);
     const json = new EventJson(options);
+    const writeEvent = (view: EventView): void => {
+      if (this.#order.isJson) json.writeEvent(this.#out, view);
+      else lines.write(this.#out, view);
+    };
     if (this.#order.command === "trace") {
-      const write = this.#order.isJson
-        ? (view: EventView) => json.writeEvent(this.#out, view)
-        : (view: EventView) => lines.write(this.#out, view);
-      return new TraceConsumer(this.#out, write, this.#order.eventsMax);
+      return new TraceConsumer(this.#out, writeEvent, this.#order.eventsMax);
     }
     const slowText = new SlowPairText(lines, display.unit);
     const writeSlowPair = (pair: SlowPair): void => {
       if (this.#order.isJson) json.writeSlowPair(this.#out, pair);
       else slowText.write(this.#out, pair);
     };
-    return this.#pairingConsumer(writeSlowPair, display);
+    return this.#pairingConsumer(writeSlowPair, writeEvent, display);
   }
 
   /**
@@ -104,6 +109,7 @@ export class Report {
     const faults = new SessionFaults(this.#session, this.#machines.guests);
     if (this.#order.isJson) {
       writeLedgerJson(this.#out, ledger);
+      writeFilteredJson(this.#out, this.#filtered());
       faults.writeJson(this.#out);
       this.#out.flush();
       return ledger.verdict;
@@ -114,6 +120,7 @@ export class Report {
     if (!isBrief) this.#writeAlignment();
     if (isBrief && ledger.verdict.state !== "unbalanced") writeVerdict(this.#notes, ledger.verdict);
     else writeLedger(this.#notes, ledger);
+    writeFiltered(this.#notes, this.#filtered());
     faults.writeText(this.#notes);
     this.#notes.flush();
     return ledger.verdict;
@@ -162,7 +169,11 @@ export class Report {
     ];
   }
 
-  #pairingConsumer(writeSlowPair: (pair: SlowPair) => void, display: TimeDisplay): Consumer {
+  #pairingConsumer(
+    writeSlowPair: (pair: SlowPair) => void,
+    writeEvent: (view: EventView) => void,
+    display: TimeDisplay,
+  ): Consumer {
     const order = this.#order;
     const thanCycles = order.thanNs === 0 ? Infinity : order.thanNs / display.nsPerCycle;
     const onSlowPair = (pair: SlowPair): void => {
@@ -177,6 +188,7 @@ export class Report {
           : parseDetail(order.detail, display.nsPerCycle);
     const pairing = new Pairing({
       stages: this.#stages(),
+      withRole: this.#indexesWith("role"),
       isCycle: order.isCycle,
       isPerInstance: order.isPerInstance,
       bounds: this.#bounds,
@@ -190,18 +202,40 @@ export class Report {
       intervalCycles: (order.intervalMs * 1e6) / display.nsPerCycle,
       eventsMax: order.eventsMax,
       refreshBounds: () => this.#refreshBounds(),
+      triggers: new Set(this.#indexesWith("trigger")),
+      writeEvent,
       writeTable: (out, cycles, isLast) => this.#writeTable(out, cycles, thanCycles, isLast),
     });
     return consumer;
   }
 
-  /** Event indexes of each -e that takes part. */
+  /** Event indexes of each -e that takes part: not of those that only add to --detail. */
   #stages(): number[][] {
     const stages: number[][] = this.#order.events.map(() => []);
     for (const { stage, index, spec } of this.#session.events.list) {
       if (spec.attributes.untraced !== true) stages[stage]!.push(index);
     }
-    return stages;
+    return stages.filter(({ length }) => length > 0);
+  }
+
+  #indexesWith(attribute: "role" | "trigger"): number[] {
+    const { list } = this.#session.events;
+    return list.filter(({ spec }) => spec.attributes[attribute] !== undefined).map(indexOf);
+  }
+
+  /** printkey= of the start, or else of the end. */
+  #keyText(start: number, end: number, lo: number, hi: number): string | undefined {
+    const { list } = this.#session.events;
+    const printer = list[start]?.keyPrinter ?? list[end]?.keyPrinter;
+    return printer?.print(lo, hi);
+  }
+
+  #filtered(): FilteredRow[] {
+    return this.#session.events.filtered.map(({ event, rejected }) => ({
+      machine: machineName(event.machine),
+      event: `${event.system}:${event.name}`,
+      events: rejected,
+    }));
   }
 
   /** What is known now, for the line under the table; a pair has the bound of its own events. */
@@ -228,6 +262,7 @@ export class Report {
       date: wall.text(cycles),
       wallNs: wall.scale.exact(cycles),
       unit,
+      keyText: (start, end, lo, hi) => this.#keyText(start, end, lo, hi),
       keyName: this.#order.isPerInstance ? this.#keyName() : undefined,
       clocks: this.#clockNotes(),
       thanCycles,
@@ -255,7 +290,7 @@ export class Report {
 
   #keyName(): string {
     const [first] = this.#session.events.list;
-    return first?.spec.attributes.key ?? this.#order.key ?? "key";
+    return first?.spec.attributes.key ?? defaultKeyOf(this.#order) ?? "key";
   }
 
   #clockNotes(): ClockNote[] {

@@ -155,6 +155,20 @@ export function readVcpus(vm: KvmVm): VcpuTsc[] {
   }
 }
 
+/** The threads of a virtual machine's vCPUs; empty when it has gone or the kernel does not tell. */
+export function vcpuThreads(vm: KvmVm): { readonly vcpu: number; readonly threadId: number }[] {
+  try {
+    return vcpuNames(vm).flatMap((name) => {
+      const text = readOptional(join(vm.path, name, "pid"));
+      const threadId = Number.parseInt(text ?? "", 10);
+      return threadId > 0 ? [{ vcpu: parseVcpuDirectory(name)!, threadId }] : [];
+    });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    return [];
+  }
+}
+
 function readVcpu(path: string, apicId: number): VcpuTsc {
   const ratio = readOptional(join(path, "tsc-scaling-ratio"));
   const fracBits = readOptional(join(path, "tsc-scaling-ratio-frac-bits"));

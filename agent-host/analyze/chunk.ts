@@ -5,7 +5,7 @@
 //
 //   0           RESERVED_BYTES   never a chunk: offset 0 can mean "none"
 //   64 KiB      chunk 0:  context | record bytes | time | key | pid,tid | raw offset | raw bytes
-//                         | call chain | event
+//                         | call chain | event | role
 //   ...         chunk 1 ...
 //
 // The memory never grows, so the views below stay valid for the life of the pool. Its pages become
@@ -32,9 +32,9 @@ export const SAMPLE_BYTES_MIN = 32;
 export const CHUNK_RECORDS_MAX = CHUNK_BYTES / SAMPLE_BYTES_MIN;
 /** Places of loss kept apart per chunk; more are merged into the last one. */
 export const LOST_MARKERS_MAX = 64;
-/** Chunks of the largest pool: 2.3 GB of address space. */
+/** Chunks of the largest pool: 2.5 GB of address space. */
 export const POOL_CHUNKS_MAX = 4096;
-/** Chunks of a pool unless told: 147 MB of address space, resident only where used. */
+/** Chunks of a pool unless told: 157 MB of address space, resident only where used. */
 export const POOL_CHUNKS_DEFAULT = 256;
 /** In the event column: this record is to be skipped (unknown, or refused by a filter). */
 export const NO_EVENT = SKIPPED_EVENT;
@@ -46,7 +46,7 @@ const WASM_PAGE_BYTES = 65536;
 const RESERVED_BYTES = WASM_PAGE_BYTES;
 /** i32 words in front of each chunk that expressions read (shared/expr/batch_context.ts). */
 const CONTEXT_BYTES = 64;
-const RECORD_COLUMN_BYTES = 8 + 8 + 8 + 4 + 4 + 4 + 2;
+const RECORD_COLUMN_BYTES = 8 + 8 + 8 + 4 + 4 + 4 + 2 + 1;
 const SLOT_BYTES =
   Math.ceil((CONTEXT_BYTES + CHUNK_BYTES + CHUNK_RECORDS_MAX * RECORD_COLUMN_BYTES) / 64) * 64;
 
@@ -76,11 +76,14 @@ export class Chunk {
   readonly tasks: Uint32Array;
   /** Where the u64 nr of the call chain lies in the memory; only filled when hasChains. */
   readonly chainOffset: Uint32Array;
+  /** Bit 0: may start a pair, bit 1: may end one. Only filled for events with role=. */
+  readonly role: Uint8Array;
   /** Offsets of the columns in the memory, for compiled expressions. */
   readonly eventColumnOffset: number;
   readonly rawColumnOffset: number;
   readonly keyColumnOffset: number;
   readonly tasksColumnOffset: number;
+  readonly roleColumnOffset: number;
 
   /** Records decoded. */
   count = 0;
@@ -129,6 +132,8 @@ export class Chunk {
     this.chainOffset = new Uint32Array(buffer, take(CHUNK_RECORDS_MAX * 4), CHUNK_RECORDS_MAX);
     this.eventColumnOffset = take(CHUNK_RECORDS_MAX * 2);
     this.event = new Uint16Array(buffer, this.eventColumnOffset, CHUNK_RECORDS_MAX);
+    this.roleColumnOffset = take(CHUNK_RECORDS_MAX);
+    this.role = new Uint8Array(buffer, this.roleColumnOffset, CHUNK_RECORDS_MAX);
   }
 
   /** Empties the chunk and says whose records come next. */

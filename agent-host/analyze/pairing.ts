@@ -35,10 +35,17 @@ const ORPHANS_MAX = 1 << 14;
 /** An end this many bounds before a start still counts as its effect, as a violation. */
 const VIOLATION_BOUNDS = 4;
 
+/** Bits of role=, as in perf-prof: a record may start a pair, end one, or both. */
+const ROLE_START = 1;
+const ROLE_END = 2;
+const ROLE_BOTH = ROLE_START | ROLE_END;
+
 /** What to analyse. Cycles are host TSC cycles. */
 export interface PairingOptions {
   /** Indexes of the events of each -e, in order; untraced events are in none. */
   readonly stages: readonly (readonly number[])[];
+  /** Indexes of the events whose records say in which roles they act: the role column. */
+  readonly withRole?: readonly number[];
   /** The last stage leads to the first. */
   readonly isCycle: boolean;
   /** Rows per key (--perins). */
@@ -80,6 +87,8 @@ export class Pairing {
   readonly #slow: SlowPairs | undefined;
   /** Stage by event index, -1 for events that take no part. */
   readonly #stageOf = new Int8Array(NO_EVENT + 1).fill(-1);
+  /** 1 by event index where the role column is filled. */
+  readonly #hasRole = new Uint8Array(NO_EVENT + 1);
   /** The stage before and after each, -1 where there is none. */
   readonly #before: number[] = [];
   readonly #after: number[] = [];
@@ -106,6 +115,7 @@ export class Pairing {
       if (options.detail !== undefined) this.#timeline = new Timeline();
       this.#slow = new SlowPairs(options.onSlowPair, this.#arena, this.#timeline, options.detail);
     }
+    for (const event of options.withRole ?? []) this.#hasRole[event] = 1;
     for (const [stage, events] of options.stages.entries()) {
       for (const event of events) this.#assign(event, stage);
       const isFirst = stage === 0;
@@ -165,16 +175,18 @@ export class Pairing {
   }
 
   #records(chunk: Chunk, from: number, to: number): void {
-    const { event, key } = chunk;
+    const { event, key, role } = chunk;
     const stageOf = this.#stageOf;
+    const hasRole = this.#hasRole;
     const timeline = this.#timeline;
     for (let i = from; i < to; i++) {
       const index = event[i]!;
       if (timeline !== undefined && index !== NO_EVENT) timeline.add(chunk, i);
       const stage = stageOf[index]!;
       if (stage < 0) continue;
+      const acts = hasRole[index]! === 0 ? ROLE_BOTH : role[i]!;
       const before = this.#before[stage]!;
-      if (before >= 0) {
+      if (before >= 0 && (acts & ROLE_END) !== 0) {
         const pending = this.#pending[before]!;
         const entry = pending.find(key[i * 2]!, key[i * 2 + 1]!);
         if (entry >= 0) {
@@ -185,7 +197,7 @@ export class Pairing {
         }
       }
       const after = this.#after[stage]!;
-      if (after < 0) continue;
+      if (after < 0 || (acts & ROLE_START) === 0) continue;
       if (this.#orphans[after]!.size > 0 && this.#matchOrphan(after, chunk, i)) continue;
       this.#pending[stage]!.put(chunk, i, timeline === undefined ? 0 : timeline.next - 1);
     }

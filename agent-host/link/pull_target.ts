@@ -5,9 +5,12 @@
  *   pull=10.0.0.1:9900  [::1]:9900  tcp
  *   pull=unix:/run/vmspan.sock      unix socket (a path that is a socket needs no prefix)
  *   pull="/tmp/events.vms"          file written by push=FILE
+ *   pull=local                      this machine, beside events of the same -e that are pulled
  */
 import { statSync } from "node:fs";
 import { isIP } from "node:net";
+import { UsageError } from "../../shared/cli/failure.ts";
+import { type EventSpec, parseEventSpecs } from "../../shared/event/spec.ts";
 import type { SocketAddress } from "../../shared/sys/socket.ts";
 
 export type PullTarget =
@@ -65,4 +68,30 @@ export function parsePullTarget(text: string): PullTarget {
     throw new PullSourceError(`Cannot pull from "${text}": no port, address or path`);
   }
   return tcp(text, [host], match[3]!);
+}
+
+/** The value of pull= for an event of this machine. */
+const LOCAL = "local";
+
+/**
+ * The events of one `-e`. One place that they are pulled from holds for all of them: `A,B//pull=X/`
+ * means both, as push= does. Throws EventSyntaxError, UsageError.
+ */
+export function parseHostEvents(text: string): EventSpec[] {
+  const specs = parseEventSpecs(text);
+  const places = new Set(specs.flatMap(({ attributes: { pull } }) => pull ?? []));
+  places.delete(LOCAL);
+  const [shared] = places;
+  return specs.map((spec) => {
+    const { pull, ...others } = spec.attributes;
+    if (pull === LOCAL || places.size === 0) return { ...spec, attributes: others };
+    if (pull === undefined && places.size > 1) {
+      throw new UsageError(
+        `Cannot tell where "${spec.text}" comes from: the others of its -e are pulled from ` +
+          [...places].join(" and "),
+        "give each event its pull=; pull=local is this machine",
+      );
+    }
+    return { ...spec, attributes: { ...others, pull: pull ?? shared! } };
+  });
 }

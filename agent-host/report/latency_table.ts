@@ -44,6 +44,8 @@ export interface LatencyLine {
   readonly end: string;
   /** The key in decimal, or "other"; undefined for a line over all keys. */
   readonly key: string | undefined;
+  /** The key as printkey= shows it; undefined where there is none. */
+  readonly keyText: string | undefined;
   readonly calls: number;
   readonly totalCycles: number;
   readonly minCycles: number;
@@ -91,12 +93,17 @@ export interface LatencyTableParts extends Omit<LatencyTable, "lines" | "linesCu
   readonly losses: LossLog;
   /** Name or alias by event index. */
   readonly labels: readonly string[];
+  /** printkey=: the text of the key of a pair of events. */
+  readonly keyText?: KeyText;
 }
+
+/** A key of the pair of events `start` => `end` as text; undefined for the number itself. */
+export type KeyText = (start: number, end: number, lo: number, hi: number) => string | undefined;
 
 /** Builds the value; the rows can be reset afterwards. */
 export function makeLatencyTable(parts: LatencyTableParts): LatencyTable {
-  const { rows, losses, labels, ...rest } = parts;
-  const lines = rows.slice(0, TABLE_ROWS_MAX).map((row) => makeLine(row, losses, labels));
+  const { rows, losses, labels, keyText, ...rest } = parts;
+  const lines = rows.slice(0, TABLE_ROWS_MAX).map((row) => makeLine(row, losses, labels, keyText));
   return { ...rest, lines, linesCut: rows.length - lines.length };
 }
 
@@ -108,7 +115,12 @@ export function coverage(line: Pick<LatencyLine, "calls" | "leftOut" | "lostEven
   return pairs === 0 ? 1 : calls / pairs;
 }
 
-function makeLine(row: LatencyRow, losses: LossLog, labels: readonly string[]): LatencyLine {
+function makeLine(
+  row: LatencyRow,
+  losses: LossLog,
+  labels: readonly string[],
+  keyText: KeyText | undefined,
+): LatencyLine {
   const { latencies, instance } = row;
   const isEmpty = latencies.count === 0;
   let lostEvents = 0;
@@ -123,6 +135,7 @@ function makeLine(row: LatencyRow, losses: LossLog, labels: readonly string[]): 
     start: labels[row.start] ?? String(row.start),
     end: labels[row.end] ?? String(row.end),
     key,
+    keyText: instance && keyText?.(row.start, row.end, instance.lo, instance.hi),
     calls: latencies.count,
     totalCycles: latencies.sum,
     minCycles: isEmpty ? Number.NaN : latencies.min,

@@ -39,7 +39,7 @@ function writeRows(out: ByteWriter, table: LatencyTable): void {
     line,
     start: printable(line.start),
     end: printable(line.end),
-    key: printable(line.key ?? "all"),
+    key: printable(line.keyText ?? line.key ?? "all"),
   }));
   const keyName = table.keyName === undefined ? undefined : printable(table.keyName);
   const startWidth = Math.max(5, ...lines.map(({ start }) => start.length));

@@ -46,6 +46,7 @@ function writeLine(
     start: jsonString(line.start),
     end: jsonString(line.end),
     ...(line.key === undefined ? {} : { key: jsonString(line.key) }),
+    ...(line.keyText === undefined ? {} : { key_text: jsonString(line.keyText) }),
     ...(keyName === undefined ? {} : { key_name: jsonString(keyName) }),
     calls: String(line.calls),
     total_ns: ns(line.totalCycles),

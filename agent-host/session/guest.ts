@@ -26,6 +26,7 @@ import { CHUNK_BYTES } from "../analyze/chunk.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
 import { GuestLink, type GuestListener } from "../link/guest_link.ts";
 import { type Source, SourceError } from "../link/source.ts";
+import { evaluationOf } from "./evaluation.ts";
 import { GuestClock } from "./guest_clock.ts";
 import { GuestEvents, type WantedEvent } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
@@ -71,6 +72,8 @@ export class Guest implements GuestListener {
   #progressMs = performance.now();
   readonly #streams = new Map<number, CpuStream>();
   readonly #maps = new Map<number, Conversion>();
+  /** By CPU: its number as a vCPU, which KVM names by its APIC id. */
+  #vcpus = new Map<number, number>();
 
   constructor(
     session: Session,
@@ -79,13 +82,14 @@ export class Guest implements GuestListener {
     wanted: readonly WantedEvent[],
     time: GuestTime | undefined,
     agentVersion: string,
+    onStatus: (text: string) => void,
   ) {
     this.#session = session;
     this.machine = machine;
     this.time = time;
     this.link = new GuestLink(source, this, agentVersion);
     this.rings = new MachineRings(session, machine);
-    this.events = new GuestEvents(session, machine, wanted, source.name);
+    this.events = new GuestEvents(session, machine, wanted, source.name, onStatus);
   }
 
   get hello(): Hello | undefined {
@@ -157,7 +161,9 @@ export class Guest implements GuestListener {
     this.#setCpus(hello);
     if (!resumed) {
       this.#endStream();
-      this.events.begin(events, this.rings);
+      const { names } = this.rings;
+      const evaluation = { names, symbols: undefined, architecture: hello.machine };
+      this.events.begin(events, this.rings, evaluationOf(evaluation));
     }
     this.time?.begin(hello);
     this.ledger.begin(hello, resumed);
@@ -257,6 +263,7 @@ export class Guest implements GuestListener {
       );
     }
     this.#starts = new Map(cpus.map(({ cpu }) => [cpu, -1]));
+    this.#vcpus = new Map(cpus.map(({ cpu, apicId }) => [cpu, apicId ?? cpu]));
     for (const { cpu, position } of start) {
       if (this.#starts.has(cpu) && position <= POSITION_MAX)
         this.#starts.set(cpu, Number(position));
@@ -295,6 +302,7 @@ export class Guest implements GuestListener {
     const known = this.#streams.get(cpu);
     if (known !== undefined) return known;
     const intake = this.rings.intake(cpu);
+    intake.vcpu = this.#vcpus.get(cpu) ?? cpu;
     const joiner = new SpanJoiner(CHUNK_BYTES);
     joiner.restart(this.#starts.get(cpu));
     const sink = {

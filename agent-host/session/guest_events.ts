@@ -5,11 +5,14 @@
  * What a guest says of its events is checked here: what cannot be used is a SourceError.
  */
 
+import { parseCpuList } from "../../shared/event/machine.ts";
 import type { EventSpec } from "../../shared/event/spec.ts";
+import { ExprError } from "../../shared/expr/error.ts";
+import { checkFilter, type ProgramOptions } from "../../shared/expr/program.ts";
 import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
 import { globMatcher } from "../../shared/text/glob.ts";
 import { printableAscii } from "../../shared/text/printable_ascii.ts";
-import { FormatError } from "../../shared/tracefs/format.ts";
+import { FormatError, parseFormat } from "../../shared/tracefs/format.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import type { Event } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { sampleLayout } from "../analyze/sample_layout.ts";
@@ -75,9 +78,33 @@ export function matchGuestEvents(
 }
 
 /** What must not change when a guest's stream begins anew: its records are decoded by it. */
-function signatureOf({ system, name, commonType, format, sampleType, sampleIdAll }: Event): string {
+function signatureOf(event: Event): string {
+  const { system, name, commonType, format, sampleType, sampleIdAll } = event;
   const text = new TextDecoder().decode(format);
-  return `${system}:${name} ${commonType} ${sampleType} ${sampleIdAll} ${text}`;
+  // Who applies which filter belongs to it: programs are compiled once.
+  const filters = JSON.stringify([event.filter, event.refusedFilter]);
+  return `${system}:${name} ${commonType} ${sampleType} ${sampleIdAll} ${filters} ${text}`;
+}
+
+/** cpus= of a pulled event as a filter on the guest's CPUs: its rings are the guest's affair. */
+function cpuFilter(cpus: string | undefined): string[] {
+  if (cpus === undefined) return [];
+  return [
+    parseCpuList(cpus)
+      .map((cpu) => `_cpu==${cpu}`)
+      .join("||"),
+  ];
+}
+
+/**
+ * The filters that the host has to run: the user's, unless the guest's kernel applies the same one,
+ * and the one that the guest's kernel refused.
+ */
+function filtersOf(spec: EventSpec, { filter, refusedFilter }: Event): string[] {
+  const own = spec.filter === filter ? "" : spec.filter;
+  const filters = new Set([refusedFilter, own, ...cpuFilter(spec.attributes.cpus)]);
+  filters.delete("");
+  return [...filters];
 }
 
 /** The events of one guest in the session. */
@@ -87,6 +114,7 @@ export class GuestEvents {
   readonly #machine: number;
   readonly #wanted: readonly WantedEvent[];
   readonly #sourceName: string;
+  readonly #onStatus: (text: string) => void;
   #signatures: readonly string[] | undefined;
 
   constructor(
@@ -94,7 +122,9 @@ export class GuestEvents {
     machine: number,
     wanted: readonly WantedEvent[],
     sourceName: string,
+    onStatus: (text: string) => void,
   ) {
+    this.#onStatus = onStatus;
     this.#session = session;
     this.#machine = machine;
     this.#wanted = wanted;
@@ -106,13 +136,13 @@ export class GuestEvents {
    * before, and tells the decoder of `rings` about them. Events that nobody asked for are skipped
    * by it. Throws SourceError, and ExprError for a key that does not fit the guest's event.
    */
-  begin(described: readonly Event[], rings: MachineRings): void {
+  begin(described: readonly Event[], rings: MachineRings, evaluation: ProgramOptions): void {
     const pairs = matchGuestEvents(this.#wanted, described, this.#sourceName);
     try {
       this.#checkSame(pairs.map(({ event }) => signatureOf(event)));
       this.#setLayout(described, rings);
       pairs.forEach(({ wanted, event }, i) => {
-        const known = this.list[i] ?? this.#add(wanted, event);
+        const known = this.list[i] ?? this.#add(wanted, event, evaluation);
         this.#setLookup(event, known.index, rings);
       });
     } catch (error) {
@@ -148,7 +178,9 @@ export class GuestEvents {
     for (const id of ids) rings.lookup.addIdentifier(lowHalf(id), highHalf(id), index);
   }
 
-  #add({ stage, spec }: WantedEvent, event: Event): SessionEvent {
+  #add({ stage, spec }: WantedEvent, event: Event, evaluation: ProgramOptions): SessionEvent {
+    const formatText = new TextDecoder().decode(event.format);
+    this.#checkRefused(event, formatText);
     const added = this.#session.events.add({
       stage,
       machine: this.#machine,
@@ -156,11 +188,30 @@ export class GuestEvents {
       system: event.system,
       name: event.name,
       alias: spec.attributes.alias ?? event.alias,
-      formatText: new TextDecoder().decode(event.format),
-      // The guest has applied its own filter; ours is applied here unless it is the same.
-      userFilter: spec.filter === event.filter ? "" : spec.filter,
+      formatText,
+      userFilters: filtersOf(spec, event),
+      evaluation,
     });
     this.list.push(added);
     return added;
+  }
+
+  /** A filter that the guest's kernel refused is the guest's text: what is wrong is its fault. */
+  #checkRefused({ system, name, refusedFilter }: Event, formatText: string): void {
+    if (refusedFilter === "") return;
+    const what = printableAscii(`${system}:${name}`);
+    try {
+      checkFilter(refusedFilter, parseFormat(formatText, system));
+    } catch (error) {
+      if (!(error instanceof ExprError)) throw error;
+      throw new SourceError(
+        `Cannot use ${this.#sourceName}: the filter of ${what} that its kernel refused ` +
+          `is no C expression either: ${error.detail}`,
+      );
+    }
+    this.#onStatus(
+      `HINT: the guest's kernel refuses the filter of ${what}: agent-host runs it\n` +
+        `  ${printableAscii(refusedFilter)}`,
+    );
   }
 }

@@ -2,8 +2,10 @@
  * The host itself in the session: its events, sampled here, drained from their rings into the same
  * pipeline as a guest's.
  */
+
 import { EventSet } from "../../shared/event/event_set.ts";
-import { selectCpus } from "../../shared/event/machine.ts";
+import { describeRefusals } from "../../shared/event/filter_error.ts";
+import { readMachineInfo, selectCpus } from "../../shared/event/machine.ts";
 import { resolveEvents } from "../../shared/event/resolve.ts";
 import { snapshotTaskNames } from "../../shared/event/task_names.ts";
 import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
@@ -13,8 +15,10 @@ import { Tracefs } from "../../shared/tracefs/tracefs.ts";
 import { ExactPerfClock, perfConversion, perfNsOfTsc } from "../../shared/tsc/perf_to_tsc.ts";
 import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
+import { VcpuThreads } from "../align/vcpu_threads.ts";
 import type { CpuLedger } from "../analyze/cpu_ledger.ts";
 import { sampleLayout } from "../analyze/sample_layout.ts";
+import { evaluationOf } from "./evaluation.ts";
 import type { WantedEvent } from "./guest_events.ts";
 import { lostEvents, NO_ROOM, withNotRecorded } from "./guest_ledger.ts";
 import type { HostClock } from "./host_clock.ts";
@@ -35,6 +39,10 @@ export interface LocalOptions {
   readonly ringBytes: number;
   /** Sample the call chain of every event. */
   readonly callChains: boolean;
+  /** Some expression asks for _pid: samples carry process ids. */
+  readonly wantsProcessIds: boolean;
+  /** The number of the guest that a process runs, 0 when it is none of this session's. */
+  readonly machineOf: (vmmPid: number) => number;
 }
 
 /** Told what the user should know. */
@@ -48,6 +56,7 @@ export class LocalHost {
   readonly symbols: HostSymbols;
   readonly #session: Session;
   readonly #clock: HostClock;
+  readonly #vcpus: VcpuThreads;
   readonly #exact: ExactPerfClock | undefined;
   #nextExactMs = 0;
   #previousTsc: bigint | undefined;
@@ -71,7 +80,7 @@ export class LocalHost {
       cpus: selectCpus(options.cpus),
       ringBytes: options.ringBytes,
       watermarkBytes: options.ringBytes * WATERMARK_SHARE,
-      threadIds: false,
+      threadIds: options.wantsProcessIds,
       taskNames: true,
       pid: options.pid,
       wholeProcess: options.wholeProcess,
@@ -81,6 +90,16 @@ export class LocalHost {
     this.rings.setLayout(sampleLayout(this.set.sampleType, true));
     if (this.set.hasUserChains) this.rings.users = this.symbols.users;
     if (this.set.clock.source === "exact") this.#exact = new ExactPerfClock(session.anchor);
+    for (const text of describeRefusals(this.set.refusedFilters, "agent-host")) {
+      onFinding(text);
+    }
+    this.#vcpus = new VcpuThreads(options.machineOf);
+    const evaluation = evaluationOf({
+      names: this.rings.names,
+      symbols: this.symbols,
+      architecture: readMachineInfo().architecture,
+      placeOf: (tid) => this.#vcpus.place(tid),
+    });
     const hasIds = (this.set.sampleType & PERF_SAMPLE_IDENTIFIER) !== 0;
     resolved.forEach((event, i) => {
       const { stage, spec } = wanted[event.specIndex]!;
@@ -92,7 +111,8 @@ export class LocalHost {
         name: event.name,
         alias: spec.attributes.alias ?? "",
         formatText: event.formatText,
-        userFilter: "",
+        userFilters: [this.set.refusedFilter(event)].filter((filter) => filter !== ""),
+        evaluation,
       });
       this.events.push(added);
       if (!hasIds) this.rings.lookup.addType(event.id, added.index);
@@ -139,6 +159,7 @@ export class LocalHost {
   /** Drains all rings into the pipeline, as far as there is room; whether there was. */
   drain(nowMs: number): boolean {
     this.#renewExact(nowMs);
+    this.#vcpus.refresh(nowMs);
     const tsc = readTsc();
     const map = this.mapFor();
     let isComplete = true;

@@ -6,6 +6,7 @@
  * A chunk that waits in the merger is filled further until it is full or used up, so that a quiet
  * ring costs one chunk and not one for each wake-up.
  */
+import { CONTEXT_VCPU } from "../../shared/expr/batch_context.ts";
 import { PERF_RECORD_SAMPLE } from "../../shared/perf/record.ts";
 import { CHUNK_BYTES, type Chunk, type ChunkPool } from "../analyze/chunk.ts";
 import type { RingDecoder, TimeSegments } from "../analyze/decode.ts";
@@ -24,6 +25,8 @@ export class RingIntake {
   readonly cpu: number;
   readonly mergerRing: number;
   readonly decoder: RingDecoder;
+  /** What _vcpu says of its records: -1 where that depends on the record's thread. */
+  vcpu = -1;
   /** Samples that found no chunk, or no clock before their stream ended. */
   droppedEvents = 0;
   readonly #pool: ChunkPool;
@@ -135,6 +138,7 @@ export class RingIntake {
     const from = chunk.count;
     this.decoder.decodeSpan(chunk, fromByte, chunk.usedBytes, time);
     if (chunk.count === from) return;
+    chunk.context[CONTEXT_VCPU] = this.vcpu;
     for (const program of this.#programs) program.run(chunk, from, chunk.count);
   }
 

@@ -5,10 +5,18 @@
 
 import type { EventSpec } from "../../shared/event/spec.ts";
 import { CONTEXT_RAW_BYTES, CONTEXT_TASKS } from "../../shared/expr/batch_context.ts";
-import type { BoundProgram, ExprProgram } from "../../shared/expr/program.ts";
-import { compileFilterProgram, compileKeyProgram } from "../../shared/expr/program.ts";
+import {
+  type BoundProgram,
+  compileFilterProgram,
+  compileKeyProgram,
+  compileRoleProgram,
+  type ExprProgram,
+  type ProgramOptions,
+} from "../../shared/expr/program.ts";
+import type { ProgramKind } from "../../shared/expr/wasm_program.ts";
 import { type EventFormat, parseFormat } from "../../shared/tracefs/format.ts";
 import type { Chunk } from "../analyze/chunk.ts";
+import { KeyPrinter } from "../key_printer.ts";
 import type { ChunkProgram } from "./ring_intake.ts";
 
 export interface SessionEvent {
@@ -23,16 +31,29 @@ export interface SessionEvent {
   /** What tables and lines call it: the alias, or the name. */
   readonly label: string;
   readonly format: EventFormat;
+  /** printkey=: how its keys are shown. */
+  readonly keyPrinter: KeyPrinter | undefined;
 }
 
 /** A compiled expression bound to the events of one index. */
 class EventProgram implements ChunkProgram {
   readonly #event: number;
   readonly #program: BoundProgram;
+  readonly #kind: ProgramKind;
 
-  constructor(event: number, program: BoundProgram) {
+  constructor(event: number, program: BoundProgram, kind: ProgramKind) {
     this.#event = event;
     this.#program = program;
+    this.#kind = kind;
+  }
+
+  get event(): number {
+    return this.#event;
+  }
+
+  /** Records that it did not let pass. */
+  get rejected(): number {
+    return this.#program.rejectedCount;
   }
 
   /** Records that were shorter than what the expression reads. */
@@ -51,7 +72,7 @@ class EventProgram implements ChunkProgram {
       chunk.eventColumnOffset + 2 * from,
       this.#event,
       to - from,
-      chunk.keyColumnOffset + 8 * from,
+      this.#kind === "role" ? chunk.roleColumnOffset + from : chunk.keyColumnOffset + 8 * from,
       chunk.contextOffset,
     );
     context[CONTEXT_TASKS] = tasks;
@@ -66,8 +87,16 @@ export interface NewEvent {
   readonly name: string;
   readonly alias: string;
   readonly formatText: string;
-  /** A filter that nobody has applied yet: run here. Empty when there is none. */
-  readonly userFilter: string;
+  /** Filters that nobody has applied yet: run here. */
+  readonly userFilters: readonly string[];
+  /** What its machine knows for expressions. */
+  readonly evaluation: ProgramOptions;
+}
+
+/** Records of one event that did not pass a filter which runs here. */
+export interface FilteredEvents {
+  readonly event: SessionEvent;
+  readonly rejected: number;
 }
 
 export class SessionEvents {
@@ -89,15 +118,21 @@ export class SessionEvents {
     const index = this.list.length;
     const format = parseFormat(event.formatText, system);
     const label = alias === "" ? name : alias;
-    const added = { index, stage, machine, spec, system, name, label, format };
-    const bind = (program: ExprProgram): void => {
-      const bound = new EventProgram(index, program.bind(this.#memory));
+    const { evaluation, userFilters } = event;
+    const { key = this.#defaultKey, role, printkey } = spec.attributes;
+    const keyPrinter =
+      printkey === undefined ? undefined : new KeyPrinter(printkey, evaluation.functions);
+    const added = { index, stage, machine, spec, system, name, label, format, keyPrinter };
+    const bind = (program: ExprProgram, kind: ProgramKind): void => {
+      const bound = new EventProgram(index, program.bind(this.#memory), kind);
       this.#bound.push(bound);
       this.programsOf(machine).push(bound);
     };
-    if (event.userFilter !== "") bind(compileFilterProgram(event.userFilter, format));
-    const key = spec.attributes.key ?? this.#defaultKey;
-    if (key !== undefined) bind(compileKeyProgram(key, format));
+    for (const filter of userFilters) {
+      bind(compileFilterProgram(filter, format, evaluation), "filter");
+    }
+    if (key !== undefined) bind(compileKeyProgram(key, format, evaluation), "key");
+    if (role !== undefined) bind(compileRoleProgram(role, format, evaluation), "role");
     this.list.push(added);
     return added;
   }
@@ -105,6 +140,15 @@ export class SessionEvents {
   /** Records that were shorter than what a key or filter reads. */
   get skipped(): number {
     return this.#bound.reduce((sum, program) => sum + program.skipped, 0);
+  }
+
+  /** What the filters that run here kept out, by event. */
+  get filtered(): FilteredEvents[] {
+    return this.list.flatMap((event) => {
+      const own = this.#bound.filter((program) => program.event === event.index);
+      const rejected = own.reduce((sum, program) => sum + program.rejected, 0);
+      return rejected > 0 ? [{ event, rejected }] : [];
+    });
   }
 
   /** The programs of a machine; the array grows with its events. */

@@ -7,7 +7,7 @@
  *                                 ^
  *   HINT: ...
  */
-import { printableAscii } from "../text/printable_ascii.ts";
+import { caretLines } from "../text/caret.ts";
 
 /** Exit codes of both agents; documented in README. */
 export const EXIT = {
@@ -64,8 +64,6 @@ const EXIT_BY_NAME: ReadonlyMap<string, ExitCode> = new Map([
 /** Errors of the language itself: whatever they say, they are ours. */
 const BUG_NAMES = ["TypeError", "ReferenceError", "SyntaxError", "EvalError", "URIError"];
 
-/** Longest text of the user's that is shown with a caret: longer ones are cut around the place. */
-const CARET_TEXT_MAX = 160;
 /** Longest message and hint: both may quote what was typed, or what a guest sent. */
 const LINE_CHARS_MAX = 1000;
 
@@ -112,9 +110,7 @@ export function formatFailure(program: string, failure: Failure): string {
   const label = failure.exitCode === EXIT.BUG ? "BUG" : "ERROR";
   let out = `${program}: ${label}: ${toLine(failure.message)}\n`;
   if (failure.text !== undefined && failure.text !== "") {
-    const from = Math.max(0, failure.position - CARET_TEXT_MAX / 2);
-    const shown = printableAscii(failure.text.slice(from, from + CARET_TEXT_MAX));
-    out += `  ${shown}\n  ${" ".repeat(Math.min(failure.position - from, shown.length))}^\n`;
+    out += `${caretLines(failure.text, failure.position)}\n`;
   }
   if (failure.hint !== undefined) out += `HINT: ${toLine(failure.hint)}\n`;
   if (failure.stack !== undefined) out += `${failure.stack}\n`;

@@ -38,7 +38,8 @@ import {
 import type { PollSet } from "../sys/poll.ts";
 import { callChainOf } from "./call_chain.ts";
 import { CpuRing, mapRing } from "./cpu_ring.ts";
-import { FilterError } from "./filter_error.ts";
+import { examineRefusal, type RefusedFilter } from "./filter_error.ts";
+import { formatCpuList, selectCpus } from "./machine.ts";
 import { closeProbes, type ResolvedEvent } from "./resolve.ts";
 
 export { CpuRing } from "./cpu_ring.ts";
@@ -111,6 +112,21 @@ function sampleTypeFor(
   return sampleType;
 }
 
+/** Where an event with cpus= is opened. Throws RangeError when there is no such CPU. */
+function cpusOf(
+  { system, name, spec }: ResolvedEvent,
+  available: readonly number[],
+): ReadonlySet<number> | undefined {
+  const { cpus } = spec.attributes;
+  if (cpus === undefined) return undefined;
+  const wanted = selectCpus(cpus).filter((cpu) => available.includes(cpu));
+  if (wanted.length > 0) return new Set(wanted);
+  throw new RangeError(
+    `Cannot sample ${system}:${name} on CPU ${cpus}: the run is limited to CPU ` +
+      formatCpuList(available),
+  );
+}
+
 /** Threads of a process. Throws SysError when it has ended. */
 function threadsOf(pid: number): number[] {
   try {
@@ -132,6 +148,10 @@ export class EventSet {
   /** By event: what of its call chain is sampled. */
   readonly #chains: readonly (CallChain | undefined)[];
   readonly #inherit: Inherit;
+  /** By event: filters that the kernel did not take. Their events run unfiltered. */
+  readonly #refused = new Map<ResolvedEvent, RefusedFilter>();
+  /** By event: the CPUs that it is opened on (cpus=), undefined for all of the set. */
+  readonly #cpusOf: readonly (ReadonlySet<number> | undefined)[];
   #isEnabled = false;
   #isOpen = true;
 
@@ -144,6 +164,7 @@ export class EventSet {
     this.sampleType = sampleTypeFor(events, options, this.#chains);
     const rings: CpuRing[] = [];
     try {
+      this.#cpusOf = events.map((event) => cpusOf(event, options.cpus));
       const tids = options.wholeProcess === true ? threadsOf(options.pid) : [options.pid];
       this.clock = probePerfClock(options.cpus[0]!);
       const features = this.#probeFeatures();
@@ -165,6 +186,21 @@ export class EventSet {
   /** Whether any event samples call chains of user space. */
   get hasUserChains(): boolean {
     return this.#chains.some((chain) => chain?.hasUser === true);
+  }
+
+  /** Filters that the kernel refused: somebody has to run them on the records. */
+  get refusedFilters(): readonly RefusedFilter[] {
+    return [...this.#refused.values()];
+  }
+
+  /** The filter of an event that its kernel applies, empty when there is none. */
+  kernelFilter(event: ResolvedEvent): string {
+    return this.#refused.has(event) ? "" : event.spec.filter;
+  }
+
+  /** The filter of an event that its kernel refused, empty when there is none. */
+  refusedFilter(event: ResolvedEvent): string {
+    return this.#refused.get(event)?.filter ?? "";
   }
 
   get isEnabled(): boolean {
@@ -212,10 +248,12 @@ export class EventSet {
 
   /** PERF_SAMPLE_IDENTIFIER values of event `index`: one per CPU and thread. */
   identifiers(index: number): bigint[] {
-    const count = this.events.length;
-    return this.rings.flatMap(({ fds }) =>
-      fds.filter((_, i) => i % count === index).map((fd) => perfEventId(fd)),
-    );
+    return this.rings.flatMap(({ cpu, fds }) => {
+      // Of each thread in turn, the events of this CPU in their order.
+      const here = this.#eventsOn(cpu);
+      const place = here.indexOf(this.events[index]!);
+      return fds.filter((_, i) => i % here.length === place).map((fd) => perfEventId(fd));
+    });
   }
 
   /** The exact conversion as the kernel has it now, of a set whose clock is exact. */
@@ -266,7 +304,14 @@ export class EventSet {
     return last;
   }
 
+  /** The events that are opened on a CPU, in their order. */
+  #eventsOn(cpu: number): readonly ResolvedEvent[] {
+    return this.events.filter((_, i) => this.#cpusOf[i]?.has(cpu) ?? true);
+  }
+
+  /** Undefined when there is nothing to sample on this CPU. */
   #openCpu(cpu: number, tids: readonly number[]): CpuRing | undefined {
+    if (this.#eventsOn(cpu).length === 0) return undefined;
     const fds: Fd[] = [];
     const sides: Fd[] = [];
     let mapping: Mapping | undefined;
@@ -294,13 +339,17 @@ export class EventSet {
     const inherit = this.#inherit;
     try {
       for (const [index, event] of this.events.entries()) {
-        const { system, name, id, spec } = event;
+        if (this.#cpusOf[index]?.has(cpu) === false) continue;
+        const { system, name, id } = event;
         const readFormat = this.hasLost ? PERF_FORMAT_LOST : 0;
         const [type, callChain] = [PERF_TYPE_TRACEPOINT, this.#chains[index]];
         const attr = this.#attr({ type, config: id, readFormat, inherit, callChain });
         const fd = openPerfEvent(attr, tid, cpu, `${system}:${name}`);
         fds.push(fd);
-        if (spec.filter !== "" && !setPerfFilter(fd, spec.filter)) throw new FilterError(event);
+        const filter = this.kernelFilter(event);
+        if (filter !== "" && !setPerfFilter(fd, filter)) {
+          this.#refused.set(event, examineRefusal(event));
+        }
       }
       if (this.options.taskNames) {
         const [type, config] = [PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY];

@@ -8,6 +8,8 @@
  * Quotes and parentheses protect `/` and `,`. A value that is a path (push=/run/x,
  * pull=unix:/run/x) keeps its slashes up to the next `/attr` or the closing slash, quoted or not.
  */
+import { similarNames } from "../text/similar.ts";
+import { parseCpuList } from "./machine.ts";
 
 /** Longest accepted `-e` argument: kernel filters alone may fill a page. */
 export const SPEC_BYTES_MAX = 1024 * 1024;
@@ -77,11 +79,17 @@ const QUOTED_CHARS_MAX = 60;
 // Sticky: they match where lastIndex says, so that no copy of a long text is made at each place.
 const PROBE = /\s*(?:kprobe|kretprobe|uprobe|uretprobe):/y;
 const ATTRIBUTE = /([A-Za-z_-]+)(=?)/y;
+const CPU_LIST = /\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*/y;
 const PATH_VALUE = /(?:unix:|file:)?\.{0,2}\/(?=[^/,])/y;
 const NEXT_ATTRIBUTE = new RegExp(
   `/(?:${TEXT_ATTRIBUTES.join("|")}|max-stack|stack)=|/(?:${FLAG_ATTRIBUTES.join("|")})(?:/|,|$)`,
   "y",
 );
+
+/** Whether an expression in the text asks for process ids, which samples lack unasked. */
+export function namesProcessId(text: string): boolean {
+  return /\b_pid\b/.test(text);
+}
 
 function matchAt(pattern: RegExp, text: string, at: number): RegExpExecArray | null {
   pattern.lastIndex = at;
@@ -204,7 +212,12 @@ class SpecParser {
     const name = match?.[1] ?? "";
     if (!ATTRIBUTE_NAMES.includes(name)) {
       const shown = name === "" ? this.#text.slice(from, from + 20) : name;
-      this.#fail(`unknown attribute ${quote(shown)}, knows ${ATTRIBUTE_NAMES.join(" ")}`, from);
+      const [meant] = similarNames(name, ATTRIBUTE_NAMES, 1);
+      const hint = meant === undefined ? "" : ` (did you mean ${meant}?)`;
+      this.#fail(
+        `unknown attribute ${quote(shown)}${hint}, knows ${ATTRIBUTE_NAMES.join(" ")}`,
+        from,
+      );
     }
     const hasValue = match?.[2] === "=";
     const isFlag = FLAG_ATTRIBUTES.includes(name as (typeof FLAG_ATTRIBUTES)[number]);
@@ -217,6 +230,7 @@ class SpecParser {
     if (name === "stack" && hasValue) into[field] = this.#parseStackPart();
     else if (isFlag) into[field] = true;
     else if (field === "maxStack") into[field] = this.#parseMaxStack();
+    else if (field === "cpus") into[field] = this.#parseCpus();
     else into[field] = this.#parseValue(name);
     if (this.#text[this.at] === "/") this.at++;
     else if (this.at < this.#text.length && this.#text[this.at] !== ",") {
@@ -238,6 +252,21 @@ class SpecParser {
     const part = this.#scan("/,").trim();
     if (part === "kernel" || part === "user") return part;
     return this.#fail(`stack=${quote(part)} is no part of a stack, wants kernel or user`, from);
+  }
+
+  /** A list of CPUs may hold commas: no event begins with a digit. */
+  #parseCpus(): string {
+    const from = this.at;
+    const plain = matchAt(CPU_LIST, this.#text, from)?.[0];
+    if (plain !== undefined) this.at += plain.length;
+    const value = plain ?? this.#parseValue("cpus");
+    try {
+      parseCpuList(value);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      this.#fail(`attribute "cpus" wants CPUs as 0-3,8`, from);
+    }
+    return value;
   }
 
   #parseValue(name: string): string {

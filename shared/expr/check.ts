@@ -6,6 +6,7 @@
 // See ir.ts for the arithmetic. An unknown name is an ExprError that lists the names there are.
 // Every node is visited once: the time is linear in the length of the expression.
 
+import { similarNames } from "../text/similar.ts";
 import type { FormatField } from "../tracefs/format.ts";
 import type {
   AssignNode,
@@ -263,8 +264,10 @@ export class Checker {
   #unknown(name: string, at: number): never {
     const { names } = this.scope;
     const more = names.length > NAMES_LISTED_MAX ? ", ..." : "";
-    const hint =
-      names.length === 0 ? "" : `there are ${names.slice(0, NAMES_LISTED_MAX).join(", ")}${more}`;
+    const similar = similarNames(clip(name), names);
+    const meant = similar.length === 0 ? "" : `did you mean ${similar.join(" or ")}? `;
+    const listed = `there are ${names.slice(0, NAMES_LISTED_MAX).join(", ")}${more}`;
+    const hint = names.length === 0 ? "" : meant + listed;
     return this.fail(`unknown variable "${clip(name)}"`, at, hint);
   }
 

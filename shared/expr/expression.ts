@@ -11,7 +11,7 @@ import { checkExpr } from "./check.ts";
 import type { EvalContext, EvalFunctions } from "./eval_context.ts";
 import { compileInt, compileTextExpr } from "./evaluate.ts";
 import { parseExpr } from "./parser.ts";
-import { checkNumber, wrapMissing } from "./program.ts";
+import { checkFilter, checkNumber, wrapMissing } from "./program.ts";
 import { formatScope } from "./scope.ts";
 
 /** A condition on one record. */
@@ -43,6 +43,7 @@ export function compileFilter(
   format: EventFormat,
   functions?: EvalFunctions,
 ): ExprFilter {
+  checkFilter(source, format);
   const expr = checkNumber(source, format);
   const evaluate = wrapMissing(source, () => compileInt(expr, functions));
   const { recordBytesMin } = expr;

@@ -1,6 +1,6 @@
 // Questions about a typed expression.
 
-import type { IntIr, TextIr } from "./ir.ts";
+import type { ContextSlot, IntIr, TextIr } from "./ir.ts";
 
 /**
  * The integer operands of a node. Text operands hold no integers that matter to these questions.
@@ -42,6 +42,12 @@ export function isPure(ir: IntIr): boolean {
     default:
       return operandsOf(ir).every(isPure);
   }
+}
+
+/** Whether an expression of integers reads one of these variables (_cpu, _vcpu, ...). */
+export function usesContext(ir: IntIr, slots: readonly ContextSlot[]): boolean {
+  if (ir.op === "context") return slots.includes(ir.slot);
+  return operandsOf(ir).some((operand) => usesContext(operand, slots));
 }
 
 /** The same node with its integer operands replaced, for rewriting from below. */

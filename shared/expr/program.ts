@@ -7,7 +7,8 @@
 // All pointers are byte offsets in the memory. For each i below `count` whose u16 event[i] is
 // `whichEvent`, run() evaluates the expression on the record at u32 rawOffset[i] and
 //   - a key program stores the i64 at keyPtr + 8 * i,
-//   - a filter program sets event[i] to 0xffff when the value is 0.
+//   - a role program stores its low byte at keyPtr + i,
+//   - a filter program sets event[i] to 0xffff when the value is 0, and counts it.
 // A record shorter than the fields that the expression reads gets event[i] = 0xffff and counts in
 // skippedCount: it is never read beyond its end.
 //
@@ -18,6 +19,8 @@
 // says which. Both have the same arithmetic (ir.ts).
 
 import type { EventFormat } from "../tracefs/format.ts";
+import type { ExprNode } from "./ast.ts";
+import { assignedNodes } from "./ast_walk.ts";
 import {
   CONTEXT_CPU,
   CONTEXT_RAW_BYTES,
@@ -31,11 +34,23 @@ import { ExprError } from "./error.ts";
 import { EvalContext, type EvalFunctions, MissingFunctionError } from "./eval_context.ts";
 import { compileInt } from "./evaluate.ts";
 import type { CheckedExpr, IntExpr } from "./ir.ts";
+import { usesContext } from "./ir_walk.ts";
 import { parseExpr } from "./parser.ts";
 import { formatScope } from "./scope.ts";
 import { buildProgram, COUNTER_EXPORTS, type ProgramKind } from "./wasm_program.ts";
 
+/** Where a thread's events belong: its vCPU (-1 for none) and the machine behind it. */
+export interface VcpuPlace {
+  readonly vcpu: number;
+  readonly vm: number;
+}
+
 export interface ProgramOptions {
+  /**
+   * What _vcpu and _vm are for the record's thread, where that is not the same for all records of a
+   * ring: on a host, where any thread runs on any CPU.
+   */
+  readonly placeOf?: (tid: number) => VcpuPlace;
   /** Bodies of ksymbol(), comm_get() and so on; a call of one that is missing is an ExprError. */
   readonly functions?: EvalFunctions;
   /** "js" for closures in any case; tests compare both. */
@@ -67,6 +82,8 @@ export interface BoundProgram {
   readonly undefinedCount: number;
   /** Reads outside a record, which gave 0. */
   readonly outsideCount: number;
+  /** Records that a filter did not let pass. */
+  readonly rejectedCount: number;
 }
 
 /** Compiles a key. Throws ExprError. */
@@ -84,7 +101,30 @@ export function compileFilterProgram(
   format: EventFormat,
   options: ProgramOptions = {},
 ): ExprProgram {
+  checkFilter(source, format);
   return compileProgram(source, format, "filter", options);
+}
+
+/** Compiles a role: bit 0 lets an event start a pair, bit 1 lets it end one. Throws ExprError. */
+export function compileRoleProgram(
+  source: string,
+  format: EventFormat,
+  options: ProgramOptions = {},
+): ExprProgram {
+  return compileProgram(source, format, "role", options);
+}
+
+/**
+ * Checks a filter: a number, and without assignments, which are C but never what a filter means
+ * (`id=1` would let everything pass). Throws ExprError.
+ */
+export function checkFilter(source: string, format: EventFormat): void {
+  checkNumber(source, format);
+  const isAssigned = (node: ExprNode): boolean => assignedNodes(node).length > 0;
+  const root = parseExpr(source);
+  if (!isAssigned(root)) return;
+  const target = assignedNodes(root)[0]!;
+  throw new ExprError("a filter assigns nothing", source, target.at, 'comparing is written "=="');
 }
 
 function compileProgram(
@@ -98,7 +138,9 @@ function compileProgram(
   const commonPidOffset = pid?.sizeBytes === 4 ? pid.offsetBytes : -1;
   // _pid falls back to common_pid, so a record must always reach that far.
   const recordBytesMin = Math.max(expr.recordBytesMin, commonPidOffset + 4);
-  if (expr.isPure && options.backend !== "js" && commonPidOffset >= 0) {
+  // What depends on the record's thread beyond its id is looked up, not read.
+  const isPlaced = options.placeOf !== undefined && usesContext(expr.ir, ["vcpu", "vm"]);
+  if (expr.isPure && options.backend !== "js" && commonPidOffset >= 0 && !isPlaced) {
     const bytes = buildProgram(expr, kind, recordBytesMin, commonPidOffset);
     const module = new WebAssembly.Module(bytes);
     return { backend: "wasm", recordBytesMin, bind: (memory) => bindWasm(module, memory) };
@@ -107,7 +149,13 @@ function compileProgram(
   return {
     backend: "js",
     recordBytesMin,
-    bind: (memory) => new ClosureProgram(evaluate, memory, kind, recordBytesMin, commonPidOffset),
+    bind: (memory) =>
+      new ClosureProgram(evaluate, memory, {
+        kind,
+        recordBytesMin,
+        commonPidOffset,
+        placeOf: options.placeOf,
+      }),
   };
 }
 
@@ -151,15 +199,27 @@ function bindWasm(module: WebAssembly.Module, memory: WebAssembly.Memory): Bound
     get outsideCount() {
       return counters[2]!.value >>> 0;
     },
+    get rejectedCount() {
+      return counters[3]!.value >>> 0;
+    },
   };
+}
+
+interface ClosureParts {
+  readonly kind: ProgramKind;
+  readonly recordBytesMin: number;
+  readonly commonPidOffset: number;
+  readonly placeOf: ((tid: number) => VcpuPlace) | undefined;
 }
 
 /** The same loop around a closure. */
 class ClosureProgram implements BoundProgram {
+  rejectedCount = 0;
   readonly #evaluate: (context: EvalContext) => number;
   readonly #kind: ProgramKind;
   readonly #recordBytesMin: number;
   readonly #commonPidOffset: number;
+  readonly #placeOf: ((tid: number) => VcpuPlace) | undefined;
   readonly #context = new EvalContext();
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
@@ -167,14 +227,13 @@ class ClosureProgram implements BoundProgram {
   constructor(
     evaluate: (context: EvalContext) => number,
     memory: WebAssembly.Memory,
-    kind: ProgramKind,
-    recordBytesMin: number,
-    commonPidOffset: number,
+    { kind, recordBytesMin, commonPidOffset, placeOf }: ClosureParts,
   ) {
     this.#evaluate = evaluate;
     this.#kind = kind;
     this.#recordBytesMin = Math.max(1, recordBytesMin);
     this.#commonPidOffset = commonPidOffset;
+    this.#placeOf = placeOf;
     this.#view = new DataView(memory.buffer);
     this.#bytes = new Uint8Array(memory.buffer);
   }
@@ -220,7 +279,10 @@ class ClosureProgram implements BoundProgram {
       if (this.#kind === "key") {
         view.setInt32(keyPtr + 8 * i, lo, true);
         view.setInt32(keyPtr + 8 * i + 4, context.hi, true);
+      } else if (this.#kind === "role") {
+        view.setUint8(keyPtr + i, lo & 0xff);
       } else if ((lo | context.hi) === 0) {
+        this.rejectedCount++;
         view.setUint16(eventPtr + 2 * i, SKIPPED_EVENT, true);
       }
     }
@@ -228,13 +290,13 @@ class ClosureProgram implements BoundProgram {
 
   #setTask(task: number): void {
     const context = this.#context;
-    if (task !== 0) {
-      context.pid = this.#view.getInt32(task, true);
-      context.tid = this.#view.getInt32(task + 4, true);
-      return;
-    }
     const offset = this.#commonPidOffset;
-    context.pid = offset < 0 ? 0 : this.#view.getInt32(context.rawOffset + offset, true);
-    context.tid = context.pid;
+    const tid = offset < 0 ? 0 : this.#view.getInt32(context.rawOffset + offset, true);
+    context.pid = task === 0 ? tid : this.#view.getInt32(task, true);
+    context.tid = task === 0 ? tid : this.#view.getInt32(task + 4, true);
+    if (this.#placeOf === undefined) return;
+    const { vcpu, vm } = this.#placeOf(tid);
+    context.vcpu = vcpu;
+    context.vm = vm;
   }
 }

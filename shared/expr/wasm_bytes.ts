@@ -32,6 +32,7 @@ export const OP = {
   i64Load32U: 0x35,
   i64Store: 0x37,
   i32Store16: 0x3b,
+  i64Store8: 0x3c,
   i32Const: 0x41,
   i64Const: 0x42,
   i32Eqz: 0x45,

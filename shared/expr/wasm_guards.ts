@@ -8,6 +8,7 @@ import { type CodeWriter, I64, OP } from "./wasm_bytes.ts";
 export const GLOBAL_SKIPPED = 0;
 export const GLOBAL_UNDEFINED = 1;
 export const GLOBAL_OUTSIDE = 2;
+export const GLOBAL_REJECTED = 3;
 
 const INT64_MIN = -(1n << 63n);
 

@@ -11,13 +11,18 @@ import { CONTEXT_RAW_BYTES, SKIPPED_EVENT } from "./batch_context.ts";
 import type { IntExpr } from "./ir.ts";
 import { CodeWriter, I32, I64, OP, section, VOID_BLOCK, wasmName } from "./wasm_bytes.ts";
 import { ExprEmitter, type RecordLocals } from "./wasm_emit.ts";
-import { GLOBAL_SKIPPED } from "./wasm_guards.ts";
+import { GLOBAL_REJECTED, GLOBAL_SKIPPED } from "./wasm_guards.ts";
 
 /** Names of the exports that count, in the order of the globals. */
-export const COUNTER_EXPORTS = ["skippedCount", "undefinedCount", "outsideCount"] as const;
+export const COUNTER_EXPORTS = [
+  "skippedCount",
+  "undefinedCount",
+  "outsideCount",
+  "rejectedCount",
+] as const;
 
 /** What run() does with the value of the expression. */
-export type ProgramKind = "key" | "filter";
+export type ProgramKind = "key" | "filter" | "role";
 
 const PARAMETER_COUNT = 6;
 const [RAW_OFFSET, EVENT, WHICH, COUNT, KEY, CONTEXT] = [0, 1, 2, 3, 4, 5] as const;
@@ -129,8 +134,15 @@ function emitResult(
     code.memory(OP.i64Store, 0);
     return;
   }
+  if (kind === "role") {
+    pushElement(code, KEY, index, 0);
+    emitter.value(expr.ir);
+    code.memory(OP.i64Store8, 0);
+    return;
+  }
   emitter.condition(expr.ir);
   code.emit(OP.i32Eqz, OP.if, VOID_BLOCK);
+  code.count(GLOBAL_REJECTED);
   pushElement(code, EVENT, index, 1);
   code.i32(SKIPPED_EVENT);
   code.memory(OP.i32Store16, 0);

@@ -8,6 +8,7 @@
 
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { globMatcher } from "../text/glob.ts";
+import { SIMILARITY_ALIKE, similarity } from "../text/similar.ts";
 import { type EventFormat, FORMAT_BYTES_MAX, FormatError, parseFormat } from "./format.ts";
 
 /** Where tracefs is mounted, in the order that we look. */
@@ -214,7 +215,7 @@ export class Tracefs {
     for (const system of this.systems()) {
       for (const candidate of this.eventsOf(system)) {
         const rank = similarity(plain, candidate);
-        if (rank <= 3) ranked.push({ rank, event: `${system}:${candidate}` });
+        if (rank <= SIMILARITY_ALIKE) ranked.push({ rank, event: `${system}:${candidate}` });
       }
     }
     ranked.sort((a, b) => a.rank - b.rank || (a.event < b.event ? -1 : 1));
@@ -228,27 +229,4 @@ function isPlain(pattern: string): boolean {
 
 function isErrno(error: unknown, code: string): boolean {
   return error instanceof Error && (error as NodeJS.ErrnoException).code === code;
-}
-
-/** 0 same, 1 and 2 that many typos, 3 contained, 4 unlike. */
-function similarity(wanted: string, candidate: string): number {
-  if (wanted === candidate) return 0;
-  if (Math.abs(wanted.length - candidate.length) <= 2) {
-    const typos = editDistance(wanted, candidate);
-    if (typos <= 2) return typos;
-  }
-  return candidate.includes(wanted) || (candidate.length > 4 && wanted.includes(candidate)) ? 3 : 4;
-}
-
-function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const same = a[i - 1] === b[j - 1] ? 0 : 1;
-      row.push(Math.min(previous[j]! + 1, row[j - 1]! + 1, previous[j - 1]! + same));
-    }
-    previous = row;
-  }
-  return previous[b.length]!;
 }

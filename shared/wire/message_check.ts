@@ -38,6 +38,7 @@ const EVENT: Shape = new Map<number, number | typeof PACKED>([
   [7, TEXT_BYTES_MAX], // filter
   [8, PACKED], // ids
   [12, TEXT_BYTES_MAX], // definition
+  [19, TEXT_BYTES_MAX], // refused_filter
 ]);
 const ERROR: Shape = texts(2, 3);
 const EVENT_REQUEST: Shape = new Map<number, number | typeof PACKED>([

@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { buildHello, splitEvents } from "../../agent-guest/hello.ts";
 import type { EventSet } from "../../shared/event/event_set.ts";
 import type { MachineInfo } from "../../shared/event/machine.ts";
+import type { ResolvedEvent } from "../../shared/event/resolve.ts";
 import { parseEventSpecs } from "../../shared/event/spec.ts";
 import { PERF_SAMPLE_IDENTIFIER, PERF_SAMPLE_TIME } from "../../shared/perf/sample_type.ts";
 import { FRAME_PAYLOAD_BYTES_MAX, FrameType } from "../../shared/wire/frame.ts";
@@ -19,6 +20,11 @@ const MACHINE: MachineInfo = {
   apicIds: new Map([[0, 4]]),
 };
 
+/** Stands for what a kernel does not take. */
+function isRefused(filter: string): boolean {
+  return filter.includes("+");
+}
+
 function fakeSet(texts: readonly string[], formatBytes: number, sampleType: number): EventSet {
   const events = texts.map((text, id) => {
     const spec = parseEventSpecs(text)[0]!;
@@ -33,6 +39,8 @@ function fakeSet(texts: readonly string[], formatBytes: number, sampleType: numb
     options: { ringBytes: 1 << 20, watermarkBytes: 1 << 18 },
     clock: { source: "fitted", clockId: 4 },
     identifiers: (index: number) => [BigInt(index * 2), BigInt(index * 2 + 1)],
+    kernelFilter: ({ spec }: ResolvedEvent) => (isRefused(spec.filter) ? "" : spec.filter),
+    refusedFilter: ({ spec }: ResolvedEvent) => (isRefused(spec.filter) ? spec.filter : ""),
   } as unknown as EventSet;
 }
 
@@ -57,6 +65,14 @@ describe("splitEvents", () => {
       { index: 1, kind: EventKind.URETPROBE, definition: "p:vmspan_1/f" },
     ]);
     expect(new TextDecoder().decode(group![0]!.format)).toBe("xxxxxxxxxx");
+  });
+
+  test("splitEvents() says which filter the kernel applies, and which it refused", () => {
+    const [group] = splitEvents(fakeSet(["a:b/x==1/", "a:c/x+1==2/"], 10, PERF_SAMPLE_TIME));
+    expect(group).toMatchObject([
+      { filter: "x==1", refusedFilter: "" },
+      { filter: "", refusedFilter: "x+1==2" },
+    ]);
   });
 
   test("splitEvents() gives identifiers where samples carry them", () => {

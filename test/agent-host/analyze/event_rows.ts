@@ -11,6 +11,7 @@ export interface EventRow {
   readonly key?: number;
   readonly keyHi?: number;
   readonly tid?: number;
+  readonly role?: number;
   /** Put after the common fields. */
   readonly data?: readonly number[];
 }
@@ -36,6 +37,7 @@ export function chunkOf(pool: ChunkPool, ring: RingOfRows, rows: readonly EventR
     chunk.event[index] = row.event ?? NO_EVENT;
     chunk.key[index * 2] = row.key ?? 0;
     chunk.key[index * 2 + 1] = row.keyHi ?? 0;
+    chunk.role[index] = row.role ?? 0xff;
     chunk.rawOffset[index] = chunk.bytesOffset + at;
     chunk.rawBytes[index] = bytes.length;
     at += Math.ceil(bytes.length / 8) * 8;

@@ -67,6 +67,29 @@ describe("Pairing.run()", () => {
     expect(f.summary()).toEqual(["0=>1 1 20"]);
   });
 
+  test("role= decides for each record whether it may start or end a pair", () => {
+    const f = new Fixture({ stages: [[0]], isCycle: true, withRole: [0] });
+    f.run([
+      { time: 100, event: 0, key: 7, role: 2 },
+      { time: 110, event: 0, key: 7, role: 1 },
+      { time: 130, event: 0, key: 7, role: 0 },
+      { time: 135, event: 0, key: 7, role: 2 },
+      { time: 140, event: 0, key: 7, role: 3 },
+      { time: 147, event: 0, key: 7, role: 0xfe },
+    ]);
+    expect(f.summary()).toEqual(["0=>0 2 32"]);
+    expect(f.pairing.counters).toMatchObject({ unmatchedEnds: 2, waitingStarts: 0 });
+  });
+
+  test("a role column means nothing to events without role=", () => {
+    const f = new Fixture({ withRole: [1] });
+    f.run([
+      { time: 100, event: 0, role: 0 },
+      { time: 110, event: 1, role: 2 },
+    ]);
+    expect(f.summary()).toEqual(["0=>1 1 10"]);
+  });
+
   test("a newer start takes the place of the older, counted", () => {
     const f = new Fixture();
     f.run([

@@ -8,22 +8,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { EXIT } from "../../../shared/cli/failure.ts";
 import { Workspace } from "../../vm/workspace.ts";
 import { runAgent } from "../support/agent_process.ts";
+import { type Case, EVENT_CASES, ONE, SWITCH, WAKEUP } from "./event_cases.ts";
 
-interface Case {
-  readonly name: string;
-  readonly args: readonly string[];
-  readonly code: number;
-  /** Of the one line, behind "agent-host: ERROR: ". */
-  readonly message: RegExp;
-  readonly hint?: RegExp;
-  /** The text that is shown, and what the caret points at in it. */
-  readonly caret?: readonly [shown: string, at: string];
-}
-
-const SWITCH = "sched:sched_switch";
-const WAKEUP = "sched:sched_wakeup//key=pid/";
-/** With it a command line that is taken after all ends by itself. */
-const ONE = ["-N", "1"];
 let workspace: Workspace;
 
 beforeAll(() => {
@@ -37,88 +23,6 @@ beforeAll(() => {
 afterAll(() => workspace.dispose());
 
 /** Paths in the table are relative to the workspace, in which the agents run. */
-const EVENT_CASES: readonly Case[] = [
-  {
-    name: "an unknown event",
-    args: ["trace", "-e", "sched:sched_swich", ...ONE],
-    code: EXIT.FAILED,
-    message: /^Cannot find event "sched:sched_swich": this kernel has no such tracepoint$/,
-    hint: /sched:sched_switch/,
-  },
-  {
-    name: "no event name at all",
-    args: ["trace", "-e", "irq", ...ONE],
-    code: EXIT.USAGE,
-    message: /^Cannot parse event: "irq" is no event, wants SYSTEM:NAME$/,
-    caret: ["irq", "irq"],
-  },
-  {
-    name: "a missing slash after the filter",
-    args: ["trace", "-e", `${SWITCH}/prev_pid==1`, ...ONE],
-    code: EXIT.USAGE,
-    message: /^Cannot parse event: "\/" is missing after the filter$/,
-    caret: [`${SWITCH}/prev_pid==1`, ""],
-  },
-  {
-    name: "an unknown attribute",
-    args: ["trace", "-e", `${SWITCH}//nosuchattr=1/`, ...ONE],
-    code: EXIT.USAGE,
-    message: /^Cannot parse event: unknown attribute "nosuchattr", knows push pull key/,
-    caret: [`${SWITCH}//nosuchattr=1/`, "nosuchattr"],
-  },
-  {
-    name: "a quote that is never closed",
-    args: ["trace", "-e", `${SWITCH}//pull="9900/`, ...ONE],
-    code: EXIT.USAGE,
-    message: /^Cannot parse event: " is never closed$/,
-    caret: [`${SWITCH}//pull="9900/`, '"9900'],
-  },
-  {
-    name: "a key with a syntax error",
-    args: ["multi-trace", "-e", `${SWITCH}//key="(prev_pid>>2"/`, "-e", WAKEUP, ...ONE],
-    code: EXIT.USAGE,
-    message: /^Cannot parse expression: /,
-    caret: ["(prev_pid>>2", ""],
-  },
-  {
-    name: "a key with an unknown variable",
-    args: ["multi-trace", "-e", `${SWITCH}//key="prev_pid+nosuch"/`, "-e", WAKEUP, ...ONE],
-    code: EXIT.USAGE,
-    message: /^Cannot parse expression: unknown variable "nosuch"$/,
-    hint: /prev_pid/,
-    caret: ["prev_pid+nosuch", "nosuch"],
-  },
-  {
-    name: "a bad -k",
-    args: ["multi-trace", "-e", SWITCH, "-e", WAKEUP, "-k", "common_pid +* 2", ...ONE],
-    code: EXIT.USAGE,
-    message: /^Cannot parse expression: /,
-    caret: ["common_pid +* 2", "* 2"],
-  },
-  {
-    name: "a filter on a field that there is not",
-    args: ["trace", "-e", `${SWITCH}/prev_pid>0&&nofield==1/`, ...ONE],
-    code: EXIT.FAILED,
-    message:
-      /^Cannot set filter "prev_pid>0&&nofield==1" of sched:sched_switch: the kernel refuses it: /,
-    caret: ["prev_pid>0&&nofield==1", "nofield"],
-  },
-  {
-    name: "a filter with a syntax error",
-    args: ["trace", "-e", `${SWITCH}/prev_pid==/`, ...ONE],
-    code: EXIT.FAILED,
-    message: /^Cannot set filter "prev_pid==" of sched:sched_switch: the kernel refuses it: /,
-    caret: ["prev_pid==", ""],
-  },
-  {
-    name: "a filter that is C and not the kernel's",
-    args: ["trace", "-e", `${SWITCH}/prev_pid+1==2/`, ...ONE],
-    code: EXIT.FAILED,
-    message: /^Cannot set filter "prev_pid\+1==2" of sched:sched_switch: the kernel refuses it$/,
-    hint: /==/,
-  },
-];
-
 const SOURCE_CASES: readonly Case[] = [
   {
     name: "push= on the host",

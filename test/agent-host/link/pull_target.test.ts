@@ -2,7 +2,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import * as fc from "fast-check";
-import { PullSourceError, parsePullTarget } from "../../../agent-host/link/pull_target.ts";
+import {
+  PullSourceError,
+  parseHostEvents,
+  parsePullTarget,
+} from "../../../agent-host/link/pull_target.ts";
 import { listenOn } from "../../../shared/sys/socket.ts";
 import { Workspace } from "../../vm/workspace.ts";
 
@@ -82,5 +86,27 @@ describe("parsePullTarget()", () => {
       }),
       { numRuns: 2000 },
     );
+  });
+});
+
+describe("parseHostEvents()", () => {
+  const pullsOf = (text: string): (string | undefined)[] =>
+    parseHostEvents(text).map(({ attributes }) => attributes.pull);
+
+  test("one place holds for all events of its -e, pull=local for none", () => {
+    expect(pullsOf("a:b,c:d//pull=9900/")).toEqual(["9900", "9900"]);
+    expect(pullsOf("a:b/x==1/pull=9900/,c:d//key=x/")).toEqual(["9900", "9900"]);
+    expect(pullsOf("a:b//pull=local/,c:d//pull=9900/")).toEqual([undefined, "9900"]);
+    expect(pullsOf("a:b,c:d")).toEqual([undefined, undefined]);
+    expect(pullsOf("a:b//pull=local/")).toEqual([undefined]);
+  });
+
+  test("two places leave an event without one in doubt", () => {
+    const both = "a:b//pull=1/,c:d//pull=2/";
+    expect(pullsOf(both)).toEqual(["1", "2"]);
+    expect(() => parseHostEvents(`${both},e:f`)).toThrow(
+      'Cannot tell where "e:f" comes from: the others of its -e are pulled from 1 and 2',
+    );
+    expect(pullsOf(`${both},e:f//pull=local/`)).toEqual(["1", "2", undefined]);
   });
 });

@@ -176,6 +176,7 @@ describe("writeLatencyJson()", () => {
           start: "a\x1b",
           end: "b",
           key: "24877",
+          keyText: "gen",
           calls: 2,
           totalCycles: 300,
           minCycles: 100,

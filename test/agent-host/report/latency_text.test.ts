@@ -18,6 +18,7 @@ const LINE: LatencyLine = {
   start: "sys_enter",
   end: "sys_exit",
   key: undefined,
+  keyText: undefined,
   calls: 10,
   totalCycles: 100_000,
   minCycles: 1000,

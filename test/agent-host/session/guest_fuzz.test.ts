@@ -61,7 +61,7 @@ function readStream(bytes: Uint8Array): { readonly released: number; readonly gu
   };
   const wanted = [{ stage: 0, spec: parseEventSpecs(`${FAKE_EVENT}//key=value/`)[0]! }];
   const source = new Source({ kind: "file", name: path, path });
-  const guest = new Guest(session, 1, source, wanted, undefined, "test");
+  const guest = new Guest(session, 1, source, wanted, undefined, "test", () => {});
   try {
     while (!guest.hasEnded) {
       guest.link.receive(0);

@@ -55,6 +55,7 @@ export function fakeEvent(changes: Partial<Event> = {}): Event {
     sampleIdAll: true,
     kind: EventKind.TRACEPOINT,
     definition: "",
+    refusedFilter: "",
     ...changes,
   };
 }

@@ -88,6 +88,8 @@ describe("parseEventSpecs", () => {
     ["a:b//stack=kernel/", { attributes: { stack: "kernel" } }],
     ["a:b//alias=x/stack=user/", { attributes: { alias: "x", stack: "user" } }],
     ["a:b//max-stack=16/", { attributes: { maxStack: 16 } }],
+    ["a:b//cpus=0-3,8/key=x/", { attributes: { cpus: "0-3,8", key: "x" } }],
+    ['a:b//cpus="0-3,8"/', { attributes: { cpus: "0-3,8" } }],
     ["a:b//cpus=0-3/role=(x?1:2)/printkey=x/", { attributes: { cpus: "0-3", role: "(x?1:2)" } }],
     ["a:b//push=9900", { attributes: { push: "9900" } }],
     ["a:b//push=[::1]:9900/", { attributes: { push: "[::1]:9900" } }],

@@ -6,7 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { parseExpr } from "../../../shared/expr/parser.ts";
-import { compileFilterProgram, compileKeyProgram } from "../../../shared/expr/program.ts";
+import {
+  compileFilterProgram,
+  compileKeyProgram,
+  compileRoleProgram,
+} from "../../../shared/expr/program.ts";
 import { type EventFormat, parseFormat } from "../../../shared/tracefs/format.ts";
 import { GCC, LIBC_DEV, packagesProblem } from "../../apt.ts";
 import { type RandomExpr, randomExpr } from "./random_expr.ts";
@@ -234,9 +238,50 @@ describe("compileKeyProgram()", () => {
     ] as const) {
       for (const backend of ["wasm", "js"] as const) {
         const program = compileFilterProgram(source, FORMAT, { backend });
-        expect([source, runProgram(program, record).isSkipped]).toEqual([source, !passes]);
+        const { isSkipped, rejectedCount } = runProgram(program, record);
+        expect([source, isSkipped]).toEqual([source, !passes]);
+        expect(rejectedCount).toBe(passes ? 0 : 1);
       }
     }
+  });
+
+  test("refuses assignments, wherever they stand", () => {
+    for (const source of ["a8 = 3", "a8++ > 2", "(a8 += 1) == 4 || name == x", "-(--a8)"]) {
+      expect(() => compileFilterProgram(source, FORMAT)).toThrow("a filter assigns nothing");
+    }
+  });
+});
+
+describe("compileRoleProgram()", () => {
+  test("stores the low byte, beside which nothing is touched", () => {
+    const record = makeRecord({ a8: 3n });
+    for (const backend of ["wasm", "js"] as const) {
+      const program = compileRoleProgram("a8==3 ? 0x1fe : 1", FORMAT, { backend });
+      expect(program.backend).toBe(backend);
+      const { key } = runProgram(program, record);
+      expect(BigInt.asUintN(64, key)).toBe(0xa5a5a5a5a5a5a5fen);
+    }
+  });
+});
+
+describe("placeOf", () => {
+  const placeOf = (tid: number) => ({ vcpu: tid === 26027 ? 3 : -1, vm: 2 });
+
+  test("says what _vcpu and _vm are, by the record's thread", () => {
+    const record = makeRecord({});
+    for (const [source, key] of [
+      ["_vcpu", 3n],
+      ["(_vm<<16)|_vcpu", 0x20003n],
+      ['_vcpu + (comm == "vcpu0")', 4n],
+    ] as const) {
+      const program = compileKeyProgram(source, FORMAT, { placeOf });
+      expect(program.backend).toBe("js");
+      expect(runProgram(program, record, { context: [5, 9, 9] }).key).toBe(key);
+    }
+  });
+
+  test("costs expressions nothing that do not ask for it", () => {
+    expect(compileKeyProgram("a8+_cpu+_tid", FORMAT, { placeOf }).backend).toBe("wasm");
   });
 });
 

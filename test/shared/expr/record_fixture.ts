@@ -77,6 +77,7 @@ export interface KeyResult {
   readonly isSkipped: boolean;
   readonly undefinedCount: number;
   readonly outsideCount: number;
+  readonly rejectedCount: number;
 }
 
 export interface RunOptions {
@@ -124,6 +125,7 @@ export function runProgram(
     isSkipped: view.getUint16(LAYOUT.event, true) === 0xffff,
     undefinedCount: bound.undefinedCount,
     outsideCount: bound.outsideCount,
+    rejectedCount: bound.rejectedCount,
   };
 }
 

@@ -29,6 +29,7 @@ export const EVENT: Event = {
   sampleIdAll: true,
   kind: EventKind.TRACEPOINT,
   definition: "p:vmspan/x do_sys_open",
+  refusedFilter: "",
 };
 
 export const FULL_MESSAGES: { readonly [T in FrameType]: MessageOf[T] } = {

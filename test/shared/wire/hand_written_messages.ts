@@ -65,6 +65,7 @@ export const HAND_WRITTEN: readonly {
           sampleIdAll: false,
           kind: EventKind.UNSPECIFIED,
           definition: "",
+          refusedFilter: "",
         },
       ],
       eventCount: 2,
@@ -83,6 +84,7 @@ export const HAND_WRITTEN: readonly {
       [
         ...[0x08, 1, 0x12, "s", 0x1a, "n", 0x22, "a", 0x28, 74, 0x32, "f", 0x3a, "x==1"],
         ...[0x42, [7, 0x80, 0x01], 0x48, 0x84, 0x08, 0x50, 1, 0x58, 1, 0x62, "d"],
+        ...[0x9a, 0x01, "y+1==2"],
       ],
     ],
     {
@@ -100,6 +102,7 @@ export const HAND_WRITTEN: readonly {
           sampleIdAll: true,
           kind: EventKind.TRACEPOINT,
           definition: "d",
+          refusedFilter: "y+1==2",
         },
       ],
     },

@@ -178,7 +178,7 @@ export interface Event {
   readonly commonType: number;
   /** The raw text of the tracepoint's format file. */
   readonly format: Uint8Array;
-  /** The filter as the user gave it. */
+  /** The filter that the guest's kernel applies, as the user gave it. Empty when it applies none. */
   readonly filter: string;
   /** PERF_EVENT_IOC_ID of each descriptor, when sample_type has IDENTIFIER. */
   readonly ids: readonly bigint[];
@@ -189,6 +189,8 @@ export interface Event {
   readonly kind: EventKind;
   /** The probe's definition, for kprobes and uprobes. */
   readonly definition: string;
+  /** The filter that the guest's user gave and its kernel refused: the host applies it. */
+  readonly refusedFilter: string;
 }
 
 /**
@@ -947,6 +949,7 @@ function createBaseEvent(): Event {
     sampleIdAll: false,
     kind: 0,
     definition: "",
+    refusedFilter: "",
   };
 }
 
@@ -997,6 +1000,9 @@ export const Event: MessageFns<Event> = {
     }
     if (message.definition !== "") {
       writer.uint32(98).string(message.definition);
+    }
+    if (message.refusedFilter !== "") {
+      writer.uint32(154).string(message.refusedFilter);
     }
     return writer;
   },
@@ -1118,6 +1124,14 @@ export const Event: MessageFns<Event> = {
             }
 
             message.definition = reader.string();
+            continue;
+          }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.refusedFilter = reader.string();
             continue;
           }
         }

@@ -1,0 +1,38 @@
+/**
+ * What expressions on one machine's events may ask beside the record: names of tasks and kernel
+ * symbols, system calls of its architecture, and on the host the vCPU that a thread runs.
+ */
+import { makeEvalFunctions } from "../../shared/expr/functions.ts";
+import type { ProgramOptions, VcpuPlace } from "../../shared/expr/program.ts";
+import type { SymbolResolver } from "../../shared/tracefs/symbols.ts";
+import type { TaskNames } from "./task_names.ts";
+
+/** The task of every idle CPU. */
+const IDLE = "<idle>";
+
+export interface EvaluationParts {
+  readonly names: TaskNames;
+  readonly symbols: SymbolResolver | undefined;
+  /** `uname -m` of the machine. */
+  readonly architecture: string;
+  readonly placeOf?: (tid: number) => VcpuPlace;
+}
+
+export function evaluationOf({
+  names,
+  symbols,
+  architecture,
+  placeOf,
+}: EvaluationParts): ProgramOptions {
+  const decoder = new TextDecoder("latin1");
+  const functions = makeEvalFunctions({
+    symbols,
+    comm: (pid) => {
+      if (pid === 0) return IDLE;
+      const name = names.get(pid);
+      return name === undefined ? undefined : decoder.decode(name);
+    },
+    machine: architecture === "aarch64" ? "aarch64" : "x86_64",
+  });
+  return placeOf === undefined ? { functions } : { functions, placeOf };
+}

@@ -1,0 +1,135 @@
+/** Wrong events on agent-host's command line, and what each gets: for command_line.test.ts. */
+import { EXIT } from "../../../shared/cli/failure.ts";
+
+export interface Case {
+  readonly name: string;
+  readonly args: readonly string[];
+  readonly code: number;
+  /** Of the one line, behind "agent-host: ERROR: ". */
+  readonly message: RegExp;
+  readonly hint?: RegExp;
+  /** The text that is shown, and what the caret points at in it. */
+  readonly caret?: readonly [shown: string, at: string];
+}
+
+export const SWITCH = "sched:sched_switch";
+export const WAKEUP = "sched:sched_wakeup//key=pid/";
+/** With it a command line that is taken after all ends by itself. */
+export const ONE = ["-N", "1"];
+
+export const EVENT_CASES: readonly Case[] = [
+  {
+    name: "an unknown event",
+    args: ["trace", "-e", "sched:sched_swich", ...ONE],
+    code: EXIT.FAILED,
+    message: /^Cannot find event "sched:sched_swich": this kernel has no such tracepoint$/,
+    hint: /sched:sched_switch/,
+  },
+  {
+    name: "no event name at all",
+    args: ["trace", "-e", "irq", ...ONE],
+    code: EXIT.USAGE,
+    message: /^Cannot parse event: "irq" is no event, wants SYSTEM:NAME$/,
+    caret: ["irq", "irq"],
+  },
+  {
+    name: "a missing slash after the filter",
+    args: ["trace", "-e", `${SWITCH}/prev_pid==1`, ...ONE],
+    code: EXIT.USAGE,
+    message: /^Cannot parse event: "\/" is missing after the filter$/,
+    caret: [`${SWITCH}/prev_pid==1`, ""],
+  },
+  {
+    name: "an unknown attribute",
+    args: ["trace", "-e", `${SWITCH}//nosuchattr=1/`, ...ONE],
+    code: EXIT.USAGE,
+    message: /^Cannot parse event: unknown attribute "nosuchattr", knows push pull key/,
+    caret: [`${SWITCH}//nosuchattr=1/`, "nosuchattr"],
+  },
+  {
+    name: "a quote that is never closed",
+    args: ["trace", "-e", `${SWITCH}//pull="9900/`, ...ONE],
+    code: EXIT.USAGE,
+    message: /^Cannot parse event: " is never closed$/,
+    caret: [`${SWITCH}//pull="9900/`, '"9900'],
+  },
+  {
+    name: "a key with a syntax error",
+    args: ["multi-trace", "-e", `${SWITCH}//key="(prev_pid>>2"/`, "-e", WAKEUP, ...ONE],
+    code: EXIT.USAGE,
+    message: /^Cannot parse expression: /,
+    caret: ["(prev_pid>>2", ""],
+  },
+  {
+    name: "a key with an unknown variable",
+    args: ["multi-trace", "-e", `${SWITCH}//key="prev_pid+nosuch"/`, "-e", WAKEUP, ...ONE],
+    code: EXIT.USAGE,
+    message: /^Cannot parse expression: unknown variable "nosuch"$/,
+    hint: /prev_pid/,
+    caret: ["prev_pid+nosuch", "nosuch"],
+  },
+  {
+    name: "a bad -k",
+    args: ["multi-trace", "-e", SWITCH, "-e", WAKEUP, "-k", "common_pid +* 2", ...ONE],
+    code: EXIT.USAGE,
+    message: /^Cannot parse expression: /,
+    caret: ["common_pid +* 2", "* 2"],
+  },
+  {
+    name: "a filter on a field that there is not",
+    args: ["trace", "-e", `${SWITCH}/prev_pid>0&&nofield==1/`, ...ONE],
+    code: EXIT.FAILED,
+    message:
+      /^Cannot set filter "prev_pid>0&&nofield==1" of sched:sched_switch: the kernel refuses it \(Field not found\), and as a C expression it is wrong as well: unknown variable "nofield"$/,
+    hint: /there are common_type/,
+    caret: ["prev_pid>0&&nofield==1", "nofield"],
+  },
+  {
+    name: "a filter with a syntax error",
+    args: ["trace", "-e", `${SWITCH}/prev_pid==/`, ...ONE],
+    code: EXIT.FAILED,
+    message: /^Cannot set filter "prev_pid==" of sched:sched_switch: the kernel refuses it .*: /,
+    caret: ["prev_pid==", ""],
+  },
+  {
+    name: "a filter that assigns",
+    args: ["trace", "-e", `${SWITCH}/prev_pid=1/`, ...ONE],
+    code: EXIT.FAILED,
+    message: /the kernel refuses it .*, and as a C expression .*: a filter assigns nothing$/,
+    hint: /"=="/,
+    caret: ["prev_pid=1", "prev_pid=1"],
+  },
+  {
+    name: "a filter of 117,000 characters",
+    args: ["trace", "-e", `${SWITCH}/${"prev_pid==1||".repeat(9000)}prev_pid==2/`, ...ONE],
+    code: EXIT.FAILED,
+    message:
+      /^Cannot set filter "prev_pid==1\|\|.*\.\.\." of .*: 117011 characters, wanted at most 16384$/,
+  },
+  {
+    name: "an attribute with a typo",
+    args: ["trace", "-e", `${SWITCH}//alais=x/`, ...ONE],
+    code: EXIT.USAGE,
+    message: /unknown attribute "alais" \(did you mean alias\?\), knows push pull key/,
+    caret: [`${SWITCH}//alais=x/`, "alais"],
+  },
+  {
+    name: "cpus= of no list",
+    args: ["trace", "-e", `${SWITCH}//cpus=first/`, ...ONE],
+    code: EXIT.USAGE,
+    message: /attribute "cpus" wants CPUs as 0-3,8$/,
+    caret: [`${SWITCH}//cpus=first/`, "first"],
+  },
+  {
+    name: "cpus= that are not online",
+    args: ["trace", "-e", `${SWITCH}//cpus=8191/`, ...ONE],
+    code: EXIT.FAILED,
+    message: /^Cannot sample CPU 8191: not online, wants some of 0/,
+  },
+  {
+    name: "cpus= outside -C",
+    args: ["trace", "-e", `${SWITCH}//cpus=1/`, "-C", "0", ...ONE],
+    code: EXIT.FAILED,
+    message: /^Cannot sample sched:sched_switch on CPU 1: the run is limited to CPU 0$/,
+  },
+];
