@@ -2,19 +2,26 @@
 
 import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ByteWriter } from "../../../shared/text/byte_writer.ts";
-import { KernelStrings } from "../../../shared/tracefs/kernel_strings.ts";
-import { compilePrintFormat, type PrintRenderer } from "../../../shared/tracefs/print_format.ts";
-import { KallsymsResolver } from "../../../shared/tracefs/symbols.ts";
+import { TaskNames } from "../../../agent-host/session/task_names.ts";
 import { Tracefs, TracefsError } from "../../../shared/tracefs/tracefs.ts";
 import { PERF, packagesProblem } from "../../apt.ts";
+import { NIGHTLY, perNight } from "../../nightly.ts";
 import { Comparison, comparable } from "./support/explained.ts";
-import { readPerfData } from "./support/perf_data.ts";
+import { type PerfData, readPerfData, type TaskRecord } from "./support/perf_data.ts";
+import { Printers, staticSystems } from "./support/printers.ts";
+import {
+  buildWorkload,
+  FEW_PROCESSES,
+  isLoud,
+  RECORDING_LOCK,
+  RECORDING_TIMEOUT_MS,
+  workloadProblem,
+} from "./workload/workload.ts";
 
-/** Events that a small workload fires, a few of each subsystem; a kernel may lack some of them. */
+/** Events that the workload fires, a few of each subsystem; a kernel may lack some of them. */
 const EVENTS = `
 sched:sched_switch sched:sched_waking sched:sched_wakeup sched:sched_wakeup_new sched:sched_process_fork
 sched:sched_process_exec sched:sched_process_exit sched:sched_process_wait sched:sched_stat_runtime
@@ -39,7 +46,7 @@ syscalls:sys_exit_openat syscalls:sys_enter_mmap syscalls:sys_enter_clone
 `;
 
 function whyNot(): string {
-  const missing = packagesProblem([PERF]);
+  const missing = packagesProblem([PERF]) || workloadProblem();
   if (missing !== "") return missing;
   try {
     Tracefs.open();
@@ -63,85 +70,146 @@ const problem = whyNot();
 if (problem !== "") console.log(`skipped: ${problem}`);
 
 describe.skipIf(problem !== "")("compilePrintFormat() on recorded events", () => {
-  test("prints every sample of perf.data as perf script does", () => {
-    const tracefs = Tracefs.open();
-    const shm = statSync("/dev/shm", { throwIfNoEntry: false })?.isDirectory() === true;
-    const directory = mkdtempSync(join(shm ? "/dev/shm" : tmpdir(), "vmspan-perf-"));
-    try {
-      const path = join(directory, "perf.data");
-      record(tracefs, path);
-      const comparison = compare(tracefs, path);
-      comparison.report("perf script on recorded events");
-      expect(comparison.compared).toBeGreaterThan(500);
-      expect(comparison.events.size).toBeGreaterThan(30);
-      expect(comparison.unexplained).toEqual([]);
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
-  }, 120_000);
+  test(
+    "prints every sample of perf.data as perf script does",
+    () => {
+      const tracefs = Tracefs.open();
+      const shm = statSync("/dev/shm", { throwIfNoEntry: false })?.isDirectory() === true;
+      const directory = mkdtempSync(join(shm ? "/dev/shm" : tmpdir(), "vmspan-perf-"));
+      try {
+        const printers = new Printers(tracefs, staticSystems(tracefs));
+        const path = join(directory, "perf.data");
+        record(printers, directory, path);
+        const { texts, heads } = compare(printers, readPerfData(path), path);
+        texts.report("perf script");
+        heads.report("perf script: comm and CPU");
+        expect(texts.compared).toBeGreaterThan(500);
+        expect(texts.events.size).toBeGreaterThan(30);
+        expect(texts.unexplained).toEqual([]);
+        expect(heads.unexplained).toEqual([]);
+      } finally {
+        rmSync(directory, { recursive: true, force: true });
+      }
+    },
+    perNight(120_000, 600_000),
+  );
 });
 
-function record(tracefs: Tracefs, path: string): void {
-  const events = EVENTS.trim()
-    .split(/\s+/)
-    .filter((event) => tracefs.has(event.split(":")[0]!, event.split(":")[1]!));
-  const workload = new URL("./support/workload.sh", import.meta.url).pathname;
-  const disk = mkdtempSync(join(tmpdir(), "vmspan-poke-"));
-  const args = ["record", "-a", "-q", "-m", "256", "-o", path, "-e", events.join(",")];
-  // One kind of system call is enough of the busiest events.
-  args.push("-e", "raw_syscalls:sys_enter", "--filter", "id == 257");
-  args.push("-e", "raw_syscalls:sys_exit", "--filter", "id == 257");
-  const run = spawnSync("perf", [...args, "--", "sh", workload, disk], { encoding: "utf8" });
-  rmSync(disk, { recursive: true, force: true });
-  if (run.status !== 0) throw new Error(`perf record failed: ${run.stderr.slice(0, 500)}`);
+/** Of each system that EVENTS does not name, so many. perf needs 10 to 30 ms for each event. */
+const EVENTS_PER_SYSTEM = perNight(2, 1000);
+
+function chooseEvents(names: readonly string[]): string[] {
+  const chosen = new Set(
+    EVENTS.trim()
+      .split(/\s+/)
+      .filter((event) => names.includes(event)),
+  );
+  const systems = Map.groupBy(names, (name) => name.slice(0, name.indexOf(":")));
+  for (const [system, events] of systems) {
+    const isCovered = !NIGHTLY && [...chosen].some((event) => event.startsWith(`${system}:`));
+    if (!isCovered) for (const event of events.slice(0, EVENTS_PER_SYSTEM)) chosen.add(event);
+  }
+  return [...chosen];
+}
+
+function record(printers: Printers, directory: string, path: string): void {
+  const { command } = buildWorkload(directory);
+  const events = chooseEvents(printers.names);
+  const args = ["record", "-a", "-q", "-m", "256", "-o", path];
+  args.push("-e", events.filter((event) => !isLoud(event)).join(","));
+  for (const event of events.filter(isLoud)) args.push("-e", event, "--filter", FEW_PROCESSES);
+  const run = spawnSync("flock", [RECORDING_LOCK, "perf", ...args, "--", ...command], {
+    encoding: "utf8",
+    timeout: perNight(RECORDING_TIMEOUT_MS, 4 * RECORDING_TIMEOUT_MS),
+  });
+  if (run.status !== 0) throw new Error(`perf record failed: ${run.stderr.slice(-500)}`);
+}
+
+interface Ours {
+  readonly text: string;
+  readonly head: string;
 }
 
 /** Our texts by time and event; perf script's lines take them away one by one. */
-function compare(tracefs: Tracefs, path: string): Comparison {
-  const ours = renderAll(tracefs, path);
-  const script = spawnSync("perf", ["script", "-i", path, "-F", "time,event,trace", "--ns"], {
-    encoding: "latin1",
-    maxBuffer: 1 << 30,
-  });
-  const comparison = new Comparison();
-  for (const line of script.stdout.split("\n")) {
-    const match = /^\s*(\d+)\.(\d{9}):\s+(\S+): ?(.*)$/.exec(line);
-    if (match === null) continue;
-    const [, seconds, nanoseconds, event, theirs] = match as unknown as string[];
-    const texts = ours.get(`${BigInt(seconds! + nanoseconds!)} ${event}`) ?? [];
-    const found = texts.findIndex((text) => comparable(text) === comparable(theirs!));
-    const [text] = found >= 0 ? texts.splice(found, 1) : texts;
-    comparison.add(event!, text ?? "<no such sample>", theirs!);
+function compare(
+  printers: Printers,
+  data: PerfData,
+  path: string,
+): { readonly texts: Comparison; readonly heads: Comparison } {
+  const ours = printAll(printers, data);
+  const texts = new Comparison();
+  const heads = new Comparison();
+  const left = new Map([...ours].map(([key, list]) => [key, list.length]));
+  for (const { key, event, head, text } of readScript(path)) {
+    const list = ours.get(key) ?? [];
+    const found = list.findIndex((entry) => comparable(entry.text) === comparable(text));
+    const [entry] = list.splice(Math.max(0, found), 1);
+    texts.add(event, entry?.text ?? "<no such sample>", text);
+    heads.add(event, entry?.head ?? "<no such sample>", head);
+    left.set(key, list.length);
   }
-  return comparison;
+  for (const [key, count] of left) if (count > 0) texts.unexplained.push(`only ours: ${key}`);
+  return { texts, heads };
 }
 
-function renderAll(tracefs: Tracefs, path: string): Map<string, string[]> {
-  const symbols = KallsymsResolver.parse(readFileSync("/proc/kallsyms"));
-  const strings = KernelStrings.parse(tracefs.printkFormats());
-  const names = new Map<number, string>();
-  const printers = new Map<number, PrintRenderer>();
-  for (const { system, name } of tracefs.find("*:*")) {
-    if (tracefs.has(system, name)) names.set(tracefs.eventId(system, name), `${system}:${name}`);
-  }
-  const { bytes, view, samples } = readPerfData(path);
-  const out = new ByteWriter(1 << 18);
-  const texts = new Map<string, string[]>();
-  for (const sample of samples) {
-    const name = names.get(sample.event);
-    if (name === undefined) continue;
-    let printer = printers.get(sample.event);
-    if (printer === undefined) {
-      const [system, event] = name.split(":") as [string, string];
-      printer = compilePrintFormat(tracefs.format(system, event), { symbols, strings });
-      printers.set(sample.event, printer);
+/** Every sample with the name that its task had then, as the agents keep them. */
+function printAll(printers: Printers, data: PerfData): Map<string, Ours[]> {
+  const names = new TaskNames();
+  const byTime = [...data.samples, ...data.tasks].sort((a, b) => Number(a.timeNs - b.timeNs));
+  const texts = new Map<string, Ours[]>();
+  for (const entry of byTime) {
+    if ("kind" in entry) {
+      noteTask(names, entry);
+      continue;
     }
-    out.clear();
-    printer.render(out, view, bytes, sample.rawOffset, sample.rawBytes);
-    const key = `${sample.timeNs} ${name}`;
+    const { name, text } = printers.print(data, entry);
+    const comm = names.get(entry.tid, Number(entry.timeNs));
+    const shown = comm === undefined ? `:${entry.tid}` : new TextDecoder("latin1").decode(comm);
+    const head = `${entry.tid === 0 ? "swapper" : shown} ${entry.tid} ${entry.cpu}`;
+    const key = `${entry.timeNs} ${name}`;
     const list = texts.get(key);
-    if (list === undefined) texts.set(key, [out.toString()]);
-    else list.push(out.toString());
+    if (list === undefined) texts.set(key, [{ text, head }]);
+    else list.push({ text, head });
   }
   return texts;
+}
+
+function noteTask(names: TaskNames, record: TaskRecord): void {
+  const since = record.timeNs === 0n ? -Infinity : Number(record.timeNs);
+  if (record.kind === "comm") names.set(record.tid, record.comm, 0, record.comm.length, since);
+  else if (record.kind === "fork") names.fork(record.tid, record.parent, since);
+  else names.exit(record.tid);
+}
+
+interface ScriptLine {
+  readonly key: string;
+  readonly event: string;
+  readonly head: string;
+  text: string;
+}
+
+/** "            perf 17063 [001]  1488.665277123:  sched:sched_waking: comm=..." */
+const LINE = /^(.*?) +(-?\d+) +\[(\d+)\] +(\d+)\.(\d{9}): +(\S+): ?(.*)$/s;
+
+function readScript(path: string): ScriptLine[] {
+  const fields = ["-F", "comm,tid,cpu,time,event,trace", "--ns"];
+  const script = spawnSync("perf", ["script", "-i", path, ...fields], {
+    encoding: "latin1",
+    maxBuffer: 2 ** 31 - 1,
+  });
+  const lines: ScriptLine[] = [];
+  for (const line of script.stdout.split("\n")) {
+    const match = LINE.exec(line);
+    const last = lines.at(-1);
+    if (match === null) {
+      // A text of several lines.
+      if (last !== undefined && line !== "") last.text += `\n${line}`;
+      continue;
+    }
+    const [, comm, tid, cpu, seconds, nanoseconds, event, text] = match as unknown as string[];
+    const key = `${BigInt(seconds! + nanoseconds!)} ${event}`;
+    const head = `${comm!.trimStart()} ${tid} ${Number(cpu)}`;
+    lines.push({ key, event: event!, head, text: text! });
+  }
+  return lines;
 }

@@ -57,13 +57,17 @@ export const EXPLANATIONS: readonly Explanation[] = [
   ),
 ];
 
-/** Text with what we escape escaped, and without white space at its end. */
+/**
+ * Text with what we escape escaped, and without white space at its ends. A control character is
+ * \xNN here, whether we wrote it so or as \n.
+ */
 export function comparable(text: string): string {
-  return Array.from(text.trimEnd(), (char) => {
+  const escaped = Array.from(text.trim(), (char) => {
     const code = char.charCodeAt(0);
-    if (char === "\t" || (code >= 0x20 && code < 0x7f)) return char;
-    return char === "\n" ? "\\n" : `\\x${code.toString(16).padStart(2, "0")}`;
-  }).join("");
+    if (code >= 0x20 && code < 0x7f) return char;
+    return `\\x${code.toString(16).padStart(2, "0")}`;
+  });
+  return escaped.join("").replaceAll("\\n", "\\x0a");
 }
 
 /** Counts of a comparison, and what could not be explained. */
@@ -79,7 +83,7 @@ export class Comparison {
   add(event: string, ours: string, theirs: string): void {
     this.compared++;
     this.events.add(event);
-    if (comparable(ours) === comparable(theirs)) {
+    if (ours === theirs || comparable(ours) === comparable(theirs)) {
       this.equal++;
       return;
     }
@@ -97,8 +101,8 @@ export class Comparison {
   report(title: string): void {
     const explained = [...this.explained.values()].reduce((sum, count) => sum + count, 0);
     console.log(
-      `${title}: ${this.events.size} events, ${this.compared} texts compared, ${this.equal} equal, ` +
-        `${explained} explained, ${this.unexplained.length} unexplained`,
+      `print formats (${title}): ${this.compared} events of ${this.events.size} kinds compared, ` +
+        `${this.equal} equal, ${explained} explained, ${this.unexplained.length} unexplained`,
     );
     for (const [reason, count] of this.explained) console.log(`  ${count} x ${reason}`);
     for (const text of this.unexplained.slice(0, 20)) console.log(`  unexplained: ${text}`);

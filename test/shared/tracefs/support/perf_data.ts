@@ -5,9 +5,14 @@
 // (tools/perf/Documentation/perf.data-file-format.txt).
 
 import { closeSync, openSync, readSync, statSync } from "node:fs";
+import {
+  PERF_RECORD_COMM,
+  PERF_RECORD_EXIT,
+  PERF_RECORD_FORK,
+  PERF_RECORD_SAMPLE,
+} from "../../../../shared/perf/record.ts";
 
 const MAGIC = 0x32454c4946524550n; // "PERFILE2"
-const PERF_RECORD_SAMPLE = 9;
 const SAMPLE_IP = 1n << 0n;
 const SAMPLE_TID = 1n << 1n;
 const SAMPLE_TIME = 1n << 2n;
@@ -37,10 +42,28 @@ export interface PerfSample {
   readonly rawBytes: number;
 }
 
+/** What a record says about a task. */
+export type TaskRecord =
+  | {
+      readonly kind: "comm";
+      readonly timeNs: bigint;
+      readonly tid: number;
+      readonly comm: Uint8Array;
+    }
+  | {
+      readonly kind: "fork";
+      readonly timeNs: bigint;
+      readonly tid: number;
+      readonly parent: number;
+    }
+  | { readonly kind: "exit"; readonly timeNs: bigint; readonly tid: number };
+
 export interface PerfData {
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly samples: readonly PerfSample[];
+  /** In the file's order. */
+  readonly tasks: readonly TaskRecord[];
 }
 
 /** Reads a whole file. Throws RangeError for what it does not know. */
@@ -70,20 +93,60 @@ export function readPerfData(path: string): PerfData {
     }
   }
   const samples: PerfSample[] = [];
+  const tasks: TaskRecord[] = [];
+  const trailer = trailerOf([...kindById.values()][0]?.sampleType ?? 0n);
   const end = u64(40) + u64(48);
   for (let at = u64(40); at + 8 <= end; ) {
     const size = view.getUint16(at + 6, true);
     if (size < 8) throw new RangeError(`Cannot read ${path}: record of ${size} bytes`);
-    if (view.getUint32(at, true) === PERF_RECORD_SAMPLE) {
+    const type = view.getUint32(at, true);
+    if (type === PERF_RECORD_SAMPLE) {
       // Every attribute has IDENTIFIER, so the id comes first in each sample.
       const kind = kindById.get(view.getBigUint64(at + 8, true));
       if (kind !== undefined && (kind.sampleType & SAMPLE_RAW) !== 0n) {
         samples.push(readSample(view, at + 8, kind));
       }
+    } else {
+      const task = readTask(type, bytes, view, at, size, trailer);
+      if (task !== undefined) tasks.push(task);
     }
     at += size;
   }
-  return { bytes, view, samples };
+  return { bytes, view, samples, tasks };
+}
+
+/** The sample id fields behind other records: where the time lies, from their end. */
+interface Trailer {
+  readonly bytes: number;
+  readonly timeFromEnd: number;
+}
+
+function trailerOf(sampleType: bigint): Trailer {
+  const sizeOf = (...flags: bigint[]): number =>
+    flags.filter((flag) => (sampleType & flag) !== 0n).length * 8;
+  const afterTime = sizeOf(SAMPLE_CPU, SAMPLE_IDENTIFIER);
+  return { bytes: sizeOf(SAMPLE_TID, SAMPLE_TIME) + afterTime, timeFromEnd: 8 + afterTime };
+}
+
+function readTask(
+  type: number,
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  size: number,
+  trailer: Trailer,
+): TaskRecord | undefined {
+  if (type !== PERF_RECORD_COMM && type !== PERF_RECORD_FORK && type !== PERF_RECORD_EXIT) return;
+  const timeNs = view.getBigUint64(at + size - trailer.timeFromEnd, true);
+  if (type === PERF_RECORD_COMM) {
+    const from = at + 16;
+    const nul = bytes.indexOf(0, from);
+    const comm = bytes.slice(from, Math.min(nul, at + size - trailer.bytes));
+    return { kind: "comm", timeNs, tid: view.getUint32(at + 12, true), comm };
+  }
+  const tid = view.getUint32(at + 16, true);
+  if (type === PERF_RECORD_EXIT) return { kind: "exit", timeNs, tid };
+  return { kind: "fork", timeNs, tid, parent: view.getUint32(at + 20, true) };
 }
 
 interface SampleKind {
@@ -109,8 +172,8 @@ function readSample(view: DataView, start: number, kind: SampleKind): PerfSample
   return {
     event,
     timeNs: view.getBigUint64(time, true),
-    pid: view.getUint32(task, true),
-    tid: view.getUint32(task + 4, true),
+    pid: view.getInt32(task, true),
+    tid: view.getInt32(task + 4, true),
     cpu: view.getUint32(cpu, true),
     rawOffset: raw + 4,
     rawBytes: view.getUint32(raw, true),
