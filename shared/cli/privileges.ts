@@ -11,7 +11,8 @@
  */
 import process from "node:process";
 import { callChainOf } from "../event/call_chain.ts";
-import { readLineOf } from "../event/machine.ts";
+import { probePerfClock } from "../event/event_set.ts";
+import { onlineCpus, readLineOf } from "../event/machine.ts";
 import type { EventSpec } from "../event/spec.ts";
 import {
   CAP_CHECKPOINT_RESTORE,
@@ -26,7 +27,9 @@ import {
   dropCapabilities,
   readPrivileges,
   type ThreadPrivileges,
+  withEffective,
 } from "../sys/capability.ts";
+import { SysError } from "../sys/errno.ts";
 import { executeSelf, isSecureExecution, keepOpen } from "../sys/execute.ts";
 import type { Fd } from "../sys/fd.ts";
 import { UsageError } from "./failure.ts";
@@ -41,12 +44,37 @@ const RESTARTED = "VMSPAN_RESTARTED";
 const ENVIRONMENT_KEPT =
   /^(?:PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TERM|TZ|COLUMNS|LINES|NO_COLOR|TMPDIR|INVOCATION_ID|JOURNAL_STREAM|NOTIFY_SOCKET)$/;
 
-/** What every tracing command needs, on this kernel. */
+/** What every tracing command needs, where CAP_PERFMON does. */
+export const TRACING_CAPABILITIES: readonly number[] = [
+  CAP_PERFMON,
+  CAP_DAC_READ_SEARCH,
+  CAP_IPC_LOCK,
+  CAP_SYSLOG,
+];
+
+/**
+ * What every tracing command needs on this machine. CAP_PERFMON came with Linux 5.8, and kernels of
+ * Debian and Ubuntu do not take it for CAP_SYS_ADMIN while perf_event_paranoid is above 2, which is
+ * their default: so it is tried.
+ */
 export function tracingCapabilities(): number[] {
-  const common = [CAP_PERFMON, CAP_DAC_READ_SEARCH, CAP_IPC_LOCK, CAP_SYSLOG];
-  // CAP_PERFMON came with Linux 5.8.
-  const isKnown = Number(readLineOf("/proc/sys/kernel/cap_last_cap")) >= CAP_PERFMON;
-  return isKnown ? common : [...common, CAP_SYS_ADMIN];
+  const privileges = readPrivileges();
+  const isAdmin = (privileges.effective & capabilityMask(CAP_SYS_ADMIN)) !== 0n;
+  const mask = capabilityMask(...TRACING_CAPABILITIES);
+  const isEnough = !isAdmin || withEffective(privileges, mask, mayOpenEvents);
+  return isEnough ? [...TRACING_CAPABILITIES] : [...TRACING_CAPABILITIES, CAP_SYS_ADMIN];
+}
+
+function mayOpenEvents(): boolean {
+  try {
+    probePerfClock(onlineCpus()[0]!);
+    return true;
+  } catch (error) {
+    if (error instanceof SysError && (error.code === "EACCES" || error.code === "EPERM")) {
+      return false;
+    }
+    throw error;
+  }
 }
 
 /**

@@ -109,16 +109,32 @@ function prctl(option: number, a: number, b: number, action: string): void {
   checked(syscall(SYS.prctl, option, a, b, 0, 0, 0), action);
 }
 
-/** Sets the calling thread's permitted, effective and inheritable sets. Throws SysError. */
-function setCapabilities(mask: bigint): void {
+type SettableSets = Pick<ThreadPrivileges, "effective" | "permitted" | "inheritable">;
+
+/** Sets these sets of the calling thread. Throws SysError. */
+function setCapabilities(sets: SettableSets): void {
   // struct __user_cap_header_struct {u32 version, i32 pid}, and two of
   // struct __user_cap_data_struct {u32 effective, permitted, inheritable}: low words, high words.
   const header = Uint32Array.of(LINUX_CAPABILITY_VERSION_3, 0);
-  const low = Number(mask & 0xffff_ffffn);
-  const high = Number(mask >> 32n);
-  const data = Uint32Array.of(low, low, low, high, high, high);
+  const masks = [sets.effective, sets.permitted, sets.inheritable];
+  const low = masks.map((mask) => Number(mask & 0xffff_ffffn));
+  const high = masks.map((mask) => Number(mask >> 32n));
+  const data = Uint32Array.of(...low, ...high);
   const [headerAt, dataAt] = [addressOf(header), addressOf(data)];
   checked(syscall(SYS.capset, headerAt, dataAt, 0, 0, 0, 0), "set capabilities");
+}
+
+/**
+ * Runs `attempt` as a thread that has only those of its capabilities (`current`) that are in
+ * `mask`, to find out what works with them. Throws SysError.
+ */
+export function withEffective<T>(current: ThreadPrivileges, mask: bigint, attempt: () => T): T {
+  setCapabilities({ ...current, effective: current.effective & mask });
+  try {
+    return attempt();
+  } finally {
+    setCapabilities(current);
+  }
 }
 
 /**
@@ -137,7 +153,7 @@ export function dropCapabilities(current: ThreadPrivileges, kept: bigint): void 
   // From Linux 4.3; an older kernel has none to clear.
   syscall(SYS.prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, 0);
   const left = current.permitted & kept;
-  setCapabilities(left);
+  setCapabilities({ effective: left, permitted: left, inheritable: left });
   for (const capability of capabilitiesIn(left)) {
     // Without it execve() would take them from a process that is not root; root keeps its own.
     const raise = [PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability] as const;

@@ -19,7 +19,10 @@ function hintFor(errno: number): string | undefined {
   if (errno === EMFILE) return "raise the limit on open files (ulimit -n)";
   if (errno === EOVERFLOW) return "max-stack is over /proc/sys/kernel/perf_event_max_stack";
   if (errno !== EPERM && errno !== EACCES) return undefined;
-  return "run as root or with CAP_PERFMON, or lower /proc/sys/kernel/perf_event_paranoid to -1";
+  return (
+    "run as root or with CAP_PERFMON, or lower /proc/sys/kernel/perf_event_paranoid to -1 (Debian " +
+    "and Ubuntu want CAP_SYS_ADMIN while it is above 2)"
+  );
 }
 
 /** Opens an event on `pid` (-1: all) and `cpu` (-1: any). Throws SysError. */

@@ -3,8 +3,8 @@ import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { tracingCapabilities } from "../../shared/cli/privileges.ts";
-import { capabilityName } from "../../shared/sys/capability.ts";
+import { TRACING_CAPABILITIES } from "../../shared/cli/privileges.ts";
+import { CAP_SETPCAP, CAP_SYS_ADMIN, capabilityName } from "../../shared/sys/capability.ts";
 import { findProgram } from "../vm/prerequisites.ts";
 
 const PACKAGING = join(import.meta.dirname, "../../agent-guest/packaging");
@@ -17,12 +17,15 @@ describe("agent-guest.service", () => {
   const setting = (key: string): string | undefined =>
     new RegExp(`^${key}=(.*)$`, "m").exec(text)?.[1];
 
-  for (const key of ["CapabilityBoundingSet", "AmbientCapabilities"]) {
-    test(`${key} is what the agent keeps: it need not start itself again`, () => {
-      const kept = tracingCapabilities().map(capabilityName);
-      expect(setting(key)?.split(" ").sort()).toEqual(kept.sort());
-    });
-  }
+  test("AmbientCapabilities is what the agent keeps", () => {
+    const kept = TRACING_CAPABILITIES.map(capabilityName);
+    expect(setting("AmbientCapabilities")?.split(" ").sort()).toEqual(kept.sort());
+  });
+
+  test("CapabilityBoundingSet has besides what kernels may want, and what gives that up", () => {
+    const names = [...TRACING_CAPABILITIES, CAP_SETPCAP, CAP_SYS_ADMIN].map(capabilityName);
+    expect(setting("CapabilityBoundingSet")?.split(" ").sort()).toEqual(names.sort());
+  });
 
   test("keeps privileges from growing, and lets the JIT work", () => {
     expect(setting("NoNewPrivileges")).toBe("true");

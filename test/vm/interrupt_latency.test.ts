@@ -4,6 +4,8 @@
  * a TSC that the kernel gave up, no udev, a unix socket.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { TRACING_CAPABILITIES } from "../../shared/cli/privileges.ts";
+import { CAP_SYS_ADMIN, capabilityMask, parsePrivileges } from "../../shared/sys/capability.ts";
 import {
   agentBinary,
   guestTraceCommand,
@@ -102,6 +104,22 @@ describe.each(GUESTS)("interrupt latency of a real guest (%s)", (_name, config) 
   afterAll(async () => {
     await workspace.dispose();
     await guest?.shutdown();
+  });
+
+  test("the guest's agent holds what its kernel wants, and nothing else", async () => {
+    const status = await guest.shell.run(`cat /proc/${guestAgentPid}/task/*/status`);
+    const paranoid = await guest.shell.run("cat /proc/sys/kernel/perf_event_paranoid");
+    // Debian's kernel takes no CAP_PERFMON while this is above 2.
+    const wanted = [
+      ...TRACING_CAPABILITIES,
+      ...(Number(paranoid.output) > 2 ? [CAP_SYS_ADMIN] : []),
+    ];
+    const threads = status.output.split(/^(?=Name:)/m).map((text) => parsePrivileges(text));
+    expect(threads.length).toBeGreaterThan(2);
+    for (const { permitted, effective, bounding } of threads) {
+      const masks = [permitted, effective, bounding];
+      expect(masks).toEqual(masks.map(() => capabilityMask(...wanted)));
+    }
   });
 
   test("every interrupt is paired, none before its cause, and the ledger balances", async () => {
