@@ -8,6 +8,7 @@ import { Command } from "commander";
 import { exitWith, runCommandLine, type StopMeans, superviseWorker } from "../shared/cli/agent.ts";
 import { COMMON_CHECKS, runDoctor } from "../shared/cli/doctor.ts";
 import { EXIT, type ExitCode, UsageError } from "../shared/cli/failure.ts";
+import { addListCommand, listLocal } from "../shared/cli/list.ts";
 import {
   collect,
   parseCallGraph,
@@ -144,6 +145,7 @@ Example:
   agent-guest trace -e 'irq:irq_handler_entry/name~"virtio0-input*"/push="/dev/virtio-ports/org.qemu.perf0"/' --tsc`,
     )
     .action(trace);
+  addListCommand(program).action(listLocal);
   program
     .command("doctor")
     .description("Tell what works on this machine, and what to do about the rest.")

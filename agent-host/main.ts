@@ -8,6 +8,12 @@ import { runCommandLine, type StopMeans, superviseWorker } from "../shared/cli/a
 import { COMMON_CHECKS, runDoctor } from "../shared/cli/doctor.ts";
 import { type ExitCode, UsageError } from "../shared/cli/failure.ts";
 import {
+  addListCommand,
+  type ListCommandOptions,
+  listLocal,
+  printListing,
+} from "../shared/cli/list.ts";
+import {
   collect,
   parseCallGraph,
   parseCount,
@@ -19,9 +25,11 @@ import {
 } from "../shared/cli/option.ts";
 import { confine } from "../shared/cli/privileges.ts";
 import { VERSION, versionLine } from "../shared/cli/version.ts";
+import { CAP_DAC_READ_SEARCH } from "../shared/sys/capability.ts";
 import { parseDetail } from "./detail_option.ts";
 import { HOST_CHECKS } from "./doctor.ts";
 import { parseHostEvents, parsePullTarget } from "./link/pull_target.ts";
+import { sourceEvents } from "./list_source.ts";
 import { hostCapabilities } from "./privileges.ts";
 import type { EngineCommand, EngineOrder } from "./protocol.ts";
 
@@ -170,6 +178,22 @@ Events:
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 --than crossed, 4 a source refused, ended early or
 broke its word, 70 a bug of ours.`;
 
+const LIST_HELP = `
+  agent-host list kvm                    events whose name holds "kvm"
+  agent-host list 'sched:sched_wak*'     those that the same -e would select
+  agent-host list -v irq:irq_handler_entry
+  agent-host list --pull 9900            what the guest behind port 9900 sends`;
+
+function list(patterns: readonly string[], options: ListCommandOptions & { pull?: string }): void {
+  confine({ keepAll: false, capabilities: [CAP_DAC_READ_SEARCH] });
+  if (options.pull === undefined) {
+    listLocal(patterns, options);
+    return;
+  }
+  const onStatus = (text: string): void => void process.stderr.write(`${text}\n`);
+  printListing(sourceEvents(options.pull, VERSION, onStatus), patterns, options);
+}
+
 function buildProgram(): Command {
   const program = new Command(PROGRAM)
     .description("Measures latency across the boundary between KVM guests and their host.")
@@ -193,6 +217,10 @@ function buildProgram(): Command {
     .option("--cycle", "the last stage is also the first of the next round")
     .addHelpText("after", EVENT_HELP)
     .action((options: Options) => run("multi-trace", options));
+  addListCommand(program)
+    .option("--pull <SOURCE>", "the events of a guest's stream or of a recording, as in pull=")
+    .addHelpText("after", LIST_HELP)
+    .action(list);
   program
     .command("doctor")
     .description("Tell what works on this machine, and what to do about the rest.")

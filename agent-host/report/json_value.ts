@@ -5,18 +5,12 @@
 
 import type { ByteWriter } from "../../shared/text/byte_writer.ts";
 
+export { jsonString } from "../../shared/text/json_string.ts";
+
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const ESCAPED_BYTES_MAX = 6;
 const STEP = 512;
-
-/** A string of ours or of anybody's, as a JSON string. */
-export function jsonString(text: string): string {
-  return JSON.stringify(text).replace(
-    /[^ -~]/g,
-    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-}
 
 /** A finite number rounded to `decimals`; null for NaN and Infinity, which JSON does not know. */
 export function jsonNumber(value: number, decimals: number): string {

@@ -55,6 +55,7 @@ const EXIT_BY_NAME: ReadonlyMap<string, ExitCode> = new Map([
   ["ElfError", EXIT.FAILED],
   ["FfiError", EXIT.FAILED],
   ["FormatError", EXIT.FAILED],
+  ["NoEventError", EXIT.FAILED],
   ["SysError", EXIT.FAILED],
   ["TracefsError", EXIT.FAILED],
   ["UnknownEventError", EXIT.FAILED],

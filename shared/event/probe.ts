@@ -13,6 +13,8 @@ import { functionFileOffset } from "./elf_symbol.ts";
 import { isPresent } from "./machine.ts";
 import type { ProbeSpec } from "./spec.ts";
 
+/** Names of the groups that agents' probes are in. */
+export const OWN_PROBE_GROUP = /^vmspan_\d+$/;
 const GROUP = /^[pr]\d*:(vmspan_(\d+)\/\S+)/;
 /** Of a function's name in its event's name, of which the kernel takes 63 bytes. */
 const NAME_CHARS_MAX = 48;

@@ -38,7 +38,7 @@ export class UnknownEventError extends TracefsError {
       `Cannot find event "${event}": this kernel has no such tracepoint`,
       similar.length > 0
         ? `did you mean ${similar.join(", ")}?`
-        : "list shows the events there are",
+        : "the command list shows the events there are",
     );
     this.similar = similar;
   }

@@ -1,0 +1,85 @@
+/**
+ * `list --pull SOURCE`: the events that a guest's stream or a recording holds, with the guest's own
+ * formats. The stream is attached to only as long as it takes to be told.
+ */
+import type { ListedEvent } from "../shared/event/listing.ts";
+import { PollSet } from "../shared/sys/poll.ts";
+import { FORMAT_BYTES_MAX, FormatError } from "../shared/tracefs/format.ts";
+import type { Event } from "../shared/wire/gen/vmspan/v1/channel.ts";
+import { GuestLink, type GuestListener } from "./link/guest_link.ts";
+import { parsePullTarget } from "./link/pull_target.ts";
+import { Source, SourceError } from "./link/source.ts";
+
+/** How long a live source may take to say what it sends. */
+const ANSWER_MS_MAX = 10_000;
+const POLL_MS = 50;
+
+/** Takes the events of the first stream, and nothing else. */
+class EventsListener implements GuestListener {
+  events: readonly Event[] | undefined;
+
+  onStream(_hello: unknown, events: readonly Event[]): void {
+    this.events ??= events;
+  }
+  onClockSample(): void {}
+  onSamples(): void {}
+  onProgress(): void {}
+  onPong(): void {}
+  onTask(): void {}
+  onLost(): void {}
+  onStats(): void {}
+  positions(): [] {
+    return [];
+  }
+}
+
+function toListed({ system, name, alias, filter, refusedFilter, format }: Event): ListedEvent {
+  return {
+    system,
+    name,
+    alias,
+    filter: filter === "" ? refusedFilter : filter,
+    formatText: () => {
+      if (format.length > FORMAT_BYTES_MAX) throw new FormatError("text is too long");
+      return new TextDecoder("latin1").decode(format);
+    },
+  };
+}
+
+/** The events of a source. Throws PullSourceError, SourceError. */
+export function sourceEvents(
+  pull: string,
+  agentVersion: string,
+  onStatus: (text: string) => void,
+): ListedEvent[] {
+  const source = new Source(parsePullTarget(pull), onStatus);
+  const poll = new PollSet();
+  try {
+    const listener = new EventsListener();
+    const link = new GuestLink(source, listener, agentVersion);
+    const deadlineMs = performance.now() + ANSWER_MS_MAX;
+    while (listener.events === undefined) {
+      const nowMs = performance.now();
+      if (nowMs > deadlineMs) {
+        throw new SourceError(`Cannot list the events of ${source.name}: no answer`, undefined);
+      }
+      link.receive(nowMs);
+      if (source.hasEnded && listener.events === undefined) {
+        throw new SourceError(`Cannot list the events of ${source.name}: it ended before it told`);
+      }
+      link.tick(nowMs);
+      if (source.isFile || listener.events !== undefined) continue;
+      poll.clear();
+      poll.add(source.fd.number, source.pollEvents);
+      poll.wait(POLL_MS);
+    }
+    if (!source.isFile) {
+      link.leave();
+      source.flush();
+    }
+    return listener.events.map(toListed);
+  } finally {
+    source.close();
+    poll.close();
+  }
+}
