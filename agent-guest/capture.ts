@@ -7,20 +7,24 @@
  */
 import type { CpuRing, EventSet } from "../shared/event/event_set.ts";
 import type { MachineInfo } from "../shared/event/machine.ts";
-import { snapshotTaskNames, type TaskName } from "../shared/event/task_names.ts";
-import { countSamples } from "../shared/perf/record.ts";
 import { readTsc } from "../shared/sys/clock.ts";
 import type { PollSet } from "../shared/sys/poll.ts";
 import { FrameType } from "../shared/wire/frame.ts";
-import { type Attach, ByeReason, type CpuStats } from "../shared/wire/gen/vmspan/v1/channel.ts";
+import {
+  type Attach,
+  ByeReason,
+  type Control,
+  type CpuStats,
+  ErrorCode,
+} from "../shared/wire/gen/vmspan/v1/channel.ts";
 import { ClockSampler } from "./clock_samples.ts";
 import { buildHello, splitEvents } from "./hello.ts";
 import { Ledger } from "./ledger.ts";
+import { Receiver, type ReceiverLedger } from "./receiver.ts";
+import { ShedCount } from "./shed_count.ts";
 import type { Outlet } from "./sink/outlet.ts";
 import type { Sink, SinkHost } from "./sink/sink.ts";
 
-/** Time that one wake-up may spend on naming tasks. */
-const TASK_SLICE_MS = 4;
 /**
  * How often what lies below the rings' watermarks is forwarded. It bounds how late an event reaches
  * the host, and is the rate at which an idle guest is woken.
@@ -33,18 +37,12 @@ const STATS_MS = 10_000;
 /** How often the user is told of receivers that are too slow: it may happen at each wake-up. */
 const MISSED_STATUS_MS = 1000;
 
-interface Session {
-  readonly outlet: Outlet;
-  readonly ledger: Ledger;
-  tasks: Generator<TaskName[], void> | undefined;
-  /** Events that it missed since the user was told. */
-  missed: number;
-}
-
 export interface CaptureOptions {
   readonly machine: MachineInfo;
   readonly isTscDisplay: boolean;
   readonly isTwoWay: boolean;
+  /** The host has asked for these events, and may ask for others. */
+  readonly isServing: boolean;
   readonly agentVersion: string;
   readonly onStatus: (text: string) => void;
 }
@@ -52,10 +50,10 @@ export interface CaptureOptions {
 export class Capture implements SinkHost {
   readonly set: EventSet;
   readonly #options: CaptureOptions;
-  readonly #streamNonce: bigint;
+  readonly streamNonce: bigint;
   readonly #clock: ClockSampler;
   #sink: Sink | undefined;
-  #sessions: Session[] = [];
+  #receivers: Receiver[] = [];
   #previousTsc = 0n;
   #nextStatsMs = 0;
   #nextMissedMs = 0;
@@ -63,13 +61,15 @@ export class Capture implements SinkHost {
   #eagerUntilMs = 0;
   #ringSlots = { from: 0, to: 0 };
   /** Of the host that vanished, until it comes back or another one does. */
-  #waiting: Session | undefined;
+  #waiting: Receiver | undefined;
+  readonly #shed: ShedCount;
 
   constructor(set: EventSet, options: CaptureOptions) {
     this.set = set;
     this.#options = options;
-    this.#streamNonce = crypto.getRandomValues(new BigUint64Array(1))[0]! | 1n;
+    this.streamNonce = crypto.getRandomValues(new BigUint64Array(1))[0]! | 1n;
     this.#clock = new ClockSampler(set);
+    this.#shed = new ShedCount(set);
   }
 
   /** Sets the sink, which needs the capture to exist first. */
@@ -84,6 +84,16 @@ export class Capture implements SinkHost {
 
   get rings(): readonly CpuRing[] {
     return this.set.rings;
+  }
+
+  /** Nothing can come any more: the tasks that were to be sampled have ended. */
+  get hasEnded(): boolean {
+    return this.set.hasEnded;
+  }
+
+  /** As of a server, whose capture comes and goes. */
+  get capture(): Capture {
+    return this;
   }
 
   status(text: string): void {
@@ -135,7 +145,7 @@ export class Capture implements SinkHost {
     for (const ring of this.rings) ring.ring.refreshHead();
     this.sink.send();
     this.#release();
-    if (this.#sessions.length > 0) this.#accompany(nowMs);
+    if (this.#receivers.length > 0) this.#accompany(nowMs);
   }
 
   #release(): void {
@@ -146,9 +156,10 @@ export class Capture implements SinkHost {
     }
   }
 
-  begin(outlet: Outlet, attach: Attach | undefined): void {
+  begin(outlet: Outlet, attach: Attach | undefined): boolean {
+    outlet.setRings(this.rings.length);
     const before = this.#takePrevious(outlet);
-    const resumed = before !== undefined && attach?.streamNonce === this.#streamNonce;
+    const resumed = before !== undefined && attach?.streamNonce === this.streamNonce;
     const ledger = resumed ? before.ledger : this.#startLedger(before);
     const resume = new Map(attach?.resume.map((at) => [at.cpu, Number(at.position)]));
     this.rings.forEach(({ cpu, ring }, index) => {
@@ -160,61 +171,92 @@ export class Capture implements SinkHost {
     this.#nextFlushMs = 0;
     this.#eagerUntilMs = performance.now() + EAGER_MS;
     this.#sendHello(outlet, attach?.attachNonce ?? 0n);
-    this.#sessions.push({
-      outlet,
-      ledger,
-      tasks: snapshotTaskNames(),
-      missed: 0,
-    });
-    this.#sendTasks(this.#sessions[this.#sessions.length - 1]!);
+    const receiver = new Receiver(outlet, ledger, (text) => this.status(text));
+    this.#receivers.push(receiver);
+    receiver.sendTasks();
+    return true;
+  }
+
+  /** Fixed events: whoever started the agent has chosen them. */
+  control(outlet: Outlet, { id }: Control): void {
+    const message = "Cannot do what the host asks: this agent was started with its events";
+    const hint = "start it as agent-guest serve";
+    const error = { code: ErrorCode.UNSUPPORTED, message, hint, text: "", position: 0 };
+    outlet.send(FrameType.CONTROL_REPLY, { id, error, events: [], more: false });
   }
 
   vanish(outlet: Outlet): void {
-    const session = this.#sessions.find((candidate) => candidate.outlet === outlet);
-    if (session === undefined) return;
-    this.#sessions = this.#sessions.filter((candidate) => candidate !== session);
-    this.#waiting = session;
+    const receiver = this.#receivers.find((candidate) => candidate.outlet === outlet);
+    if (receiver === undefined) return;
+    this.#receivers = this.#receivers.filter((candidate) => candidate !== receiver);
+    this.#waiting = receiver;
+  }
+
+  /** A host that was here has vanished, and may come back for the rest. */
+  get isWaiting(): boolean {
+    return this.#waiting !== undefined;
+  }
+
+  isStreamingTo(outlet: Outlet): boolean {
+    return this.#receivers.some((receiver) => receiver.outlet === outlet);
+  }
+
+  /** Nobody will come back: tells the user of what waited, and gives the ledger's rows. */
+  abandon(): CpuStats[] {
+    this.stopEvents();
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    return waiting === undefined ? [] : this.#giveUp(waiting);
+  }
+
+  /**
+   * Stops what comes from being recorded, for `place`'s sake; the kernel counts what it would have
+   * been. Everybody is told of the place at once, and of the number when recording goes on.
+   */
+  pause(place: string): void {
+    this.#shed.pause(place);
+    for (const receiver of this.#receivers) receiver.sendShed(this.rings, place, undefined);
+  }
+
+  resume(): void {
+    const { place } = this.#shed;
+    if (place === "") return;
+    const events = this.#shed.resume(this.#ledgers());
+    for (const receiver of this.#receivers) receiver.sendShed(this.rings, place, events);
   }
 
   end(outlet: Outlet): void {
-    const session = this.#sessions.find((candidate) => candidate.outlet === outlet);
-    if (session === undefined) return;
-    if (outlet.failure === undefined) this.#close(session);
-    this.#sessions = this.#sessions.filter((candidate) => candidate !== session);
+    const receiver = this.#receivers.find((candidate) => candidate.outlet === outlet);
+    if (receiver === undefined) return;
+    if (outlet.failure === undefined) this.#close(receiver);
+    this.#receivers = this.#receivers.filter((candidate) => candidate !== receiver);
   }
 
   missed(outlet: Outlet, ringIndex: number, from: number, to: number): void {
-    const { cpu, ring } = this.rings[ringIndex]!;
-    const events = countSamples(ring, from, to);
-    const session = this.#sessions.find((candidate) => candidate.outlet === outlet);
-    if (session !== undefined) {
-      session.missed += events;
-      session.ledger.drop(ringIndex, "slow client", events, to - from);
-    }
-    outlet.send(FrameType.LOST, {
-      cpu,
-      place: "slow client",
-      events: BigInt(events),
-      bytes: BigInt(to - from),
-      fromPosition: BigInt(from),
-      toPosition: BigInt(to),
-    });
+    const receiver = this.#receivers.find((candidate) => candidate.outlet === outlet);
+    receiver?.miss(this.rings[ringIndex]!, ringIndex, from, to);
   }
 
   /** Stops the events; after it only what the rings hold is left to send. */
   stopEvents(): void {
+    this.#stopFor(this.#ledgers());
+  }
+
+  /** The same, with the ledgers that what was shed until now belongs to. */
+  #stopFor(ledgers: readonly Ledger[]): void {
     this.set.disable();
+    this.#shed.settle(ledgers);
     for (const ring of this.rings) ring.ring.refreshHead();
   }
 
   /** Says the ledger and goodbye to everybody; gives each receiver's rows. */
-  finish(exitCode: number): { name: string; rows: CpuStats[] }[] {
+  finish(exitCode: number): ReceiverLedger[] {
     const reason = exitCode === 0 ? ByeReason.DONE : ByeReason.ERROR;
-    const reports = this.#sessions.map((session) => {
-      this.#countUnsent(session, "not taken before the end");
-      const rows = this.#sendStats(session, true);
-      session.outlet.send(FrameType.BYE, { reason, exitCode, message: "" });
-      return { name: session.outlet.name, rows };
+    const reports = this.#receivers.map((receiver) => {
+      receiver.dropUnsent(this.rings, "not taken before the end");
+      const rows = this.#sendStats(receiver, true);
+      receiver.outlet.send(FrameType.BYE, { reason, exitCode, message: "" });
+      return { name: receiver.outlet.name, rows };
     });
     if (this.#waiting === undefined) return reports;
     return [...reports, { name: this.sink.name, rows: this.#closeWaiting(this.#waiting) }];
@@ -222,6 +264,11 @@ export class Capture implements SinkHost {
 
   close(): void {
     this.#sink?.close();
+    this.closeEvents();
+  }
+
+  /** The sink goes on without them. */
+  closeEvents(): void {
     this.set.close();
   }
 
@@ -231,48 +278,56 @@ export class Capture implements SinkHost {
   }
 
   /** The session that this outlet had, or that waits for a host to come back; it is no more. */
-  #takePrevious(outlet: Outlet): Session | undefined {
-    const before = this.#sessions.find((session) => session.outlet === outlet) ?? this.#waiting;
-    this.#sessions = this.#sessions.filter((session) => session !== before);
+  #takePrevious(outlet: Outlet): Receiver | undefined {
+    const before = this.#receivers.find((receiver) => receiver.outlet === outlet) ?? this.#waiting;
+    this.#receivers = this.#receivers.filter((receiver) => receiver !== before);
     this.#waiting = undefined;
     return before;
   }
 
   /** A ledger from here on. The first receiver's is exact, as it begins while nothing moves. */
-  #startLedger(before: Session | undefined): Ledger {
-    if (this.#sessions.length > 0) return new Ledger(this.set, false);
-    this.stopEvents();
+  #startLedger(before: Receiver | undefined): Ledger {
+    if (this.#receivers.length > 0) return new Ledger(this.set, false);
+    this.#stopFor(before === undefined ? [] : [before.ledger]);
     if (before !== undefined) this.#giveUp(before);
     for (const { ring } of this.rings) ring.setTail(ring.head);
     return new Ledger(this.set, true);
   }
 
+  /** Whose ledgers are open. */
+  #ledgers(): Ledger[] {
+    const waiting = this.#waiting === undefined ? [] : [this.#waiting];
+    return [...this.#receivers, ...waiting].map(({ ledger }) => ledger);
+  }
+
   /** Another host came instead of the one that vanished: what waited for that one goes. */
-  #giveUp(session: Session): void {
-    const rows = this.#closeWaiting(session);
+  #giveUp(receiver: Receiver): CpuStats[] {
+    const rows = this.#closeWaiting(receiver);
     const dropped = rows
       .flatMap(({ drops }) => drops)
       .reduce((sum, { events }) => sum + events, 0n);
     if (dropped > 0n) this.status(`${dropped} events waited for a host that did not come back`);
+    return rows;
   }
 
   /** Closes the ledger of a host that is not there: what it has not acknowledged is dropped. */
-  #closeWaiting({ ledger }: Session): CpuStats[] {
-    this.rings.forEach((_, index) => {
-      this.#drop(ledger, index, "host did not come back", this.sink.releasable(index));
+  #closeWaiting(receiver: Receiver): CpuStats[] {
+    this.rings.forEach((ring, index) => {
+      receiver.dropFrom(ring, index, "host did not come back", this.sink.releasable(index));
     });
-    return this.#rows(ledger, (index) => this.sink.releasable(index));
+    return this.#rows(receiver.ledger, (index) => this.sink.releasable(index));
   }
 
   #sendHello(outlet: Outlet, attachNonce: bigint): void {
-    const { machine, isTscDisplay, isTwoWay, agentVersion } = this.#options;
-    const [first, ...rest] = splitEvents(this.set);
+    const { machine, isTscDisplay, isTwoWay, isServing, agentVersion } = this.#options;
+    const [first, ...rest] = splitEvents(this.set, isServing);
     const hello = buildHello(this.set, machine, {
-      streamNonce: this.#streamNonce,
+      streamNonce: this.streamNonce,
       attachNonce,
       agentVersion,
       isTscDisplay,
       isTwoWay,
+      isServing,
       events: first ?? [],
       start: outlet.positions,
     });
@@ -286,103 +341,56 @@ export class Capture implements SinkHost {
     const sample = this.#clock.poll(nowMs);
     const withStats = nowMs >= this.#nextStatsMs;
     if (withStats) this.#nextStatsMs = nowMs + STATS_MS;
-    for (const session of this.#sessions) {
-      const { outlet } = session;
+    for (const receiver of this.#receivers) {
+      const { outlet } = receiver;
       if (sample !== undefined && !outlet.isCrowded) outlet.send(FrameType.CLOCK_SAMPLE, sample);
       if (outlet.isBlocked) continue;
-      this.#sendTasks(session);
-      this.#sendProgress(session);
-      if (withStats) this.#sendStats(session, false);
+      receiver.sendTasks();
+      receiver.sendProgress(this.rings, this.#previousTsc);
+      if (withStats) this.#sendStats(receiver, false);
     }
     if (nowMs >= this.#nextMissedMs) this.#sayMissed(nowMs);
   }
 
   #sayMissed(nowMs: number): void {
-    for (const session of this.#sessions) {
-      if (session.missed === 0) continue;
-      this.status(`${session.outlet.name} is too slow: ${session.missed} events not sent`);
-      session.missed = 0;
+    for (const receiver of this.#receivers) {
+      if (receiver.missed === 0) continue;
+      this.status(`${receiver.outlet.name} is too slow: ${receiver.missed} events not sent`);
+      receiver.missed = 0;
       this.#nextMissedMs = nowMs + MISSED_STATUS_MS;
     }
-  }
-
-  #sendTasks(session: Session): void {
-    const deadlineMs = performance.now() + TASK_SLICE_MS;
-    while (session.tasks !== undefined && performance.now() < deadlineMs) {
-      const next = session.tasks.next();
-      if (next.done) session.tasks = undefined;
-      else session.outlet.send(FrameType.TASK, { tasks: next.value });
-    }
-  }
-
-  #sendProgress({ outlet }: Session): void {
-    const isComplete = this.rings.every(({ ring }, i) => outlet.positions[i] === ring.head);
-    if (!isComplete || this.#previousTsc === 0n) return;
-    outlet.send(FrameType.PROGRESS, { tsc: this.#previousTsc });
-  }
-
-  #sendStats(session: Session, final: boolean): CpuStats[] {
-    const { outlet, ledger } = session;
-    const cpus = this.#rows(ledger, (index) => outlet.positions[index]!);
-    const usage = process.cpuUsage();
-    outlet.send(FrameType.STATS, {
-      cpus,
-      final,
-      agentCpuNs: BigInt(usage.user + usage.system) * 1000n,
-      rssBytes: BigInt(process.memoryUsage.rss()),
-    });
-    return cpus;
   }
 
   /**
    * A receiver leaves politely: it gets what the rings hold. The ledger of the last one is closed
    * while nothing moves; for others events go on, so that their totals cannot be compared.
    */
-  #close(session: Session): void {
-    const { outlet } = session;
-    const isLast = this.#sessions.length === 1;
+  #close(receiver: Receiver): void {
+    const { outlet } = receiver;
+    const isLast = this.#receivers.length === 1;
     if (isLast) this.stopEvents();
     // Not through the sink, which has let go of this receiver already.
     for (const [index, ring] of this.rings.entries()) {
       outlet.sendRing(index, ring, ring.ring.head);
     }
     if (isLast) {
-      this.#countUnsent(session, "host left");
-      this.#sendStats(session, true);
+      receiver.dropUnsent(this.rings, "host left");
+      this.#sendStats(receiver, true);
     }
     outlet.send(FrameType.BYE, { reason: ByeReason.DETACHED, exitCode: 0, message: "" });
   }
 
+  #sendStats(receiver: Receiver, final: boolean): CpuStats[] {
+    const { outlet, ledger } = receiver;
+    const cpus = this.#rows(ledger, (index) => outlet.positions[index]!);
+    receiver.sendStats(cpus, final);
+    return cpus;
+  }
+
   #rows(ledger: Ledger, sentOf: (index: number) => number): CpuStats[] {
+    this.#shed.settle(this.#ledgers());
     return this.rings
       .map((ring, i) => ledger.row(ring, i, sentOf(i), this.sink.releasable(i)))
       .filter((row) => row !== undefined);
-  }
-
-  #countUnsent({ outlet, ledger }: Session, place: string): void {
-    this.rings.forEach((ring, index) => {
-      const start = (): number => outlet.wholeUpTo(index, ring);
-      this.#drop(ledger, index, place, this.#counted(ring, start, outlet.positions[index]!));
-    });
-  }
-
-  /** Counts the samples from `from`, a record's start, to the head as dropped. */
-  #drop(ledger: Ledger, index: number, place: string, from: number): void {
-    const ring = this.rings[index]!;
-    const { head } = ring.ring;
-    if (from === head) return;
-    const events = this.#counted(ring, () => countSamples(ring.ring, from, head), 0);
-    ledger.drop(index, place, events, head - from);
-  }
-
-  /** What `count` finds in a ring; `otherwise` when a host has acknowledged half a record. */
-  #counted({ cpu }: CpuRing, count: () => number, otherwise: number): number {
-    try {
-      return count();
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      this.status(`Cannot count drops of CPU ${cpu}: the host acknowledged a part of a record`);
-      return otherwise;
-    }
   }
 }

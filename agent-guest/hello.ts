@@ -23,6 +23,7 @@ export interface HelloOptions {
   readonly agentVersion: string;
   readonly isTscDisplay: boolean;
   readonly isTwoWay: boolean;
+  readonly isServing: boolean;
   readonly events: readonly Event[];
   /** By ring index: where this receiver's stream begins. */
   readonly start: Float64Array;
@@ -37,8 +38,11 @@ const KINDS = {
   uretprobe: EventKind.URETPROBE,
 } as const;
 
-/** The set's events, in groups that each fit into a frame. */
-export function splitEvents(set: EventSet): Event[][] {
+/**
+ * The set's events, in groups that each fit into a frame; when a host has asked for them, with the
+ * request of each.
+ */
+export function splitEvents(set: EventSet, isServing: boolean): Event[][] {
   const hasIds = (set.sampleType & PERF_SAMPLE_IDENTIFIER) !== 0;
   const groups: Event[][] = [];
   let group: Event[] = [];
@@ -66,6 +70,7 @@ export function splitEvents(set: EventSet): Event[][] {
       sampleIdAll: true,
       kind: event.spec.probe ? KINDS[event.spec.probe.kind] : EventKind.TRACEPOINT,
       definition: event.probe?.definition ?? "",
+      request: isServing ? event.specIndex + 1 : 0,
     });
   });
   groups.push(group);
@@ -101,5 +106,34 @@ export function buildHello(set: EventSet, machine: MachineInfo, options: HelloOp
     ringBytes: set.options.ringBytes,
     watermarkBytes: set.options.watermarkBytes,
     start: set.rings.map(({ cpu }, i) => ({ cpu, position: BigInt(options.start[i]!) })),
+    serving: options.isServing,
+  };
+}
+
+/** What a guest says that waits to be asked for events. */
+export function buildIdleHello(
+  machine: MachineInfo,
+  agentVersion: string,
+  attachNonce: bigint,
+): Hello {
+  return {
+    streamNonce: 0n,
+    attachNonce,
+    bootId: machine.bootId,
+    hostname: machine.hostname,
+    kernelRelease: machine.kernelRelease,
+    machine: machine.architecture,
+    agentVersion,
+    cpus: [],
+    clock: undefined,
+    events: [],
+    eventCount: 0,
+    tscDisplay: false,
+    twoWay: true,
+    pageBytes: PAGE_BYTES,
+    ringBytes: 0,
+    watermarkBytes: 0,
+    start: [],
+    serving: true,
   };
 }

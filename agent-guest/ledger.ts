@@ -52,16 +52,25 @@ export class Ledger {
   readonly #set: EventSet;
   readonly #baselines: readonly Baseline[] | undefined;
   readonly #drops: readonly DropCounts[];
+  /** By ring: events that the kernel counts as lost, and that a place of ours is the cause of. */
+  readonly #shed: bigint[];
 
   /** `isExact`: events stood still when the stream began, so the counters can be compared. */
   constructor(set: EventSet, isExact: boolean) {
     this.#set = set;
     this.#baselines = isExact ? set.rings.map((ring) => set.count(ring)) : undefined;
     this.#drops = set.rings.map(() => new DropCounts());
+    this.#shed = set.rings.map(() => 0n);
   }
 
   drop(ringIndex: number, place: string, events: number, bytes: number): void {
     this.#drops[ringIndex]!.add(place, events, bytes);
+  }
+
+  /** Events that were not recorded because we had the output paused. */
+  shed(ringIndex: number, place: string, events: number): void {
+    this.#drops[ringIndex]!.add(place, events, 0);
+    if (this.#set.hasLost) this.#shed[ringIndex]! += BigInt(events);
   }
 
   /** One CPU's row; undefined when the stream began while events ran: counts cannot be compared. */
@@ -72,7 +81,7 @@ export class Ledger {
     return {
       cpu: ring.cpu,
       produced: produced - baseline.produced,
-      lostKernel: lost - baseline.lost,
+      lostKernel: lost - baseline.lost - this.#shed[index]!,
       drops: this.#drops[index]!.toDrops(),
       headPosition: BigInt(ring.ring.head),
       sentPosition: BigInt(sent),

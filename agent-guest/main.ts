@@ -21,11 +21,20 @@ import { confine } from "../shared/cli/privileges.ts";
 import { VERSION, versionLine } from "../shared/cli/version.ts";
 import { type EventSpec, parseEventSpecs } from "../shared/event/spec.ts";
 import { GUEST_CHECKS } from "./doctor.ts";
-import { guestCapabilities, openForeignRecordings } from "./privileges.ts";
+import { guestCapabilities, openForeignRecordings, serveCapabilities } from "./privileges.ts";
 import type { LedgerReport, SamplerOrder, SamplerResult } from "./protocol.ts";
+import { limitsOf } from "./serve/config.ts";
+import { NO_RATE_LIMITS } from "./serve/limits.ts";
+import {
+  addServeOptions,
+  type ServeOptions,
+  serveTarget,
+  settingsOf,
+} from "./serve/serve_options.ts";
 import { parsePushTarget, pushOfEach } from "./sink/push_target.ts";
 
 const PROGRAM = "agent-guest";
+const DEFAULT_PORT = "/dev/virtio-ports/org.qemu.perf0";
 
 interface TraceOptions {
   readonly event: readonly string[];
@@ -71,6 +80,17 @@ function printLedger({ name, rows }: LedgerReport): void {
   }
 }
 
+function onDone({ ledgers, failure }: SamplerResult): ExitCode {
+  ledgers.forEach(printLedger);
+  if (failure !== undefined) exitWith(PROGRAM, failure);
+  return EXIT.DONE;
+}
+
+function startSampler(order: Omit<SamplerOrder, keyof StopMeans>, isQuiet: boolean): void {
+  const worker = new Worker(new URL("./sampler_worker.ts", import.meta.url), { type: "module" });
+  superviseWorker(PROGRAM, worker, (stop) => ({ ...order, ...stop }), isQuiet, onDone);
+}
+
 function trace(options: TraceOptions): void {
   const specs = checkEvents(options.event);
   if (options.event.length === 0) {
@@ -89,9 +109,7 @@ function trace(options: TraceOptions): void {
     capabilities: guestCapabilities(specs, callChains),
     open: () => openForeignRecordings(specs),
   });
-  const worker = new Worker(new URL("./sampler_worker.ts", import.meta.url), { type: "module" });
-  const orderOf = (stop: StopMeans): SamplerOrder => ({
-    ...stop,
+  const order = {
     events: options.event,
     cpus,
     pid: Math.max(processId, threadId),
@@ -101,13 +119,36 @@ function trace(options: TraceOptions): void {
     isTscDisplay: options.tsc === true,
     recordings: handed,
     agentVersion: VERSION,
-  });
-  const onDone = ({ ledgers, failure }: SamplerResult): ExitCode => {
-    ledgers.forEach(printLedger);
-    if (failure !== undefined) exitWith(PROGRAM, failure);
-    return EXIT.DONE;
+    rates: NO_RATE_LIMITS,
+    serve: undefined,
   };
-  superviseWorker(PROGRAM, worker, orderOf, options.quiet === true, onDone);
+  startSampler(order, options.quiet === true);
+}
+
+function serve(sinks: readonly string[], options: ServeOptions): void {
+  const settings = settingsOf(sinks, options);
+  const limits = limitsOf(settings);
+  const places = settings.sinks ?? [DEFAULT_PORT];
+  const targets = places.map(serveTarget);
+  confine({
+    keepAll: options.keepPrivileges === true,
+    capabilities: serveCapabilities(targets, limits.allowsProbes),
+    open: () => new Map(),
+  });
+  const order = {
+    events: [],
+    cpus: undefined,
+    pid: -1,
+    wholeProcess: false,
+    ringBytes: 0,
+    callChains: false,
+    isTscDisplay: false,
+    recordings: new Map(),
+    agentVersion: VERSION,
+    rates: limits.rates,
+    serve: { sinks: targets, limits },
+  };
+  startSampler(order, options.quiet === true);
 }
 
 function buildProgram(): Command {
@@ -146,6 +187,7 @@ Example:
     )
     .action(trace);
   addListCommand(program).action(listLocal);
+  addServeOptions(program.command("serve")).action(serve);
   program
     .command("doctor")
     .description("Tell what works on this machine, and what to do about the rest.")

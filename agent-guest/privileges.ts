@@ -33,10 +33,15 @@ function isPrivilegedPort(target: PushTarget): boolean {
 
 /** The capabilities to keep for these events. */
 export function guestCapabilities(specs: readonly EventSpec[], callChains: boolean): number[] {
-  const kept = [...tracingCapabilities(), ...userChainCapabilities(specs, callChains)];
   const hasProbe = specs.some(({ probe }) => probe !== undefined);
-  if (hasProbe && process.geteuid?.() !== 0) kept.push(CAP_DAC_OVERRIDE);
   const targets = pushOfEach(specs).map(parsePushTarget);
+  return [...serveCapabilities(targets, hasProbe), ...userChainCapabilities(specs, callChains)];
+}
+
+/** The capabilities to keep for whatever tracepoints hosts at these places ask for. */
+export function serveCapabilities(targets: readonly PushTarget[], hasProbes: boolean): number[] {
+  const kept = tracingCapabilities();
+  if (hasProbes && process.geteuid?.() !== 0) kept.push(CAP_DAC_OVERRIDE);
   if (targets.some(isPrivilegedPort)) kept.push(CAP_NET_BIND_SERVICE);
   return kept;
 }

@@ -3,6 +3,8 @@
  * begin, and what the user is to be told.
  */
 import type { Failure } from "../shared/cli/failure.ts";
+import type { Limits, RateLimits } from "./serve/limits.ts";
+import type { PushTarget } from "./sink/push_target.ts";
 
 /** The order to begin, the worker's only message; to stop it, set stopFlag and wake eventFd. */
 export interface SamplerOrder {
@@ -19,6 +21,9 @@ export interface SamplerOrder {
   /** Descriptors of files that were opened before privileges were given up, by path. */
   readonly recordings: ReadonlyMap<string, number>;
   readonly agentVersion: string;
+  readonly rates: RateLimits;
+  /** Where to wait for hosts, and what they may ask; undefined for fixed events. */
+  readonly serve: { readonly sinks: readonly PushTarget[]; readonly limits: Limits } | undefined;
   /** Int32Array of one element: not zero means stop. */
   readonly stopFlag: SharedArrayBuffer;
   readonly eventFdNumber: number;

@@ -12,14 +12,18 @@ import { POLLIN } from "../shared/sys/abi.ts";
 import { PollSet } from "../shared/sys/poll.ts";
 import { Tracefs } from "../shared/tracefs/tracefs.ts";
 import type { CpuStats } from "../shared/wire/gen/vmspan/v1/channel.ts";
+import { Budget } from "./budget.ts";
 import { Capture, FLUSH_MS } from "./capture.ts";
 import type { LedgerReport, LedgerRow, SamplerOrder, SamplerResult } from "./protocol.ts";
+import type { ReceiverLedger } from "./receiver.ts";
+import type { Limits } from "./serve/limits.ts";
+import { Server } from "./serve/server.ts";
 import { BroadcastSink } from "./sink/broadcast_sink.ts";
 import { FileSink } from "./sink/file_sink.ts";
+import { HostSocketSink } from "./sink/host_socket_sink.ts";
 import { PortSink } from "./sink/port_sink.ts";
 import { type PushTarget, parsePushTarget, pushOfEach } from "./sink/push_target.ts";
-import type { Sink } from "./sink/sink.ts";
-import { UnixSink } from "./sink/unix_sink.ts";
+import type { HostSink, Sink } from "./sink/sink.ts";
 
 /** Longest wait of the loop: to look at ports without a host, and at the flag that says stop. */
 export const POLL_MS_MAX = FLUSH_MS;
@@ -39,7 +43,7 @@ function openSink(
     case "tcp":
       return new BroadcastSink(target, capture);
     case "unix":
-      return new UnixSink(target.path, capture);
+      return new HostSocketSink(target, capture);
     case "device":
       return new PortSink(target.path, capture);
     case "file":
@@ -87,6 +91,7 @@ function openCapture(
     machine: readMachineInfo(),
     isTscDisplay: order.isTscDisplay,
     isTwoWay: target.kind === "unix" || target.kind === "device",
+    isServing: false,
     agentVersion: order.agentVersion,
     onStatus,
   });
@@ -99,6 +104,39 @@ function openCapture(
   return capture;
 }
 
+/** A sink for hosts that ask, by the same names as push=. Throws PushTargetError, SysError. */
+function openHostSink(target: PushTarget, server: Server): HostSink {
+  if (target.kind === "device") return new PortSink(target.path, server);
+  if (target.kind !== "file") return new HostSocketSink(target, server);
+  throw new RangeError(`Cannot serve at "${target.path}": no host can answer there`);
+}
+
+function openServer(
+  target: PushTarget,
+  limits: Limits,
+  agentVersion: string,
+  onStatus: (text: string) => void,
+): Server {
+  const server = new Server({ limits, agentVersion, onStatus });
+  server.attachSink(openHostSink(target, server));
+  onStatus(`Waiting for a host at ${server.sink.name}`);
+  return server;
+}
+
+/** What the loop serves: a sink with its events. */
+interface Stream {
+  readonly sink: Sink;
+  readonly hasEnded: boolean;
+  /** The events that are open; those of a server come and go. */
+  readonly capture: Capture | undefined;
+  dueInMs(nowMs: number): number;
+  register(poll: PollSet): void;
+  pump(poll: PollSet, nowMs: number): void;
+  stopEvents(): void;
+  finish(exitCode: number): ReceiverLedger[];
+  close(): void;
+}
+
 function ledgerRow({ cpu, produced, lostKernel, drops }: CpuStats): LedgerRow {
   const dropped = drops.reduce((sum, { events }) => sum + Number(events), 0);
   const places = drops.map(({ place, events }) => `${place}: ${events}`).join(", ");
@@ -109,25 +147,41 @@ export class Sampler {
   readonly #order: SamplerOrder;
   readonly #stop: Int32Array;
   readonly #poll = new PollSet();
-  readonly #captures: Capture[] = [];
+  readonly #streams: Stream[] = [];
+  readonly #budget: Budget;
 
   /** Opens everything. Throws typed errors; what was opened is closed then. */
   constructor(order: SamplerOrder, onStatus: (text: string) => void) {
     this.#order = order;
     this.#stop = new Int32Array(order.stopFlag);
-    const specs = order.events.flatMap((text) => parseEventSpecs(text));
-    const tracefs = Tracefs.open();
-    const cpus = selectCpus(order.cpus);
+    this.#budget = new Budget(order.rates, onStatus);
     try {
-      for (const { target, specs: group } of groupByTarget(specs)) {
-        const events = resolveEvents(group, tracefs);
-        this.#captures.push(openCapture(target, events, cpus, order, onStatus));
+      if (order.serve === undefined) this.#openFixed(order, onStatus);
+      else {
+        const { sinks, limits } = order.serve;
+        for (const target of sinks) {
+          this.#streams.push(openServer(target, limits, order.agentVersion, onStatus));
+        }
       }
     } catch (error) {
       this.#close();
       throw error;
     }
-    for (const { set, sink } of this.#captures) {
+  }
+
+  /** The events of the command line. */
+  #openFixed(order: SamplerOrder, onStatus: (text: string) => void): void {
+    const specs = order.events.flatMap((text) => parseEventSpecs(text));
+    const tracefs = Tracefs.open();
+    const cpus = selectCpus(order.cpus);
+    const captures: Capture[] = [];
+    for (const { target, specs: group } of groupByTarget(specs)) {
+      const events = resolveEvents(group, tracefs);
+      const capture = openCapture(target, events, cpus, order, onStatus);
+      captures.push(capture);
+      this.#streams.push(capture);
+    }
+    for (const { set, sink } of captures) {
       const names = set.events.map((event) => `${event.system}:${event.name}`);
       const shown = names.length > 3 ? `${names.length} events` : names.join(", ");
       onStatus(`Pushing ${shown} to ${sink.name}`);
@@ -149,56 +203,57 @@ export class Sampler {
 
   /** Why a sink can take no more; the others then end with it. */
   get #failure(): Error | undefined {
-    return this.#captures.find(({ sink }) => sink.failure !== undefined)?.sink.failure;
+    return this.#streams.find(({ sink }) => sink.failure !== undefined)?.sink.failure;
   }
 
   /** Nothing can come any more: the tasks that were to be sampled have ended. */
   get #hasEnded(): boolean {
-    return this.#captures.every(({ set }) => set.hasEnded);
+    return this.#streams.every(({ hasEnded }) => hasEnded);
   }
 
   #round(): void {
     const startMs = performance.now();
-    const timeoutMs = this.#captures.reduce(
-      (least, capture) => Math.min(least, Math.ceil(capture.dueInMs(startMs))),
-      POLL_MS_MAX,
+    const timeoutMs = this.#streams.reduce(
+      (least, stream) => Math.min(least, Math.ceil(stream.dueInMs(startMs))),
+      Math.min(POLL_MS_MAX, Math.ceil(this.#budget.dueInMs(startMs))),
     );
     this.#poll.clear();
     this.#poll.add(this.#order.eventFdNumber, POLLIN);
-    for (const capture of this.#captures) capture.register(this.#poll);
+    for (const stream of this.#streams) stream.register(this.#poll);
     this.#poll.wait(timeoutMs);
     const nowMs = performance.now();
-    for (const capture of this.#captures) capture.pump(this.#poll, nowMs);
+    for (const stream of this.#streams) stream.pump(this.#poll, nowMs);
+    this.#budget.check(nowMs, this.#streams);
   }
 
   /** Stops the events, then gives receivers a moment to take what is left. */
   #finish(exitCode: number): LedgerReport[] {
-    for (const capture of this.#captures) capture.stopEvents();
+    for (const stream of this.#streams) stream.stopEvents();
     const deadlineMs = performance.now() + FINISH_MS_MAX;
     const isOver = (): boolean =>
-      this.#captures.every(({ sink }) => sink.isDrained || sink.failure !== undefined);
+      this.#streams.every(({ sink }) => sink.isDrained || sink.failure !== undefined);
     while (performance.now() < deadlineMs && !isOver()) this.#finishRound();
-    const reports = this.#captures.flatMap((capture) => capture.finish(exitCode));
+    const reports = this.#streams.flatMap((stream) => stream.finish(exitCode));
     for (let i = 0; i < 10 && this.#hasWaiting(); i++) this.#finishRound();
     return reports.map(({ name, rows }) => ({ name, rows: rows.map(ledgerRow) }));
   }
 
   #finishRound(): void {
     this.#poll.clear();
-    for (const { sink } of this.#captures) sink.register(this.#poll);
+    for (const { sink } of this.#streams) sink.register(this.#poll);
     this.#poll.wait(FINISH_POLL_MS);
-    for (const { sink } of this.#captures) {
+    for (const { sink } of this.#streams) {
       sink.service(this.#poll);
       sink.send();
     }
   }
 
   #hasWaiting(): boolean {
-    return this.#captures.some(({ sink }) => sink.outlets.some((outlet) => outlet.isBlocked));
+    return this.#streams.some(({ sink }) => sink.outlets.some((outlet) => outlet.isBlocked));
   }
 
   #close(): void {
-    for (const capture of this.#captures) capture.close();
+    for (const stream of this.#streams) stream.close();
     this.#poll.close();
   }
 }

@@ -130,8 +130,7 @@ class OpenMachines implements Machines {
               onFinding: onStatus,
             })
           : undefined;
-        const { agentVersion } = order;
-        this.guests.push(new Guest(session, machine, source, events, time, agentVersion, onStatus));
+        this.guests.push(new Guest(session, machine, source, events, time, { ...order, onStatus }));
       }
     } catch (error) {
       this.close();

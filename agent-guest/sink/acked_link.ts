@@ -24,31 +24,29 @@ export class AckedLink {
   /** Until when the host that said goodbye is given what the rings hold; undefined for none. */
   #leavingUntilMs: number | undefined;
   readonly #host: SinkHost;
-  readonly #acked: Float64Array;
-  readonly #indexOfCpu: ReadonlyMap<number, number>;
+  #acked = new Float64Array(0);
+  #indexOfCpu: ReadonlyMap<number, number> = new Map();
 
   constructor(host: SinkHost) {
     this.#host = host;
-    this.#acked = new Float64Array(host.rings.length);
-    this.#indexOfCpu = new Map(host.rings.map((ring, index) => [ring.cpu, index]));
   }
 
   /** A reader for `outlet`, whose stream begins when the peer sends Attach. */
   readerFor(outlet: Outlet): PeerReader {
     return new PeerReader({
       onAttach: (attach) => {
-        this.outlet = outlet;
-        this.isExpected = true;
         this.#leavingUntilMs = undefined;
-        this.#host.begin(outlet, attach);
-        this.#acked.set(outlet.positions);
+        if (this.#host.begin(outlet, attach)) this.streamTo(outlet);
+        else if (this.outlet === outlet) this.outlet = undefined;
       },
+      onControl: (control) => this.#host.control(outlet, control),
       onAck: (ack) => {
         if (this.outlet === outlet) for (const position of ack.positions) this.#onAck(position);
       },
       onPing: (ping, received) => outlet.sendPong(ping, received),
       onBye: () => {
         if (this.outlet === outlet) this.#leavingUntilMs ??= performance.now() + LEAVE_MS_MAX;
+        else this.#host.end(outlet);
       },
       onEnd: (errno) => {
         if (this.outlet === outlet && this.isLeaving) this.#endLeaving(outlet);
@@ -69,6 +67,20 @@ export class AckedLink {
     return this.isExpected && !this.isLeaving;
   }
 
+  /** What the rings hold goes to `outlet` from now on, and leaves them when it acknowledges. */
+  streamTo(outlet: Outlet): void {
+    this.outlet = outlet;
+    this.isExpected = true;
+    this.#acked = outlet.positions.slice();
+    this.#indexOfCpu = new Map(this.#host.rings.map((ring, index) => [ring.cpu, index]));
+  }
+
+  endStream(): void {
+    this.outlet = undefined;
+    this.isExpected = false;
+    this.#leavingUntilMs = undefined;
+  }
+
   send(): void {
     const { outlet } = this;
     if (outlet === undefined) return;
@@ -85,9 +97,7 @@ export class AckedLink {
 
   #endLeaving(outlet: Outlet): void {
     this.#host.end(outlet);
-    this.outlet = undefined;
-    this.isExpected = false;
-    this.#leavingUntilMs = undefined;
+    this.endStream();
   }
 
   releasable(index: number): number {

@@ -37,6 +37,7 @@ class Client {
       // The stream has begun at accept, and nobody acknowledges a broadcast.
       onAttach: () => {},
       onAck: () => {},
+      onControl: () => {},
       onPing: (ping, received) => this.outlet.sendPong(ping, received),
       onBye: () => {
         this.isGone = true;

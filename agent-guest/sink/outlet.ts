@@ -53,14 +53,14 @@ export class Outlet {
   readonly fd: Fd;
   readonly name: string;
   /** By ring index: the position of the next byte to send. */
-  readonly positions: Float64Array;
+  positions: Float64Array;
   /** Why it can take no more: the owner closes it. */
   failure: SysError | RangeError | undefined;
   framesSent = 0;
   bytesSent = 0;
   readonly #options: OutletOptions;
   /** By ring index: the last position known to begin a record, at or before that in `positions`. */
-  readonly #boundaries: Float64Array;
+  #boundaries: Float64Array;
   readonly #scratch = Mapping.anonymous(SCRATCH_BYTES);
   readonly #prefix = new Uint8Array(this.#scratch.buffer, PREFIX_AT, IOVECS_AT);
   readonly #iovecs = new Uint32Array(this.#scratch.buffer, IOVECS_AT, IOVECS_MAX * 4);
@@ -179,6 +179,13 @@ export class Outlet {
     this.#waitingTo = 0;
     this.#begunAt = 0;
     return true;
+  }
+
+  /** A stream of so many rings follows. */
+  setRings(rings: number): void {
+    if (rings === this.positions.length) return;
+    this.positions = new Float64Array(rings);
+    this.#boundaries = new Float64Array(rings);
   }
 
   /** Moves a ring to `position`, where a record begins: at an attach, or past what was missed. */

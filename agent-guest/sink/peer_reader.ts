@@ -1,5 +1,5 @@
 /**
- * Reads what a host says on a two-way link: Attach, Ack, Ping, Bye. Everything else is skipped and
+ * Reads what a host says on a two-way link: Attach, Ack, Ping, Control, Bye. Else is skipped and
  * counted; the guest obeys this vocabulary only.
  */
 
@@ -9,7 +9,7 @@ import { Mapping } from "../../shared/sys/mapping.ts";
 import type { Address } from "../../shared/sys/syscall.ts";
 import { FrameType } from "../../shared/wire/frame.ts";
 import { DECODER_BUFFER_BYTES_MIN, FrameDecoder } from "../../shared/wire/frame_decoder.ts";
-import type { Ack, Attach } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import type { Ack, Attach, Control } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
 import { PingView, readPing } from "../../shared/wire/ping_frame.ts";
 
@@ -22,6 +22,7 @@ export interface PeerListener {
   onAck(ack: Ack): void;
   /** `received` is this machine's TSC, read right after the bytes came: low, high. */
   onPing(ping: PingView, received: Uint32Array): void;
+  onControl(control: Control): void;
   onBye(): void;
   /** The peer closed its end; `errno` says how reading failed, 0 when it ended in good order. */
   onEnd(errno: number): void;
@@ -76,6 +77,8 @@ export class PeerReader {
           this.#listener.onAck(decodeMessage(type, bytes, from, to));
         else if (type === FrameType.ATTACH) {
           this.#listener.onAttach(decodeMessage(type, bytes, from, to));
+        } else if (type === FrameType.CONTROL) {
+          this.#listener.onControl(decodeMessage(type, bytes, from, to));
         } else if (type === FrameType.BYE) this.#listener.onBye();
         else this.refusedFrames++;
       } catch (error) {

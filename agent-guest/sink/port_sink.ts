@@ -23,7 +23,7 @@ import { PollSet } from "../../shared/sys/poll.ts";
 import { AckedLink } from "./acked_link.ts";
 import { Outlet } from "./outlet.ts";
 import type { PeerReader } from "./peer_reader.ts";
-import type { Sink, SinkHost } from "./sink.ts";
+import type { HostSink, SinkHost } from "./sink.ts";
 import { virtioPortName, virtioPorts } from "./virtio_ports.ts";
 
 /** How often a port without a host is looked at. */
@@ -52,7 +52,7 @@ interface OpenPort {
   readonly reader: PeerReader;
 }
 
-export class PortSink implements Sink {
+export class PortSink implements HostSink {
   readonly name: string;
   readonly #path: string;
   /** What the hypervisor calls the port; undefined for a device that cannot come back. */
@@ -110,6 +110,14 @@ export class PortSink implements Sink {
     if ((ready & ~POLLOUT) !== 0) reader.read(outlet.fd);
     if ((ready & POLLOUT) !== 0) outlet.flush();
     if ((ready & POLLHUP) !== 0 || this.#link.hasEnded) this.#onAbsent();
+  }
+
+  streamTo(outlet: Outlet): void {
+    this.#link.streamTo(outlet);
+  }
+
+  endStream(): void {
+    this.#link.endStream();
   }
 
   send(): void {

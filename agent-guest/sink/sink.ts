@@ -4,14 +4,19 @@
  */
 import type { CpuRing } from "../../shared/event/event_set.ts";
 import type { PollSet } from "../../shared/sys/poll.ts";
-import type { Attach } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import type { Attach, Control } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import type { Outlet } from "./outlet.ts";
 
 /** What a sink needs of its capture. */
 export interface SinkHost {
   readonly rings: readonly CpuRing[];
-  /** A receiver came: begin its stream. `attach` is what a two-way host said of itself. */
-  begin(outlet: Outlet, attach: Attach | undefined): void;
+  /**
+   * A receiver came: begin its stream. `attach` is what a two-way host said of itself. False when
+   * there is nothing to send before it has asked for it: see HostSink.streamTo().
+   */
+  begin(outlet: Outlet, attach: Attach | undefined): boolean;
+  /** A two-way host asks for something. */
+  control(outlet: Outlet, control: Control): void;
   /** The host said goodbye: what it has not taken is no longer wanted. */
   end(outlet: Outlet): void;
   /** The host went without a word, and may come back: its ledger waits, its outlet is dead. */
@@ -43,4 +48,12 @@ export interface Sink {
   /** Why it cannot go on; undefined while it can. */
   readonly failure: Error | undefined;
   close(): void;
+}
+
+/** A sink whose one host may say what it wants. */
+export interface HostSink extends Sink {
+  /** A stream has begun to a host that was attached without one. */
+  streamTo(outlet: Outlet): void;
+  /** The stream is over: nobody is expected to come back for it. */
+  endStream(): void;
 }

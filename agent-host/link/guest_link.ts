@@ -4,6 +4,8 @@
  *
  *   host                                   guest
  *     Attach{nonce, resume}  ------------>             repeated until answered
+ *              <------------  Hello{nonce, serving}      from a guest that waits to be asked
+ *     Control{open}          ------------>
  *              <------------  Hello{nonce}, Events, ClockSample...
  *              <------------  Samples, Progress, Lost, Task, Stats
  *     Ack{positions}, Ping   ------------>
@@ -12,20 +14,22 @@
  */
 import { FrameType } from "../../shared/wire/frame.ts";
 import type { Frame } from "../../shared/wire/frame_decoder.ts";
-import {
-  type Bye,
-  type ClockSample,
-  type CpuPosition,
-  ErrorCode,
-  type Event,
-  type Hello,
-  type Lost,
-  type Stats,
-  type Task,
+import type {
+  Bye,
+  ClockSample,
+  CpuPosition,
+  Event,
+  Hello,
+  Lost,
+  OpenEvents,
+  Stats,
+  Task,
+  Error as WireError,
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
 import { PongView, readPong } from "../../shared/wire/ping_frame.ts";
 import { readSamples, SamplesView } from "../../shared/wire/samples_reader.ts";
+import { EventOpener, refusalOf } from "./event_opener.ts";
 import { type Source, SourceError } from "./source.ts";
 
 /** A guest that sends nothing for this long is asked again: its agent may have been restarted. */
@@ -72,6 +76,7 @@ export class GuestLink {
   strayFrames = 0;
   readonly #listener: GuestListener;
   readonly #agentVersion: string;
+  readonly #opener: EventOpener | undefined;
   readonly #samples = new SamplesView();
   readonly #pong = new PongView();
   #attachNonce = 0n;
@@ -85,11 +90,14 @@ export class GuestLink {
   #lastFrameMs = 0;
   #nextAckMs = 0;
   #unackedBytes = 0;
+  #hasLeft = false;
 
-  constructor(source: Source, listener: GuestListener, agentVersion: string) {
+  /** `request` is what a guest that serves is asked for; other guests send what they send. */
+  constructor(source: Source, listener: GuestListener, agentVersion: string, request?: OpenEvents) {
     this.source = source;
     this.#listener = listener;
     this.#agentVersion = agentVersion;
+    this.#opener = request && new EventOpener(source, request);
   }
 
   get isStreaming(): boolean {
@@ -123,7 +131,8 @@ export class GuestLink {
     if (this.source.isFile || this.source.hasEnded || this.bye !== undefined) return;
     this.source.flush();
     const isSilent = this.#isStreaming && nowMs - this.#lastFrameMs > SILENCE_MS_MAX;
-    if ((!this.#isStreaming || isSilent) && nowMs >= this.#nextAttachMs) this.#attach(nowMs);
+    const isDue = (!this.#isStreaming || isSilent) && nowMs >= this.#nextAttachMs;
+    if (isDue && this.#opener?.isWaiting(nowMs) !== true) this.#attach(nowMs);
     if (nowMs >= this.#nextAckMs) this.#acknowledge(nowMs);
   }
 
@@ -134,6 +143,8 @@ export class GuestLink {
 
   /** Tells the guest that we leave; it answers with the rest and its last Stats. */
   leave(): void {
+    if (this.#hasLeft) return;
+    this.#hasLeft = true;
     this.source.send(FrameType.BYE, { reason: 1, exitCode: 0, message: "" });
   }
 
@@ -166,7 +177,9 @@ export class GuestLink {
       } else if (type === FrameType.PONG) {
         if (readPong(bytes, from, to, this.#pong)) this.#listener.onPong(this.#pong, receivedTsc);
       } else if (type === FrameType.ERROR) this.#onError(decodeMessage(type, bytes, from, to));
-      else if (this.#isStreaming && this.bye === undefined) {
+      else if (type === FrameType.CONTROL_REPLY && this.#opener !== undefined) {
+        this.#opener.onReply(decodeMessage(type, bytes, from, to));
+      } else if (this.#isStreaming && this.bye === undefined) {
         this.#dispatchStream(type, bytes, from, to);
       } else this.strayFrames++;
     } catch (error) {
@@ -213,7 +226,15 @@ export class GuestLink {
     this.#events = [];
     this.#formatBytes = 0;
     this.#isStreaming = false;
-    this.#onEvents(hello.events);
+    if (hello.serving && hello.eventCount === 0) this.#ask();
+    else this.#onEvents(hello.events);
+  }
+
+  /** The guest waits to be told what to send. */
+  #ask(): void {
+    const { name } = this.source;
+    if (this.#opener === undefined) throw new SourceError(`Cannot use ${name}: nothing is pulled`);
+    this.#opener.open(this.#attachNonce, this.#lastFrameMs);
   }
 
   #onEvents(events: readonly Event[]): void {
@@ -230,6 +251,7 @@ export class GuestLink {
       );
     }
     if (this.#events.length < hello.eventCount) return;
+    this.#opener?.settle();
     // 0 is nobody's nonce: a first stream that claims it would be taken for a known one.
     const resumed = this.#streamNonce !== 0n && this.#streamNonce === hello.streamNonce;
     this.#streamNonce = hello.streamNonce;
@@ -237,9 +259,8 @@ export class GuestLink {
     this.#listener.onStream(hello, this.#events, resumed);
   }
 
-  #onError({ code, message, hint }: { code: number; message: string; hint: string }): void {
-    const what = code === ErrorCode.UNSPECIFIED ? "" : ` (code ${code})`;
-    throw new SourceError(`${this.source.name} answers: ${message}${what}`, hint || undefined);
+  #onError(error: WireError): void {
+    throw refusalOf(this.source.name, error);
   }
 
   /** Bytes of no frame that came since the first Hello. */
@@ -303,6 +324,7 @@ export class GuestLink {
   get waitingFor(): string {
     const { name } = this.source;
     if (this.#isStreaming) return `the clock of ${name}`;
+    if (this.#hello?.serving === true) return `${name} to open its events`;
     const foreign = this.#foreignBytes;
     const what = foreign === 0 ? "nothing answers yet" : `${foreign} bytes of something else came`;
     return `agent-guest behind ${name} (it is connected, and ${what})`;

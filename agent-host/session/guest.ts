@@ -6,6 +6,7 @@
  *   Pong, debugfs -> GuestTime       > one TimeMap per CPU: guest perf ns -> canonical cycles
  */
 import { readTsc } from "../../shared/sys/clock.ts";
+import { printableAscii } from "../../shared/text/printable_ascii.ts";
 import { convert } from "../../shared/tsc/time_segment.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import { POSITION_MAX } from "../../shared/wire/frame.ts";
@@ -25,18 +26,23 @@ import { GuestTimeMap } from "../align/guest_time_map.ts";
 import { CHUNK_BYTES } from "../analyze/chunk.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
 import { GuestLink, type GuestListener } from "../link/guest_link.ts";
+import { openRequest, type RequestOptions } from "../link/open_request.ts";
 import { type Source, SourceError } from "../link/source.ts";
 import { evaluationOf } from "./evaluation.ts";
 import { GuestClock } from "./guest_clock.ts";
 import { GuestEvents, type WantedEvent } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
 import type { GuestTime } from "./guest_time.ts";
+import { machineName } from "./machine_name.ts";
 import { MachineRings } from "./machine_rings.ts";
 import type { RingIntake } from "./ring_intake.ts";
 import type { Session } from "./session.ts";
 
 /** CPUs that one guest may have. */
 const GUEST_CPUS_MAX = 1024;
+/** Places at which a guest may say that it sheds: each is told the user once. */
+const SHED_PLACES_MAX = 8;
+const PLACE_CHARS_SHOWN = 40;
 
 interface CpuStream {
   readonly joiner: SpanJoiner;
@@ -65,6 +71,8 @@ export class Guest implements GuestListener {
   /** Spans of CPUs that its Hello does not name. */
   foreignSpans = 0;
   readonly #session: Session;
+  readonly #onStatus: (text: string) => void;
+  readonly #shedPlaces = new Set<string>();
   /** Its TSC against the host's. Undefined: canonical time is this guest's own TSC. */
   readonly time: GuestTime | undefined;
   /** By CPU: where its ring begins. */
@@ -81,15 +89,20 @@ export class Guest implements GuestListener {
     source: Source,
     wanted: readonly WantedEvent[],
     time: GuestTime | undefined,
-    agentVersion: string,
-    onStatus: (text: string) => void,
+    options: RequestOptions & {
+      readonly agentVersion: string;
+      readonly onStatus: (text: string) => void;
+    },
   ) {
     this.#session = session;
     this.machine = machine;
     this.time = time;
-    this.link = new GuestLink(source, this, agentVersion);
+    const specs = wanted.map(({ spec }) => spec);
+    const request = openRequest(specs, options);
+    this.link = new GuestLink(source, this, options.agentVersion, request);
+    this.#onStatus = options.onStatus;
     this.rings = new MachineRings(session, machine);
-    this.events = new GuestEvents(session, machine, wanted, source.name, onStatus);
+    this.events = new GuestEvents(session, machine, wanted, source.name, options.onStatus);
   }
 
   get hello(): Hello | undefined {
@@ -222,6 +235,15 @@ export class Guest implements GuestListener {
 
   onLost(lost: Lost): void {
     this.ledger.onLost(lost);
+    if (lost.bytes === 0n) this.#sayShed(printableAscii(lost.place.slice(0, PLACE_CHARS_SHOWN)));
+  }
+
+  /** The guest keeps to its limits, and does not record all the time: said once for each place. */
+  #sayShed(place: string): void {
+    if (this.#shedPlaces.has(place) || this.#shedPlaces.size === SHED_PLACES_MAX) return;
+    this.#shedPlaces.add(place);
+    const machine = machineName(this.machine);
+    this.#onStatus(`${machine} does not record all the time (${place}): the ledger has the count`);
   }
 
   onStats(stats: Stats): void {
@@ -249,6 +271,8 @@ export class Guest implements GuestListener {
   }
 
   close(): void {
+    // A guest that serves keeps its events for a while when a host goes without a goodbye.
+    if (this.hello?.serving === true && !this.hasEnded) this.link.leave();
     for (const { intake } of this.#streams.values()) intake.close();
     this.link.source.close();
   }

@@ -40,6 +40,27 @@ function listNames(described: readonly Event[]): string {
   return `${printableAscii(names.join(", "))}${more}`;
 }
 
+/** Pairs by the number that each event has in our request. The guest may say anything: checked. */
+function matchRequested(
+  wanted: readonly WantedEvent[],
+  described: readonly Event[],
+  sourceName: string,
+): MatchedEvent[] {
+  return wanted.flatMap((want, index) => {
+    const { system, name, probe } = want.spec;
+    const isSystem = globMatcher(probe === undefined ? system : "*");
+    const isName = globMatcher(probe === undefined ? name : "*");
+    const answers = described.filter(({ request }) => request === index + 1);
+    if (answers.length === 0 || !answers.every((e) => isSystem(e.system) && isName(e.name))) {
+      throw new SourceError(
+        `Cannot pull "${system}:${name}" from ${sourceName}: asked for it, it opened ` +
+          `${answers.length === 0 ? "nothing" : listNames(answers)}`,
+      );
+    }
+    return answers.map((event) => ({ wanted: want, event }));
+  });
+}
+
 /** Pairs arguments with events, in the order of the arguments. Throws SourceError. */
 export function matchGuestEvents(
   wanted: readonly WantedEvent[],
@@ -49,6 +70,8 @@ export function matchGuestEvents(
   if (described.length === 0) {
     throw new SourceError(`Cannot use ${sourceName}: it describes no event`);
   }
+  if (described.every(({ request }) => request > 0))
+    return matchRequested(wanted, described, sourceName);
   const taken = new Set<Event>();
   const matched: MatchedEvent[] = [];
   for (const want of wanted) {

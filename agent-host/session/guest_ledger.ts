@@ -118,7 +118,8 @@ export class GuestLedger {
     const announced = this.#announced.get(cpu) ?? { bytes: 0, events: 0 };
     if (cpu < CPUS_MAX) this.#announced.set(cpu, announced);
     announced.bytes += Number(bytes);
-    announced.events += Number(events);
+    // Without bytes there is no gap to come: the ring says in its own place what was not recorded.
+    if (bytes > 0n) announced.events += Number(events);
     const key = `${cpu} ${cleanPlace(place)}`;
     if (!this.#drops.has(key) && this.#drops.size >= PLACES_MAX * 64) return;
     this.#drops.set(key, (this.#drops.get(key) ?? 0) + Number(events));

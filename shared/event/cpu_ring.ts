@@ -13,7 +13,7 @@ import { POLLHUP, POLLIN } from "../sys/abi.ts";
 import { SysError } from "../sys/errno.ts";
 import type { Fd } from "../sys/fd.ts";
 import { Mapping } from "../sys/mapping.ts";
-import { disablePerfEvent, enablePerfEvent } from "../sys/perf_event.ts";
+import { disablePerfEvent, enablePerfEvent, pausePerfOutput } from "../sys/perf_event.ts";
 import type { PollSet } from "../sys/poll.ts";
 
 export function mapRing(fd: Fd, ringBytes: number): Mapping {
@@ -36,6 +36,8 @@ export class CpuRing {
   readonly fds: readonly Fd[];
   readonly mapping: Mapping;
   readonly #sides: readonly Fd[];
+  /** Events that shall never run again: their counters can still be read. */
+  readonly #retired = new Set<Fd>();
   /** The descriptor that is polled: any of them tells of the ring. */
   #polled = 0;
   #slot = -1;
@@ -56,7 +58,20 @@ export class CpuRing {
 
   /** Side records first, so that a task's name comes before its samples. */
   enable(): void {
-    for (const fd of [...this.#sides, ...this.fds]) enablePerfEvent(fd);
+    for (const fd of [...this.#sides, ...this.fds]) {
+      if (!this.#retired.has(fd)) enablePerfEvent(fd);
+    }
+  }
+
+  /** Stops one event for good. */
+  retire(fd: Fd): void {
+    this.#retired.add(fd);
+    disablePerfEvent(fd);
+  }
+
+  /** Stops (or lets again) records from being written, while events go on to be counted. */
+  pause(isPaused: boolean): void {
+    pausePerfOutput(this.fds[0]!, isPaused);
   }
 
   disable(): void {

@@ -225,6 +225,13 @@ export class EventSet {
     for (const ring of this.rings) ring.disable();
   }
 
+  /** Stops event `index` for good, wherever it runs. */
+  retire(index: number): void {
+    for (const ring of this.rings) {
+      for (const fd of this.#fdsOf(ring, index)) ring.retire(fd);
+    }
+  }
+
   /** Adds what wakes the reader of the rings. */
   register(poll: PollSet): void {
     for (const ring of this.rings) ring.register(poll);
@@ -248,12 +255,15 @@ export class EventSet {
 
   /** PERF_SAMPLE_IDENTIFIER values of event `index`: one per CPU and thread. */
   identifiers(index: number): bigint[] {
-    return this.rings.flatMap(({ cpu, fds }) => {
-      // Of each thread in turn, the events of this CPU in their order.
-      const here = this.#eventsOn(cpu);
-      const place = here.indexOf(this.events[index]!);
-      return fds.filter((_, i) => i % here.length === place).map((fd) => perfEventId(fd));
-    });
+    return this.rings.flatMap((ring) => this.#fdsOf(ring, index).map((fd) => perfEventId(fd)));
+  }
+
+  /** The descriptors of event `index` on a CPU. */
+  #fdsOf({ cpu, fds }: CpuRing, index: number): Fd[] {
+    // Of each thread in turn, the events of this CPU in their order.
+    const here = this.#eventsOn(cpu);
+    const place = here.indexOf(this.events[index]!);
+    return fds.filter((_, i) => i % here.length === place);
   }
 
   /** The exact conversion as the kernel has it now, of a set whose clock is exact. */

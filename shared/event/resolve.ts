@@ -2,7 +2,7 @@
  * From what the user asked for (EventSpec) to what perf_event_open takes: tracepoint ids, formats,
  * created probes. Wildcards multiply here.
  */
-import type { Tracefs } from "../tracefs/tracefs.ts";
+import type { EventName, Tracefs } from "../tracefs/tracefs.ts";
 import { Probe, removeStaleProbes } from "./probe.ts";
 import type { EventSpec } from "./spec.ts";
 
@@ -35,8 +35,15 @@ function resolveProbe(specIndex: number, spec: EventSpec, tracefs: Tracefs): Res
   }
 }
 
-/** Looks up all events. Probes are the caller's: closeProbes. Throws TracefsError, ElfError. */
-export function resolveEvents(specs: readonly EventSpec[], tracefs: Tracefs): ResolvedEvent[] {
+/**
+ * Looks up all events; of those that a wildcard selects, the ones that `isAllowed`. Probes are the
+ * caller's: closeProbes. Throws TracefsError, ElfError.
+ */
+export function resolveEvents(
+  specs: readonly EventSpec[],
+  tracefs: Tracefs,
+  isAllowed: (event: EventName) => boolean = () => true,
+): ResolvedEvent[] {
   const resolved: ResolvedEvent[] = [];
   try {
     if (specs.some(({ probe }) => probe !== undefined)) removeStaleProbes(tracefs.root);
@@ -46,6 +53,7 @@ export function resolveEvents(specs: readonly EventSpec[], tracefs: Tracefs): Re
         return;
       }
       for (const { system, name } of tracefs.find(`${spec.system}:${spec.name}`)) {
+        if (!isAllowed({ system, name })) continue;
         const id = tracefs.eventId(system, name);
         const formatText = tracefs.formatText(system, name);
         resolved.push({ specIndex, spec, system, name, id, formatText, probe: undefined });

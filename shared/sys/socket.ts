@@ -173,6 +173,14 @@ export function decodeTcpEnd(bytes: Uint8Array): TcpEnd {
   return { addressHex, port: view.getUint16(2) };
 }
 
+/** "127.0.0.1:40123", "[fe80:0000:0000:0000:0000:0000:0000:0001]:40123". */
+export function formatTcpEnd({ addressHex, port }: TcpEnd): string {
+  const words = addressHex.match(/.{4}/g) ?? [];
+  if (!addressHex.startsWith(MAPPED_PREFIX_HEX)) return `[${words.join(":")}]:${port}`;
+  const bytes = addressHex.slice(MAPPED_PREFIX_HEX.length).match(/../g) ?? [];
+  return `${bytes.map((byte) => Number.parseInt(byte, 16)).join(".")}:${port}`;
+}
+
 /** Both ends of a connected tcp socket. Throws SysError. */
 export function tcpEnds(fd: Fd): { readonly own: TcpEnd; readonly peer: TcpEnd } {
   const end = (call: number): TcpEnd => {

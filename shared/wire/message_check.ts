@@ -40,7 +40,7 @@ const EVENT: Shape = new Map<number, number | typeof PACKED>([
   [12, TEXT_BYTES_MAX], // definition
   [19, TEXT_BYTES_MAX], // refused_filter
 ]);
-const ERROR: Shape = texts(2, 3);
+const ERROR: Shape = texts(2, 3, 4);
 const EVENT_REQUEST: Shape = new Map<number, number | typeof PACKED>([
   ...texts(2, 3, 4, 5, 6),
   [7, PACKED], // cpus

@@ -47,7 +47,7 @@ function fakeSet(texts: readonly string[], formatBytes: number, sampleType: numb
 describe("splitEvents", () => {
   test("splitEvents() describes events as the user asked for them", () => {
     const texts = ["irq:irq_handler_entry/irq==3/alias=handler/", 'uretprobe:f@"/bin/x"'];
-    const [group, ...more] = splitEvents(fakeSet(texts, 10, PERF_SAMPLE_TIME));
+    const [group, ...more] = splitEvents(fakeSet(texts, 10, PERF_SAMPLE_TIME), false);
     expect(more).toEqual([]);
     expect(group).toMatchObject([
       {
@@ -68,7 +68,7 @@ describe("splitEvents", () => {
   });
 
   test("splitEvents() says which filter the kernel applies, and which it refused", () => {
-    const [group] = splitEvents(fakeSet(["a:b/x==1/", "a:c/x+1==2/"], 10, PERF_SAMPLE_TIME));
+    const [group] = splitEvents(fakeSet(["a:b/x==1/", "a:c/x+1==2/"], 10, PERF_SAMPLE_TIME), false);
     expect(group).toMatchObject([
       { filter: "x==1", refusedFilter: "" },
       { filter: "", refusedFilter: "x+1==2" },
@@ -77,7 +77,7 @@ describe("splitEvents", () => {
 
   test("splitEvents() gives identifiers where samples carry them", () => {
     const sampleType = PERF_SAMPLE_TIME | PERF_SAMPLE_IDENTIFIER;
-    const [group] = splitEvents(fakeSet(["a:b", "a:b"], 10, sampleType));
+    const [group] = splitEvents(fakeSet(["a:b", "a:b"], 10, sampleType), false);
     expect(group!.map(({ ids }) => ids)).toEqual([
       [0n, 1n],
       [2n, 3n],
@@ -86,7 +86,7 @@ describe("splitEvents", () => {
 
   test("splitEvents() makes groups that each fit into a frame, and loses none", () => {
     const texts = Array.from({ length: 300 }, (_, i) => `a:event_${i}`);
-    const groups = splitEvents(fakeSet(texts, 10_000, PERF_SAMPLE_TIME));
+    const groups = splitEvents(fakeSet(texts, 10_000, PERF_SAMPLE_TIME), false);
     expect(groups.length).toBeGreaterThan(1);
     expect(groups.flat().map(({ index }) => index)).toEqual(texts.map((_, i) => i));
     const writer = new FrameWriter();
@@ -105,8 +105,9 @@ describe("buildHello", () => {
       attachNonce: 6n,
       agentVersion: "1.0",
       isTscDisplay: true,
+      isServing: false,
       isTwoWay: true,
-      events: splitEvents(set)[0]!,
+      events: splitEvents(set, false)[0]!,
       start: Float64Array.of(4096, 2 ** 40),
     });
     const frame = new FrameWriter().encode(FrameType.HELLO, hello, 0);

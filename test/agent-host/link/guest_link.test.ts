@@ -212,7 +212,8 @@ describe("GuestLink ends", () => {
 
   test("with what the guest says is wrong, and its hint", () => {
     using harness = open();
-    const refusal = { code: ErrorCode.LIMIT, message: "Cannot attach: full", hint: "wait" };
+    const code = ErrorCode.LIMIT;
+    const refusal = { code, message: "Cannot attach: full", hint: "wait", text: "", position: 0 };
     let thrown: unknown;
     try {
       harness.message(FrameType.ERROR, refusal);
@@ -220,7 +221,7 @@ describe("GuestLink ends", () => {
       thrown = caught;
     }
     expect(thrown).toBeInstanceOf(SourceError);
-    expect((thrown as SourceError).message).toContain(" answers: Cannot attach: full (code 5)");
+    expect((thrown as SourceError).message).toContain(" answers: Cannot attach: full (LIMIT)");
     expect((thrown as SourceError).hint).toBe("wait");
   });
 

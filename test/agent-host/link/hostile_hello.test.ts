@@ -146,9 +146,10 @@ describe("agent-host refuses a guest", () => {
     const { guest, host, peer } = await attach({});
     await using _ = guest;
     const message = `no${ESCAPES} room\nagent-host: ERROR: forged`;
-    peer.send(peer.writer.frame(FrameType.ERROR, { code: 5, message, hint: `do${ESCAPES}it` }));
+    const refusal = { code: 5, message, hint: `do${ESCAPES}it`, text: "", position: 0 } as const;
+    peer.send(peer.writer.frame(FrameType.ERROR, refusal));
     expect(await host.end()).toMatchObject({ code: EXIT.SOURCE });
-    expect(host.stderr).toMatch(/^agent-host: ERROR: \S+ answers: no\?\[2J\? room .*\(code 5\)$/m);
+    expect(host.stderr).toMatch(/^agent-host: ERROR: \S+ answers: no\?\[2J\? room .*\(LIMIT\)$/m);
     expect(host.stderr).toMatch(/^HINT: do\?\[2J\?it$/m);
     expectClean(host.stderr);
   });

@@ -56,6 +56,7 @@ export function fakeEvent(changes: Partial<Event> = {}): Event {
     kind: EventKind.TRACEPOINT,
     definition: "",
     refusedFilter: "",
+    request: 0,
     ...changes,
   };
 }
@@ -84,6 +85,7 @@ export function fakeHello(changes: Partial<Hello> = {}): Hello {
     ringBytes: 1024 * 1024,
     watermarkBytes: 256 * 1024,
     start: [{ cpu: 0, position: 0n }],
+    serving: false,
     ...changes,
   };
 }

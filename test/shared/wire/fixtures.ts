@@ -30,6 +30,7 @@ export const EVENT: Event = {
   kind: EventKind.TRACEPOINT,
   definition: "p:vmspan/x do_sys_open",
   refusedFilter: "",
+  request: 0,
 };
 
 export const FULL_MESSAGES: { readonly [T in FrameType]: MessageOf[T] } = {
@@ -69,6 +70,7 @@ export const FULL_MESSAGES: { readonly [T in FrameType]: MessageOf[T] } = {
     ringBytes: 4 * 1024 * 1024,
     watermarkBytes: 1024 * 1024,
     start: [{ cpu: 300, position: 8n }],
+    serving: false,
   },
   [FrameType.EVENTS]: { events: [EVENT] },
   [FrameType.CLOCK_SAMPLE]: {
@@ -132,6 +134,7 @@ export const FULL_MESSAGES: { readonly [T in FrameType]: MessageOf[T] } = {
             threadIds: true,
             callChain: true,
             maxStack: 16,
+            callChainPart: 0,
           },
         ],
         ringBytes: 1024 * 1024,
@@ -141,7 +144,13 @@ export const FULL_MESSAGES: { readonly [T in FrameType]: MessageOf[T] } = {
   },
   [FrameType.CONTROL_REPLY]: {
     id: 8,
-    error: { code: ErrorCode.BAD_FILTER, message: "Cannot open irq:x: EINVAL", hint: "See list" },
+    error: {
+      code: ErrorCode.BAD_FILTER,
+      message: "Cannot open irq:x: EINVAL",
+      hint: "See list",
+      text: "",
+      position: 0,
+    },
     events: [EVENT],
     more: true,
   },
@@ -165,6 +174,8 @@ export const FULL_MESSAGES: { readonly [T in FrameType]: MessageOf[T] } = {
     code: ErrorCode.PERMISSION,
     message: "Cannot open event: EACCES, wants CAP_PERFMON",
     hint: "Run as root",
+    text: "",
+    position: 0,
   },
   [FrameType.BYE]: { reason: ByeReason.SIGNAL, exitCode: 130, message: "SIGINT" },
 };

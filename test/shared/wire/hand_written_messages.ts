@@ -39,7 +39,7 @@ export const HAND_WRITTEN: readonly {
       ...[0x09, ...LE_1234, 0x11, ...LE_MAX, 0x1a, "b", 0x22, "h", 0x2a, "k", 0x32, "m"],
       ...[0x3a, "v", 0x42, [0x08, 2, 0x10, 0], 0x4a, [0x08, 1, 0x10, 4, 0x1a, "tsc", 0x20, 9]],
       ...[0x52, [0x08, 1, 0x12, "irq", 0x1a, "x"], 0x58, 2, 0x60, 1, 0x68, 1],
-      ...[0x70, 0x80, 0x20, 0x78, 8, 0x80, 0x01, 4, 0x8a, 0x01, [0x10, 8]],
+      ...[0x70, 0x80, 0x20, 0x78, 8, 0x80, 0x01, 4, 0x8a, 0x01, [0x10, 8], 0x90, 0x01, 1],
     ],
     {
       streamNonce: 0x1234n,
@@ -66,6 +66,7 @@ export const HAND_WRITTEN: readonly {
           kind: EventKind.UNSPECIFIED,
           definition: "",
           refusedFilter: "",
+          request: 0,
         },
       ],
       eventCount: 2,
@@ -75,6 +76,7 @@ export const HAND_WRITTEN: readonly {
       ringBytes: 8,
       watermarkBytes: 4,
       start: [{ cpu: 0, position: 8n }],
+      serving: true,
     },
   ],
   [
@@ -83,7 +85,7 @@ export const HAND_WRITTEN: readonly {
       0x0a,
       [
         ...[0x08, 1, 0x12, "s", 0x1a, "n", 0x22, "a", 0x28, 74, 0x32, "f", 0x3a, "x==1"],
-        ...[0x42, [7, 0x80, 0x01], 0x48, 0x84, 0x08, 0x50, 1, 0x58, 1, 0x62, "d"],
+        ...[0x42, [7, 0x80, 0x01], 0x48, 0x84, 0x08, 0x50, 1, 0x58, 1, 0x62, "d", 0x78, 2],
         ...[0x9a, 0x01, "y+1==2"],
       ],
     ],
@@ -103,6 +105,7 @@ export const HAND_WRITTEN: readonly {
           kind: EventKind.TRACEPOINT,
           definition: "d",
           refusedFilter: "y+1==2",
+          request: 2,
         },
       ],
     },
@@ -201,6 +204,7 @@ export const HAND_WRITTEN: readonly {
               threadIds: false,
               callChain: false,
               maxStack: 0,
+              callChainPart: 0,
             },
           ],
           ringBytes: 64,
@@ -226,10 +230,10 @@ export const HAND_WRITTEN: readonly {
   ],
   [
     FrameType.CONTROL_REPLY,
-    [0x08, 8, 0x12, [0x08, 3, 0x12, "m", 0x1a, "h"], 0x20, 1],
+    [0x08, 8, 0x12, [0x08, 3, 0x12, "m", 0x1a, "h", 0x22, "a==b", 0x28, 3], 0x20, 1],
     {
       id: 8,
-      error: { code: ErrorCode.BAD_FILTER, message: "m", hint: "h" },
+      error: { code: ErrorCode.BAD_FILTER, message: "m", hint: "h", text: "a==b", position: 3 },
       events: [],
       more: true,
     },
@@ -269,7 +273,7 @@ export const HAND_WRITTEN: readonly {
   [
     FrameType.ERROR,
     [0x08, 4, 0x12, "m", 0x1a, "h"],
-    { code: ErrorCode.PERMISSION, message: "m", hint: "h" },
+    { code: ErrorCode.PERMISSION, message: "m", hint: "h", text: "", position: 0 },
   ],
   [
     FrameType.BYE,

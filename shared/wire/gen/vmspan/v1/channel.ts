@@ -38,6 +38,18 @@ export namespace EventKind {
   export type URETPROBE = typeof EventKind.URETPROBE;
 }
 
+/** Which entries of a call chain are sampled. */
+export const CallChainPart = { UNSPECIFIED: 0, BOTH: 1, KERNEL: 2, USER: 3 } as const;
+
+export type CallChainPart = typeof CallChainPart[keyof typeof CallChainPart];
+
+export namespace CallChainPart {
+  export type UNSPECIFIED = typeof CallChainPart.UNSPECIFIED;
+  export type BOTH = typeof CallChainPart.BOTH;
+  export type KERNEL = typeof CallChainPart.KERNEL;
+  export type USER = typeof CallChainPart.USER;
+}
+
 /** Why a request or the stream failed. */
 export const ErrorCode = {
   UNSPECIFIED: 0,
@@ -55,6 +67,8 @@ export const ErrorCode = {
   SYSTEM: 7,
   /** PROTOCOL - The peer broke the protocol. */
   PROTOCOL: 8,
+  /** BUSY - Another host is attached. */
+  BUSY: 9,
 } as const;
 
 export type ErrorCode = typeof ErrorCode[keyof typeof ErrorCode];
@@ -69,6 +83,7 @@ export namespace ErrorCode {
   export type UNSUPPORTED = typeof ErrorCode.UNSUPPORTED;
   export type SYSTEM = typeof ErrorCode.SYSTEM;
   export type PROTOCOL = typeof ErrorCode.PROTOCOL;
+  export type BUSY = typeof ErrorCode.BUSY;
 }
 
 /** Why a stream ends. */
@@ -147,6 +162,8 @@ export interface Hello {
   readonly watermarkBytes: number;
   /** Per CPU the position of the next span. Bytes between the host's resume and this are gone. */
   readonly start: readonly CpuPosition[];
+  /** The guest obeys Control: it opens what the host asks for. Without events, until it is asked. */
+  readonly serving: boolean;
 }
 
 /** A CPU of the guest that has a ring. */
@@ -189,6 +206,8 @@ export interface Event {
   readonly kind: EventKind;
   /** The probe's definition, for kprobes and uprobes. */
   readonly definition: string;
+  /** Which of the events of OpenEvents asked for it, counted from 1; 0 when none did. */
+  readonly request: number;
   /** The filter that the guest's user gave and its kernel refused: the host applies it. */
   readonly refusedFilter: string;
 }
@@ -250,7 +269,10 @@ export interface Progress {
   readonly tsc: bigint;
 }
 
-/** The guest lost records of a CPU that the kernel does not count: they were never sent. */
+/**
+ * The guest lost records of a CPU that the kernel does not count: they were never sent. Without
+ * bytes they never were in the ring either: the agent had its output paused (shed).
+ */
 export interface Lost {
   readonly cpu: number;
   /** Where, in the vocabulary of the ledger. */
@@ -307,7 +329,10 @@ export interface Control {
     | undefined;
 }
 
-/** Open events: all or none. The reply holds them with their indexes. */
+/**
+ * Open events: all or none. They replace those that are open, unless they are the same: then a new
+ * Hello, with the events and a stream nonce of its own, comes before the reply.
+ */
 export interface OpenEvents {
   readonly events: readonly EventRequest[];
   /** Wanted size of each CPU's ring, 0 for the guest's own choice. The guest's limits rule. */
@@ -323,7 +348,7 @@ export interface EventRequest {
   readonly alias: string;
   /** Kernel filter text. */
   readonly filter: string;
-  /** The probe's definition, for kprobes and uprobes. */
+  /** The probe as -e takes it, for kprobes and uprobes: uprobe:FUNC@"FILE" ARG=%REG:TYPE. */
   readonly definition: string;
   /** CPUs to sample, none for all. */
   readonly cpus: readonly number[];
@@ -332,9 +357,10 @@ export interface EventRequest {
   /** Sample the call chain, with at most max_stack entries (0 for the kernel's default). */
   readonly callChain: boolean;
   readonly maxStack: number;
+  readonly callChainPart: CallChainPart;
 }
 
-/** Close events of the stream. */
+/** Close events of the stream, all of them when no index is given. */
 export interface CloseEvents {
   readonly indexes: readonly number[];
 }
@@ -396,6 +422,9 @@ export interface Error {
   readonly message: string;
   /** How to mend it, when there is a way. */
   readonly hint: string;
+  /** What of the request is at fault, and where in it the fault lies, for a caret. */
+  readonly text: string;
+  readonly position: number;
 }
 
 /** The sender ends the stream on purpose. Nothing follows. */
@@ -569,6 +598,7 @@ function createBaseHello(): Hello {
     ringBytes: 0,
     watermarkBytes: 0,
     start: [],
+    serving: false,
   };
 }
 
@@ -630,6 +660,9 @@ export const Hello: MessageFns<Hello> = {
     }
     for (const v of message.start) {
       CpuPosition.encode(v!, writer.uint32(138).fork()).join();
+    }
+    if (message.serving !== false) {
+      writer.uint32(144).bool(message.serving);
     }
     return writer;
   },
@@ -781,6 +814,14 @@ export const Hello: MessageFns<Hello> = {
             }
 
             message.start.push(CpuPosition.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.serving = reader.bool();
             continue;
           }
         }
@@ -949,6 +990,7 @@ function createBaseEvent(): Event {
     sampleIdAll: false,
     kind: 0,
     definition: "",
+    request: 0,
     refusedFilter: "",
   };
 }
@@ -1000,6 +1042,9 @@ export const Event: MessageFns<Event> = {
     }
     if (message.definition !== "") {
       writer.uint32(98).string(message.definition);
+    }
+    if (message.request !== 0) {
+      writer.uint32(120).uint32(message.request);
     }
     if (message.refusedFilter !== "") {
       writer.uint32(154).string(message.refusedFilter);
@@ -1124,6 +1169,14 @@ export const Event: MessageFns<Event> = {
             }
 
             message.definition = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.request = reader.uint32();
             continue;
           }
           case 19: {
@@ -2163,6 +2216,7 @@ function createBaseEventRequest(): EventRequest {
     threadIds: false,
     callChain: false,
     maxStack: 0,
+    callChainPart: 0,
   };
 }
 
@@ -2201,6 +2255,9 @@ export const EventRequest: MessageFns<EventRequest> = {
     }
     if (message.maxStack !== 0) {
       writer.uint32(80).uint32(message.maxStack);
+    }
+    if (message.callChainPart !== 0) {
+      writer.uint32(88).int32(message.callChainPart);
     }
     return writer;
   },
@@ -2306,6 +2363,14 @@ export const EventRequest: MessageFns<EventRequest> = {
             }
 
             message.maxStack = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.callChainPart = reader.int32() as any;
             continue;
           }
         }
@@ -2839,7 +2904,7 @@ export const Drop: MessageFns<Drop> = {
 };
 
 function createBaseError(): Error {
-  return { code: 0, message: "", hint: "" };
+  return { code: 0, message: "", hint: "", text: "", position: 0 };
 }
 
 export const Error: MessageFns<Error> = {
@@ -2852,6 +2917,12 @@ export const Error: MessageFns<Error> = {
     }
     if (message.hint !== "") {
       writer.uint32(26).string(message.hint);
+    }
+    if (message.text !== "") {
+      writer.uint32(34).string(message.text);
+    }
+    if (message.position !== 0) {
+      writer.uint32(40).uint32(message.position);
     }
     return writer;
   },
@@ -2891,6 +2962,22 @@ export const Error: MessageFns<Error> = {
             }
 
             message.hint = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.text = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.position = reader.uint32();
             continue;
           }
         }

@@ -35,7 +35,7 @@ async function attachTo(trace: Trace): Promise<GuestClient> {
   return client;
 }
 
-describe.skipIf(NO_TRACING !== "")("UnixSink", () => {
+describe.skipIf(NO_TRACING !== "")("HostSocketSink", () => {
   test("nothing is sent and nothing sampled before a host attaches", async () => {
     await using trace = await startUnix();
     const client = connectUnix(trace);
@@ -251,7 +251,7 @@ describe.skipIf(NO_TRACING !== "")("UnixSink", () => {
     const second = connectUnix(trace);
     await second.until(() => second.hasEnded, "the refusal");
     expect(second.reader.errors).toMatchObject([
-      { code: ErrorCode.LIMIT, message: expect.stringContaining("another host is attached") },
+      { code: ErrorCode.BUSY, message: expect.stringMatching(/process \d+ \(.+\) is attached$/) },
     ]);
     second.close();
     callGetppid(100);

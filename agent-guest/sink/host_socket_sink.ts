@@ -1,19 +1,33 @@
 /**
- * push=unix:PATH: listens on a unix socket, mode 0660, for one host at a time. Two-way: see
- * acked_link.ts. A second host is turned away while the first one is there.
+ * Listens on a unix socket, mode 0660, or a tcp port, for one host at a time. Two-way: see
+ * acked_link.ts. A second host is turned away while the first one is there, and told who that is:
+ *
+ *   Cannot attach to unix:/run/x.sock: process 4711 (agent-host) is attached
  */
 import { rmSync, statSync } from "node:fs";
+import { readLineOf } from "../../shared/event/machine.ts";
 import { POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
 import { SysError } from "../../shared/sys/errno.ts";
 import { type Fd, withUmask } from "../../shared/sys/fd.ts";
 import type { PollSet } from "../../shared/sys/poll.ts";
-import { acceptFrom, connectTo, listenOn, setSendBuffer } from "../../shared/sys/socket.ts";
+import {
+  acceptFrom,
+  connectTo,
+  formatAddress,
+  formatTcpEnd,
+  listenOn,
+  peerPid,
+  type SocketAddress,
+  setNoDelay,
+  setSendBuffer,
+  tcpEnds,
+} from "../../shared/sys/socket.ts";
 import { FrameType } from "../../shared/wire/frame.ts";
 import { ErrorCode } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { AckedLink } from "./acked_link.ts";
 import { Outlet } from "./outlet.ts";
 import type { PeerReader } from "./peer_reader.ts";
-import type { Sink, SinkHost } from "./sink.ts";
+import type { HostSink, SinkHost } from "./sink.ts";
 
 const SOCKET_MODE = 0o660;
 /** Takes what a busy CPU forwards at once; the system's default of 208 KiB takes five turns. */
@@ -30,27 +44,44 @@ function removeDeadSocket(path: string): void {
   }
 }
 
-export class UnixSink implements Sink {
+/** Who is at the other end, as far as the kernel knows. */
+function describePeer(fd: Fd, address: SocketAddress): string {
+  if (address.kind === "tcp") {
+    try {
+      return formatTcpEnd(tcpEnds(fd).peer);
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      return "a host that has just gone";
+    }
+  }
+  const pid = peerPid(fd);
+  return `process ${pid} (${readLineOf(`/proc/${pid}/comm`) || "gone"})`;
+}
+
+export class HostSocketSink implements HostSink {
   readonly name: string;
   readonly failure = undefined;
-  readonly #path: string;
+  readonly #address: SocketAddress;
   readonly #host: SinkHost;
   readonly #link: AckedLink;
   readonly #listener: Fd;
   #outlet: Outlet | undefined;
   #reader: PeerReader | undefined;
+  /** Who is attached, for those that are turned away. */
+  #holder = "";
   #listenerSlot = -1;
   #slot = -1;
 
   /** Throws SysError when somebody listens there already. */
-  constructor(path: string, host: SinkHost) {
-    this.name = `unix:${path}`;
-    this.#path = path;
+  constructor(address: SocketAddress, host: SinkHost) {
+    const prefix = address.kind === "tcp" ? "tcp " : "";
+    this.name = `${prefix}${formatAddress(address)}`;
+    this.#address = address;
     this.#host = host;
     this.#link = new AckedLink(host);
-    removeDeadSocket(path);
+    if (address.kind === "unix") removeDeadSocket(address.path);
     // Not by chmod() afterwards: in somebody else's folder it might hit another file by then.
-    this.#listener = withUmask(0o777 & ~SOCKET_MODE, () => listenOn({ kind: "unix", path }));
+    this.#listener = withUmask(0o777 & ~SOCKET_MODE, () => listenOn(address));
   }
 
   get outlets(): readonly Outlet[] {
@@ -83,6 +114,14 @@ export class UnixSink implements Sink {
     if (poll.readyEvents(this.#listenerSlot) !== 0) this.#accept();
   }
 
+  streamTo(outlet: Outlet): void {
+    this.#link.streamTo(outlet);
+  }
+
+  endStream(): void {
+    this.#link.endStream();
+  }
+
   send(): void {
     this.#link.send();
     this.#dropIfEnded();
@@ -99,7 +138,7 @@ export class UnixSink implements Sink {
   close(): void {
     this.#closeClient();
     this.#listener.close();
-    rmSync(this.#path, { force: true });
+    if (this.#address.kind === "unix") rmSync(this.#address.path, { force: true });
   }
 
   #dropIfEnded(): void {
@@ -108,6 +147,7 @@ export class UnixSink implements Sink {
     this.#link.outlet = undefined;
     this.#link.hasEnded = false;
     this.#host.vanish(outlet);
+    this.#holder = "";
     this.#host.status(`Disconnected from ${this.name}`);
     this.#closeClient();
   }
@@ -122,19 +162,29 @@ export class UnixSink implements Sink {
   #accept(): void {
     for (let fd = acceptFrom(this.#listener); fd !== undefined; fd = acceptFrom(this.#listener)) {
       setSendBuffer(fd, SEND_BUFFER_BYTES);
+      if (this.#address.kind === "tcp") setNoDelay(fd);
       const options = { isStaged: false, hasChecksums: false };
       const outlet = new Outlet(fd, this.name, this.#host.rings.length, options);
       if (this.#outlet !== undefined) {
-        const message = `Cannot attach to ${this.name}: another host is attached`;
-        const hint = "stop the other agent-host, or push to a tcp port, which takes many";
-        outlet.send(FrameType.ERROR, { code: ErrorCode.LIMIT, message, hint });
-        outlet.close();
+        this.#refuse(outlet);
         continue;
       }
+      this.#holder = describePeer(fd, this.#address);
       this.#outlet = outlet;
       this.#reader = this.#link.readerFor(outlet);
       this.#link.hasEnded = false;
       this.#host.status(`Connected to ${this.name}`);
     }
+  }
+
+  #refuse(outlet: Outlet): void {
+    outlet.send(FrameType.ERROR, {
+      code: ErrorCode.BUSY,
+      message: `Cannot attach to ${this.name}: ${this.#holder} is attached`,
+      hint: "one host at a time: stop that one, or trace with push=PORT, which takes many",
+      text: "",
+      position: 0,
+    });
+    outlet.close();
   }
 }
