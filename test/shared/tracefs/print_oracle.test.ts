@@ -77,7 +77,7 @@ describe.skipIf(problem !== "")("compilePrintFormat() on the running kernel", ()
       }));
       const theirs = runOracle(events);
       if (typeof theirs === "string") throw new Error(theirs);
-      const comparison = new Comparison();
+      const comparison = new Comparison(true);
       const out = new ByteWriter(1 << 18);
       events.forEach(({ event, format, records }, index) => {
         const printer = compilePrintFormat(format, { symbols: SYMBOLS });

@@ -4,13 +4,27 @@
 /** One kind of difference. */
 export interface Explanation {
   readonly reason: string;
+  /** Explains nothing that a kernel recorded. */
+  readonly isMadeUp?: boolean;
   /** Whether this pair of texts of this event differs for that reason. */
   explains(event: string, ours: string, theirs: string): boolean;
 }
 
-function byEvent(reason: string, events: RegExp): Explanation {
-  return { reason, explains: (event) => events.test(event) };
+/** The texts of these events are the same once `mask` is blanked in both. */
+function inPart(reason: string, events: RegExp, mask: RegExp): Explanation {
+  const blank = (text: string): string => comparable(text).replace(mask, "~").replace(/~+/g, "~");
+  return {
+    reason,
+    explains: (event, ours, theirs) => events.test(event) && blank(ours) === blank(theirs),
+  };
 }
+
+/** Values that no kernel records, in made-up records of these events. */
+function madeUp(reason: string, events: RegExp): Explanation {
+  return { reason, isMadeUp: true, explains: (event) => events.test(event) };
+}
+
+const NUMBER = /-?\d+/g;
 
 export const EXPLANATIONS: readonly Explanation[] = [
   {
@@ -19,6 +33,7 @@ export const EXPLANATIONS: readonly Explanation[] = [
   },
   {
     reason: "libtraceevent crashed",
+    isMadeUp: true,
     explains: (_event, _ours, theirs) => theirs === "<none>",
   },
   {
@@ -29,29 +44,33 @@ export const EXPLANATIONS: readonly Explanation[] = [
     reason: "libtraceevent prints %.*s itself when the precision is negative",
     explains: (_event, _ours, theirs) => theirs.includes("%.*s"),
   },
-  byEvent(
-    "names of constants without a value match 0 in libtraceevent's __print_flags",
+  inPart(
+    "libtraceevent counts names without a value as 0, so that they match where they must not",
     /^(btrfs:|fs_dax:|writeback:(writeback_(mark|dirty|single|write|lazytime)|sb_))/,
+    /\b(state|flags|(clear|set)_bits)([ =])([A-Z0-9_|]|0x[0-9a-f]+)*(?= |$)|\(([A-Z_]+|0x[0-9a-f]+|-)\)|(?: [A-Z|]+)?$/g,
   ),
-  byEvent(
+  inPart(
     "libtraceevent reads `flags & (A | B)` of casts and parentheses wrongly: a constant result",
     /^timer:timer_start$/,
+    /flags=\S*$/,
   ),
-  byEvent(
+  inPart(
     "libtraceevent compares, divides and shifts signed numbers as unsigned ones",
     /^(kvm:kvm_userspace_exit|kvm:kvm_wait_lapic_expire|sock:sock_(recv|send)_length|timer:itimer_state|kvm:kvm_pvclock_update)$/,
+    /-?\b\d+\b|(?<=reason )\S+ \(-?\d+\)/g,
   ),
-  byEvent(
+  inPart(
     "libtraceevent groups operators of the same rank from the right: a - b + 1 as a - (b + 1)",
     /^(btrfs:raid56_(read|write).*|kmem:mm_page_alloc_extfrag)$/,
+    NUMBER,
   ),
-  byEvent("libtraceevent does not pad a value without a name (%-8s)", /^(compaction|oom):/),
-  byEvent("libtraceevent cannot hold a flag in bit 63", /^xfs:xfs_exch(maps|range)_/),
-  byEvent(
+  inPart("libtraceevent does not pad a value without a name (%-8s)", /^(compaction|oom):/, /\s+/g),
+  inPart("libtraceevent cannot hold a flag in bit 63", /^xfs:xfs_exch(maps|range)_/, /flags \S*/g),
+  madeUp(
     "made-up lengths beyond the array: libtraceevent reads on, we stop at its end",
     /^(kvm:kvm_emulate_insn|neigh:|ras:)/,
   ),
-  byEvent(
+  madeUp(
     "made-up shift counts of 64 and more: 0 here, the count modulo 64 on x86",
     /^(alarmtimer:|ext4:ext4_mballoc_alloc|compaction:|ras:mc_event)/,
   ),
@@ -78,6 +97,12 @@ export class Comparison {
   readonly events = new Set<string>();
   readonly differing = new Set<string>();
   readonly unexplained: string[] = [];
+  readonly #explanations: readonly Explanation[];
+
+  /** `isMadeUp`: the records do not come from a kernel. */
+  constructor(isMadeUp = false) {
+    this.#explanations = EXPLANATIONS.filter((entry) => isMadeUp || entry.isMadeUp !== true);
+  }
 
   /** Adds one pair of texts. */
   add(event: string, ours: string, theirs: string): void {
@@ -88,7 +113,7 @@ export class Comparison {
       return;
     }
     this.differing.add(event);
-    const found = EXPLANATIONS.find((entry) => entry.explains(event, ours, theirs));
+    const found = this.#explanations.find((entry) => entry.explains(event, ours, theirs));
     if (found === undefined) {
       if (this.unexplained.length < 20) this.unexplained.push(`${event}\n  ${ours}\n  ${theirs}`);
       else this.unexplained.push(event);

@@ -62,8 +62,10 @@ export class Printers {
   #compile(id: number, name: string): PrintRenderer | undefined {
     if (!this.#names.has(id)) return undefined;
     const [system, event] = name.split(":") as [string, string];
-    const options = { symbols: this.#symbols, strings: this.#strings };
-    const renderer = compilePrintFormat(this.#tracefs.format(system, event), options);
+    const renderer = compilePrintFormat(this.#tracefs.format(system, event), {
+      symbols: this.#symbols,
+      strings: this.#strings,
+    });
     this.#renderers.set(id, renderer);
     return renderer;
   }
