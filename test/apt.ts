@@ -36,6 +36,10 @@ export const LIBTRACEEVENT: DebianPackage = {
   name: "libtraceevent1",
   files: ["/usr/lib/x86_64-linux-gnu/libtraceevent.so.1", "/usr/lib64/libtraceevent.so.1"],
 };
+export const LIBTRACEEVENT_PLUGIN: DebianPackage = {
+  name: "libtraceevent1-plugin",
+  files: ["/usr/lib/x86_64-linux-gnu/traceevent/plugins/plugin_scsi.so"],
+};
 export const IPROUTE: DebianPackage = { name: "iproute2", program: "ip" };
 export const E2FSPROGS: DebianPackage = { name: "e2fsprogs", program: "mkfs.ext4" };
 export const XFSPROGS: DebianPackage = { name: "xfsprogs", program: "mkfs.xfs" };
@@ -47,6 +51,7 @@ export const TEST_PACKAGES: readonly DebianPackage[] = [
   GCC,
   LIBC_DEV,
   LIBTRACEEVENT,
+  LIBTRACEEVENT_PLUGIN,
   IPROUTE,
   E2FSPROGS,
   XFSPROGS,

@@ -44,7 +44,7 @@ const PERCENT = 0x25;
 const LETTERS = new Set("diuxXocsp");
 /** Behind %p in the order of the kernel's own list; the longest first. */
 const POINTER_SUFFIX =
-  /^(?:[FfSsB]|[Mm][RF]?|[Ii]S[pfschnlb]{0,5}|[Ii]4[hnlb]?|[Ii]6c?|U[LlBb]?|h[CDN]?|bl?|[Kx])/;
+  /^(?:[FfSsB]R?|[Mm][RF]?|[Ii]S[pfschnlb]{0,5}|[Ii]4[hnlb]?|[Ii]6c?|U[LlBb]?|h[CDN]?|bl?|a[pd]?|NF|E[achnops]*|[Kx])/;
 
 /**
  * Splits a format into literals and conversions; %% is literal text. Throws RangeError on too many.

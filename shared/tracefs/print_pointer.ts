@@ -37,7 +37,7 @@ export function pointerPiece(
     case "S":
     case "s":
     case "B":
-      return symbolPiece(compiler, node, suffix === "F" || suffix === "S" || suffix === "B");
+      return symbolPiece(compiler, node, "FSB".includes(suffix[0]));
     case "M":
     case "m":
       return bytesPiece(compiler, node, 6, "INVALIDMAC", (out, bytes, at) =>
@@ -58,6 +58,11 @@ export function pointerPiece(
         width ?? Math.max(0, conversion.width),
         suffix === "bl",
       );
+    case "a":
+    case "N":
+      return valuePiece(compiler, node, suffix[0] === "a" ? 16 : 1);
+    case "E":
+      return escapedPiece(compiler, node, conversion, width);
     default:
       return addressPiece(compiler, node);
   }
@@ -163,6 +168,47 @@ function dumpPiece(
     place.find(c);
     const count = Math.min(Math.max(0, wanted), DUMP_BYTES_MAX);
     writeHex(out, c.textBytes, c.textFrom, Math.min(c.textTo, c.textFrom + count), delimiter);
+  };
+}
+
+/** %pa (a physical address) and %pNF (features): the 64-bit number at a place. */
+function valuePiece(compiler: PieceCompiler, node: ExprNode, digits: number): PrintPiece {
+  return bytesPiece(compiler, node, 8, "INVALID", (out, bytes, at) => {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + at, 8);
+    out.ascii("0x");
+    out.hexPadded(view.getUint32(0, true), view.getUint32(4, true), digits);
+  });
+}
+
+/** What the kernel's string_escape_mem() makes of bytes that are not printable. */
+const ESCAPES: ReadonlyMap<number, string> = new Map([
+  [0, "\\0"],
+  [7, "\\a"],
+  [9, "\\t"],
+  [10, "\\n"],
+  [11, "\\v"],
+  [12, "\\f"],
+  [13, "\\r"],
+  [27, "\\e"],
+]);
+
+/** %*pE: bytes as a C string would have them; without a width it is a single byte. */
+function escapedPiece(
+  compiler: PieceCompiler,
+  node: ExprNode,
+  conversion: Conversion,
+  width: IntEval | undefined,
+): PrintPiece {
+  const place = placeOf(compiler, node);
+  return (c, out) => {
+    const wanted = width === undefined ? Math.max(1, conversion.width) : width(c);
+    place.find(c);
+    const to = Math.min(c.textTo, c.textFrom + Math.max(0, wanted));
+    for (let at = c.textFrom; at < to; at++) {
+      const byte = c.textBytes[at]!;
+      if (byte >= 0x20 && byte < 0x7f) out.u8(byte);
+      else out.ascii(ESCAPES.get(byte) ?? `\\${byte.toString(8).padStart(3, "0")}`);
+    }
   };
 }
 

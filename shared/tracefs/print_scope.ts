@@ -3,7 +3,7 @@
 
 import type { CallNode, ExprNode } from "../expr/ast.ts";
 import type { Checker } from "../expr/check.ts";
-import { arithmetic } from "../expr/operations.ts";
+import { arithmetic, ZERO } from "../expr/operations.ts";
 import type { ExprScope } from "../expr/scope.ts";
 import { constant, type Typed, type TypedInt } from "../expr/typed.ts";
 import type { EventFormat, FormatField } from "./format.ts";
@@ -29,6 +29,8 @@ const KNOWN_CONSTANTS: ReadonlyMap<string, number> = new Map([
 ]);
 
 const NSEC_PER_SEC: TypedInt = { kind: "int", ir: constant(1000000000, 0), isSigned: false };
+
+const WRITABLE_MASK: TypedInt = { kind: "int", ir: constant(2, 0), isSigned: true };
 
 /** The value of a constant's name, or undefined when nobody knows it. */
 export function constantValue(name: string, options: PrintOptions): bigint | undefined {
@@ -79,6 +81,14 @@ export function printCallHook(checker: Checker, node: CallNode): Typed | undefin
     }
     case "__builtin_expect":
       return checker.value(argument(checker, node, 0));
+    case "__le16_to_cpup": {
+      const base = checker.value(argument(checker, node, 0));
+      if (base.kind !== "pointer") return checker.fail("__le16_to_cpup() wants an array", node.at);
+      return checker.element({ ...base, elementBytes: 2, isSigned: false }, ZERO, node.at);
+    }
+    // Of a page table entry, as libtraceevent's plugin for kvm has it: PT_WRITABLE_MASK.
+    case "is_writable_pte":
+      return arithmetic("and", checker.int(argument(checker, node, 0)), WRITABLE_MASK);
     // Milliseconds at HZ=1000, which is all that a format allows to know.
     case "jiffies_to_msecs":
       return checker.int(argument(checker, node, 0));

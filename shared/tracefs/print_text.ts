@@ -8,6 +8,8 @@ import { asText } from "../expr/typed.ts";
 import type { ByteWriter } from "../text/byte_writer.ts";
 import type { Conversion } from "../text/printf.ts";
 import { arrayPiece, dynamicArrayPiece, hexPiece, maskPiece } from "./print_array.ts";
+import { helperPiece, isHelper } from "./print_helper.ts";
+import { hexDumpPiece } from "./print_hex_dump.ts";
 import { flagsPiece, symbolicPiece } from "./print_list.ts";
 import { readSize } from "./print_number.ts";
 import type { PieceCompiler, PrintPiece } from "./print_piece.ts";
@@ -84,7 +86,7 @@ function sourcePiece(source: TextSource): PrintPiece {
 function textSource(compiler: PieceCompiler, node: ExprNode): TextSource {
   if (node.kind === "cast") return textSource(compiler, node.operand);
   if (node.kind === "conditional") return choiceSource(compiler, node);
-  if (node.kind === "call" && PRINT_FUNCTIONS.has(node.name)) {
+  if (node.kind === "call" && (PRINT_FUNCTIONS.has(node.name) || isHelper(node.name))) {
     return { kind: "piece", piece: callPiece(compiler, node) };
   }
   // A null pointer, as the other branch of a choice.
@@ -158,7 +160,7 @@ const PRINT_FUNCTIONS: ReadonlySet<string> = new Set([
   "__get_rel_bitmask",
   "__get_cpumask",
   "__get_rel_cpumask",
-  "mc_event_error_type",
+  "__print_hex_dump",
 ]);
 
 function callPiece(compiler: PieceCompiler, node: CallNode): PrintPiece {
@@ -177,18 +179,9 @@ function callPiece(compiler: PieceCompiler, node: CallNode): PrintPiece {
       return arrayPiece(compiler, node);
     case "__print_dynamic_array":
       return dynamicArrayPiece(compiler, node);
-    case "mc_event_error_type":
-      return errorTypePiece(compiler, node);
+    case "__print_hex_dump":
+      return hexDumpPiece(compiler, node);
     default:
-      return maskPiece(compiler, node);
+      return isHelper(node.name) ? helperPiece(compiler, node) : maskPiece(compiler, node);
   }
-}
-
-/** enum hw_event_mc_err_type in <linux/edac.h>, as the kernel's mc_event_error_type() names it. */
-const ERROR_TYPES = ["Corrected", "Uncorrected", "Deferred", "Fatal"];
-
-function errorTypePiece(compiler: PieceCompiler, node: CallNode): PrintPiece {
-  const first = node.args[0] ?? compiler.fail("mc_event_error_type() wants a number", node);
-  const { evaluate } = compiler.number(first);
-  return (c, out) => out.ascii(ERROR_TYPES[evaluate(c)] ?? "Info");
 }

@@ -96,6 +96,31 @@ describe("compilePrintFormat() conversions", () => {
     ['"one\\ntwo"', "one\\ntwo"],
     ['"%d %d", (REC->u >> 31) & 1, REC->i >> 1', "1 -3"],
     ['"%s", mc_event_error_type(1)', "Uncorrected"],
+    ['"%s", jbd2_dev_to_name(REC->q)', "4078:266240"],
+    ['"%s|%s", xen_hypercall_name(1), xen_hypercall_name(11)', "(mmu_update)|"],
+    ['"%d %d", is_writable_pte(7), is_writable_pte(5)', "2 0"],
+    ['"%d", __le16_to_cpup(__get_dynamic_array(list))', "1"],
+    ['"%s", scsi_trace_parse_cdb(p, REC->mac, 6)', "-"],
+    ['"%pa %pNF", &REC->q, REC->mac', "0x00000000fee41000 INVALID"],
+    ['"%pI4 %pI6c %pM", &REC->ip4, &REC->ip6[0], &REC->mac', "10.0.0.1 fe80::1 52:54:00:12:34:56"],
+    [
+      '"%pa %pNF", ((u64 *)__get_dynamic_array(mask)), ((u64 *)__get_dynamic_array(mask))',
+      "0x000000000000010f 0x10f",
+    ],
+    ['"%6pE|%*pE", REC->mac, 2, REC->comm', "RT\\0\\0224V|wo"],
+    ['"%pSR", REC->q', "do_idle+0x1000"],
+    [
+      '"%s", __print_hex_dump("m: ", DUMP_PREFIX_OFFSET, 16, 1, REC->mac, 6, 1)',
+      "m: 00000000: 52 54 00 12 34 56                                RT..4V",
+    ],
+    [
+      '"%s", __print_hex_dump("", DUMP_PREFIX_NONE, 16, 4, REC->ip6, 16, false)',
+      "000080fe 00000000 00000000 01000000",
+    ],
+    [
+      '"%s", __print_hex_dump("", DUMP_PREFIX_OFFSET, 16, 2, REC->sa, 28, 0)',
+      "00000000: 000a 5000 0000 0000 0000 0000 0000 0000\\n00000010: 0000 0000 0000 0100 0000 0000",
+    ],
   ] as const) {
     test(print, () => {
       const format = makeFormat(FIELDS, print);

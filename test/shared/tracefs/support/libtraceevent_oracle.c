@@ -3,6 +3,7 @@
  *
  * stdin:  repeated { u32 system bytes, u32 format bytes, u32 record count, system, format,
  *                    count * { u32 record bytes, record } }, little-endian
+ * arguments: libtraceevent plugins (.so files) that add functions
  * stdout: per record { u32 text bytes or 0xffffffff when there is none, text }
  *
  * One child process per event, since libtraceevent may crash on what a format makes it do. The library
@@ -90,6 +91,19 @@ static void put(const char *text, unsigned int bytes)
 		fwrite(text, bytes, 1, stdout);
 }
 
+static char **plugins;
+
+/* A plugin adds its functions, and its printers of known events. */
+static void load_plugins(void *tep)
+{
+	for (char **path = plugins; *path; path++) {
+		void *plugin = dlopen(*path, RTLD_NOW | RTLD_GLOBAL);
+		int (*loader)(void *) = plugin ? (int (*)(void *))dlsym(plugin, "tep_plugin_loader") : NULL;
+		if (!loader || loader(tep))
+			_exit(5);
+	}
+}
+
 static int print_records(int mark_fd, char *system_name, char *format, unsigned int format_bytes,
 			 unsigned int count, char **records, unsigned int *sizes)
 {
@@ -101,6 +115,7 @@ static int print_records(int mark_fd, char *system_name, char *format, unsigned 
 	tep_set_local_bigendian(tep, 0);
 	tep_set_file_bigendian(tep, 0);
 	tep_set_function_resolver(tep, resolve, NULL);
+	load_plugins(tep);
 	tep_parse_event(tep, format, format_bytes, system_name);
 	for (i = 0; i < count; i++) {
 		struct tep_record record = { .size = sizes[i], .record_size = sizes[i], .data = records[i] };
@@ -117,10 +132,12 @@ static int print_records(int mark_fd, char *system_name, char *format, unsigned 
 	return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	unsigned int head[3];
 
+	(void)argc;
+	plugins = argv + 1;
 	load();
 	while (fread(head, sizeof(head), 1, stdin) == 1) {
 		char *system_name = calloc(1, head[0] + 1);

@@ -4,7 +4,13 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { GCC, LIBC_DEV, LIBTRACEEVENT, packagesProblem } from "../../../apt.ts";
+import {
+  GCC,
+  LIBC_DEV,
+  LIBTRACEEVENT,
+  LIBTRACEEVENT_PLUGIN,
+  packagesProblem,
+} from "../../../apt.ts";
 
 /** One event's format text and records of it. */
 export interface OracleEvent {
@@ -14,11 +20,12 @@ export interface OracleEvent {
 }
 
 const SOURCE = new URL("./libtraceevent_oracle.c", import.meta.url).pathname;
+const PLUGINS = "/usr/lib/x86_64-linux-gnu/traceevent/plugins";
 const NO_TEXT = 0xffffffff;
 
 /** Why the oracle cannot run here; empty when it can. */
 export function oracleProblem(): string {
-  const missing = packagesProblem([GCC, LIBC_DEV, LIBTRACEEVENT]);
+  const missing = packagesProblem([GCC, LIBC_DEV, LIBTRACEEVENT, LIBTRACEEVENT_PLUGIN]);
   if (missing !== "") return missing;
   const probe = runOracle([]);
   return typeof probe === "string" ? probe : "";
@@ -26,15 +33,20 @@ export function oracleProblem(): string {
 
 /**
  * The texts of all records, event by event; undefined where libtraceevent gave none (it crashed).
+ * `plugins` are libtraceevent's own, by name: "scsi".
  */
-export function runOracle(events: readonly OracleEvent[]): (string | undefined)[][] | string {
+export function runOracle(
+  events: readonly OracleEvent[],
+  plugins: readonly string[] = [],
+): (string | undefined)[][] | string {
   const directory = mkdtempSync(join(tmpdir(), "vmspan-oracle-"));
   try {
     const exe = join(directory, "oracle");
     const built = spawnSync("gcc", ["-O1", "-o", exe, SOURCE, "-ldl"], { encoding: "utf8" });
     if (built.status !== 0) return `the oracle does not build: ${built.stderr.slice(0, 200)}`;
     const input = Buffer.concat(events.flatMap(encodeEvent));
-    const run = spawnSync(exe, { input, maxBuffer: 1 << 30 });
+    const paths = plugins.map((name) => `${PLUGINS}/plugin_${name}.so`);
+    const run = spawnSync(exe, paths, { input, maxBuffer: 1 << 30 });
     if (run.status === 3) return "no libtraceevent.so.1 on this machine";
     if (run.status !== 0) return `the oracle failed: status ${run.status}`;
     return decodeTexts(run.stdout, events);

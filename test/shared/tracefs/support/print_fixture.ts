@@ -24,12 +24,16 @@ export function makeFormat(
   name = "demo",
   system = "test",
 ): EventFormat {
+  return parseFormat(formatText(fields, print, name), system);
+}
+
+/** Its text, as tracefs would have it. */
+export function formatText(fields: readonly string[], print: string, name = "demo"): string {
   const lines = fields.map((text) => {
     const match = /^(.*)@(\d+):(\d+)(s?)$/.exec(text)!;
     return `\tfield:${match[1]};\toffset:${match[2]};\tsize:${match[3]};\tsigned:${match[4] === "s" ? 1 : 0};\n`;
   });
-  const text = `name: ${name}\nID: 77\nformat:\n${COMMON}\n${lines.join("")}\nprint fmt: ${print}\n`;
-  return parseFormat(text, system);
+  return `name: ${name}\nID: 77\nformat:\n${COMMON}\n${lines.join("")}\nprint fmt: ${print}\n`;
 }
 
 /** What a record prints as. */
