@@ -73,12 +73,13 @@ export function isPresent(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** The first line of a file of /proc or /sys, or "" where this kernel does not have it. */
+/** The first line of a file of /proc or /sys, or "" where this kernel, or this task, has none. */
 export function readLineOf(path: string): string {
   try {
     return readFileSync(path, "utf8").split("\n")[0]!.trim();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ESRCH") return "";
     throw error;
   }
 }

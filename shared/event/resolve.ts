@@ -46,7 +46,7 @@ export function resolveEvents(
 ): ResolvedEvent[] {
   const resolved: ResolvedEvent[] = [];
   try {
-    if (specs.some(({ probe }) => probe !== undefined)) removeStaleProbes(tracefs.root);
+    removeStaleProbes(tracefs.root);
     specs.forEach((spec, specIndex) => {
       if (spec.probe !== undefined) {
         resolved.push(resolveProbe(specIndex, spec, tracefs));

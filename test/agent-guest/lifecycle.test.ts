@@ -81,7 +81,7 @@ describe.skipIf(NO_TRACING !== "")("agent-guest trace", () => {
   const probesOf = (pid: number): string[] =>
     readFileSync(UPROBES, "utf8")
       .split("\n")
-      .filter((line) => line.includes(`:vmspan_${pid}/`));
+      .filter((line) => line.includes(`:vmspan_${pid}_`));
 
   test.skipIf(!hasUprobes)("probes are there while it runs, and gone when it ends", async () => {
     const probe = `uprobe:getppid@"${libcPath()}"`;

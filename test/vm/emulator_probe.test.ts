@@ -115,7 +115,7 @@ describe("EmulatorProbe on a real guest", () => {
       probe.close();
     }
     const probes = readFileSync("/sys/kernel/tracing/uprobe_events", "utf8");
-    expect(probes).not.toContain(`vmspan_${process.pid}/`);
+    expect(probes).not.toContain(`vmspan_${process.pid}_`);
   });
 
   test("a process that does not have the function is refused with the reason", () => {

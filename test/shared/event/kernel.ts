@@ -176,7 +176,7 @@ export function ownProbes(): string[] {
   return [`${root}/uprobe_events`, `${root}/kprobe_events`]
     .filter((file) => existsSync(file))
     .flatMap((file) => readFileSync(file, "utf8").split("\n"))
-    .filter((line) => line.includes(`:vmspan_${process.pid}/`));
+    .filter((line) => line.includes(`:vmspan_${process.pid}_`));
 }
 
 /** The C library that programs of this machine use. */

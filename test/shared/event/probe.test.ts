@@ -3,7 +3,9 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { ElfError, functionFileOffset } from "../../../shared/event/elf_symbol.ts";
-import { Probe, removeStaleProbes } from "../../../shared/event/probe.ts";
+import { EventSet } from "../../../shared/event/event_set.ts";
+import { onlineCpus, readLineOf } from "../../../shared/event/machine.ts";
+import { Probe, removeStaleProbes, startTicksOf } from "../../../shared/event/probe.ts";
 import { resolveEvents } from "../../../shared/event/resolve.ts";
 import { type ProbeSpec, parseEventSpecs } from "../../../shared/event/spec.ts";
 import { Tracefs, TracefsError } from "../../../shared/tracefs/tracefs.ts";
@@ -23,7 +25,7 @@ const DEAD_PID = 4_194_399;
 const stale: string[] = [];
 
 function plantStaleProbe(name: string): string {
-  const event = `vmspan_${DEAD_PID}/${name}`;
+  const event = `vmspan_${DEAD_PID}_1/${name}`;
   writeFileSync(
     UPROBES,
     `p:${event} ${libc}:0x${functionFileOffset(libc, "getppid").toString(16)}\n`,
@@ -45,8 +47,8 @@ afterEach(() => {
 describe.skipIf(noUprobes)("Probe", () => {
   test("Probe.create() makes an event of our group, and close() removes it", () => {
     const probe = Probe.create(root, probeSpec(`uprobe:getppid@"${libc}" a=%di:u64`));
-    expect(probe.group).toBe(`vmspan_${process.pid}`);
-    expect(probe.definition).toMatch(/^p:vmspan_\d+\/getppid_\d+ \/\S+:0x[0-9a-f]+ a=%di:u64$/);
+    expect(probe.group).toBe(`vmspan_${process.pid}_${startTicksOf(process.pid)}`);
+    expect(probe.definition).toMatch(/^p:vmspan_\d+_\d+\/getppid_\d+ \/\S+:0x[0-9a-f]+ a=%di:u64$/);
     expect(existsSync(`${root}/events/${probe.group}/${probe.name}/format`)).toBe(true);
     expect(ownProbes().length).toBe(1);
     probe.close();
@@ -101,7 +103,9 @@ describe.skipIf(noUprobes)("Probe", () => {
     try {
       create(`uprobe:getppid@"${libc}" a=%nosuch`)();
     } catch (error) {
-      expect((error as TracefsError).message).toStartWith('Cannot create uprobe "p:vmspan_');
+      expect((error as TracefsError).message).toMatch(
+        /^Cannot create uprobe "p:vmspan_\S+ \S+ a=%nosuch": Invalid register name$/,
+      );
       expect((error as TracefsError).hint).toContain("error_log");
     }
     expect(ownProbes()).toEqual([]);
@@ -154,21 +158,41 @@ describe.skipIf(noUprobes)("removeStaleProbes", () => {
 
   test("removeStaleProbes() leaves alone what somebody has open", () => {
     const dead = plantStaleProbe("in_use");
-    const set = openEvents([dead.replace("/", ":")]);
+    const [system = "", name = ""] = dead.split("/");
+    const [spec] = parseEventSpecs(`${system}:${name}`);
+    const tracefs = Tracefs.open();
+    const described = { formatText: tracefs.formatText(system, name), probe: undefined };
+    const id = tracefs.eventId(system, name);
+    const event = { specIndex: 0, spec: spec!, system, name, id, ...described };
+    const options = { ringBytes: 65536, watermarkBytes: 4096, threadIds: false, taskNames: false };
+    const set = new EventSet([event], { cpus: onlineCpus(), pid: -1, ...options });
     expect(removeStaleProbes(root)).not.toContain(dead);
     expect(readFileSync(UPROBES, "utf8")).toContain(dead);
     set.close();
     expect(removeStaleProbes(root)).toContain(dead);
   });
 
-  test("resolveEvents() removes stale probes when it makes one", () => {
+  test("removeStaleProbes() knows a process from another that has its id now", () => {
+    const own = `vmspan_${process.pid}_1/of_my_predecessor`;
+    const offset = functionFileOffset(libc, "getppid").toString(16);
+    writeFileSync(UPROBES, `p:${own} ${libc}:0x${offset}\n`, { flag: "a" });
+    stale.push(own);
+    expect(removeStaleProbes(root)).toContain(own);
+  });
+
+  test("startTicksOf() is the 22nd field of /proc/PID/stat, whatever the name holds", () => {
+    expect(startTicksOf(process.pid)).toMatch(/^\d+$/);
+    expect(startTicksOf(DEAD_PID)).toBeUndefined();
+    // Our own start lies between the machine's and now.
+    const seconds = Number(startTicksOf(process.pid)) / 100;
+    expect(seconds).toBeGreaterThan(0);
+    expect(seconds).toBeLessThanOrEqual(Number(readLineOf("/proc/uptime").split(" ")[0]));
+  });
+
+  test("resolveEvents() removes stale probes, whatever it is asked for", () => {
     const dead = plantStaleProbe("left_behind");
-    const tracefs = Tracefs.open();
-    resolveEvents(parseEventSpecs("raw_syscalls:sys_enter"), tracefs);
-    expect(readFileSync(UPROBES, "utf8")).toContain(dead);
-    const [event] = resolveEvents(parseEventSpecs(`uprobe:getppid@"${libc}"`), tracefs);
+    resolveEvents(parseEventSpecs("raw_syscalls:sys_enter"), Tracefs.open());
     expect(readFileSync(UPROBES, "utf8")).not.toContain(dead);
-    event!.probe!.close();
   });
 });
 
