@@ -17,7 +17,7 @@ import {
   type CpuStats,
   ErrorCode,
 } from "../shared/wire/gen/vmspan/v1/channel.ts";
-import { ClockSampler } from "./clock_samples.ts";
+import { type ClockSampler, clockSamplerOf } from "./clock_samples.ts";
 import { buildHello, splitEvents } from "./hello.ts";
 import { Ledger } from "./ledger.ts";
 import { Receiver, type ReceiverLedger } from "./receiver.ts";
@@ -68,7 +68,7 @@ export class Capture implements SinkHost {
     this.set = set;
     this.#options = options;
     this.streamNonce = crypto.getRandomValues(new BigUint64Array(1))[0]! | 1n;
-    this.#clock = new ClockSampler(set);
+    this.#clock = clockSamplerOf(set);
     this.#shed = new ShedCount(set);
   }
 
@@ -338,12 +338,14 @@ export class Capture implements SinkHost {
 
   /** Clock, task names, progress, statistics: what goes beside the samples. */
   #accompany(nowMs: number): void {
-    const sample = this.#clock.poll(nowMs);
+    const samples = this.#clock.poll(nowMs);
     const withStats = nowMs >= this.#nextStatsMs;
     if (withStats) this.#nextStatsMs = nowMs + STATS_MS;
     for (const receiver of this.#receivers) {
       const { outlet } = receiver;
-      if (sample !== undefined && !outlet.isCrowded) outlet.send(FrameType.CLOCK_SAMPLE, sample);
+      if (!outlet.isCrowded) {
+        for (const sample of samples) outlet.send(FrameType.CLOCK_SAMPLE, sample);
+      }
       if (outlet.isBlocked) continue;
       receiver.sendTasks();
       receiver.sendProgress(this.rings, this.#previousTsc);

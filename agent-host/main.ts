@@ -26,12 +26,13 @@ import {
 import { confine } from "../shared/cli/privileges.ts";
 import { VERSION, versionLine } from "../shared/cli/version.ts";
 import { CAP_DAC_READ_SEARCH } from "../shared/sys/capability.ts";
+import { addClockCommand } from "./clock/clock_command.ts";
 import { parseDetail } from "./detail_option.ts";
 import { HOST_CHECKS } from "./doctor.ts";
 import { parseHostEvents, parsePullTarget } from "./link/pull_target.ts";
 import { sourceEvents } from "./list_source.ts";
 import { hostCapabilities } from "./privileges.ts";
-import type { EngineCommand, EngineOrder } from "./protocol.ts";
+import type { ClockOrder, EngineCommand, EngineOrder } from "./protocol.ts";
 
 const PROGRAM = "agent-host";
 
@@ -144,10 +145,17 @@ function run(command: EngineCommand, options: Options): void {
       settings.callChains,
     ),
   });
+  startEngine((stop): EngineOrder => ({ ...settings, ...stop }), options.quiet === true);
+}
+
+/** Starts the engine's Worker; its main thread keeps signals. */
+function startEngine(
+  orderOf: (stop: StopMeans) => EngineOrder | ClockOrder,
+  isQuiet: boolean,
+): void {
   const worker = new Worker(new URL("./engine_worker.ts", import.meta.url), { type: "module" });
-  const orderOf = (stop: StopMeans): EngineOrder => ({ ...settings, ...stop });
   const onDone = ({ exitCode }: { exitCode: ExitCode }): ExitCode => exitCode;
-  superviseWorker(PROGRAM, worker, orderOf, options.quiet === true, onDone);
+  superviseWorker(PROGRAM, worker, orderOf, isQuiet, onDone);
 }
 
 function addCommonOptions(command: Command): Command {
@@ -221,6 +229,7 @@ function buildProgram(): Command {
     .option("--pull <SOURCE>", "the events of a guest's stream or of a recording, as in pull=")
     .addHelpText("after", LIST_HELP)
     .action(list);
+  addClockCommand(program, startEngine);
   program
     .command("doctor")
     .description("Tell what works on this machine, and what to do about the rest.")

@@ -36,3 +36,13 @@ export function hostCapabilities(
   if (wantsProbes && process.geteuid?.() !== 0) kept.push(CAP_DAC_OVERRIDE);
   return kept;
 }
+
+/** The capabilities to keep for `agent-host clock` of these sources. */
+export function clockCapabilities(sources: readonly string[], isOffsetKnown: boolean): number[] {
+  const kept = tracingCapabilities();
+  const isLive = sources.some((text) => parsePullTarget(text).kind !== "file");
+  if (!isLive || isOffsetKnown) return kept;
+  kept.push(CAP_SYS_PTRACE);
+  if (process.geteuid?.() !== 0) kept.push(CAP_DAC_OVERRIDE);
+  return kept;
+}

@@ -51,6 +51,27 @@ export function defaultKeyOf({ command, key, pid }: EngineOrder): string | undef
   return pid > 0 ? "_tid" : "_cpu";
 }
 
+/** The order of `agent-host clock`; it is stopped as the engine is. */
+export interface ClockOrder {
+  readonly command: "clock";
+  /** What pull= names, in the order given. */
+  readonly sources: readonly string[];
+  /** --tsc-offset as typed. */
+  readonly tscOffset: string | undefined;
+  /** --vm: process id, name or UUID. */
+  readonly vm: string | undefined;
+  /** --watch: milliseconds from picture to picture, 0 for one at the end. */
+  readonly watchMs: number;
+  /** --for: milliseconds, 0 until everything has settled. */
+  readonly forMs: number;
+  readonly isJson: boolean;
+  /** stdout is a terminal. */
+  readonly isTerminal: boolean;
+  readonly agentVersion: string;
+  readonly stopFlag: SharedArrayBuffer;
+  readonly eventFdNumber: number;
+}
+
 export type EngineNews =
   | { readonly kind: "status"; readonly text: string }
   | { readonly kind: "done"; readonly exitCode: ExitCode }

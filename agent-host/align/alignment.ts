@@ -119,6 +119,11 @@ export class GuestAlignment {
     return this.#emulator.isInForce ? "emulator" : "ping";
   }
 
+  /** Whether each vCPU has a relation of its own; otherwise one serves all of them. */
+  get isPerVcpu(): boolean {
+    return this.method === "kvm";
+  }
+
   /** Whether guest times can be converted. */
   get isReady(): boolean {
     if (this.method === "manual") return true;
@@ -263,11 +268,7 @@ export class GuestAlignment {
   /** What is in force, for printing. */
   describe(): AlignmentDescription {
     const { method } = this;
-    // What an emulator's guest cannot have is not worth a word while its own clock serves.
-    const unavailable =
-      method === "manual" || method === "emulator"
-        ? []
-        : [...this.#unavailable.values()].filter((u) => u.method !== method);
+    const unavailable = [...this.#unavailable.values()].filter((u) => u.method !== method);
     return {
       method,
       wanted: this.#options.wanted,

@@ -134,7 +134,9 @@ export function formatAlignment(description: AlignmentDescription, tscHz: number
   if (description.method !== "ping" && description.pingCount > 0) {
     lines.push(formatCheck(description, tscHz));
   }
-  for (const { method, reason, hint } of description.unavailable) {
+  // What an emulator's guest cannot have is not worth a word while its own clock serves.
+  const isChosen = description.method === "manual" || description.method === "emulator";
+  for (const { method, reason, hint } of isChosen ? [] : description.unavailable) {
     const name = method === "emulator" ? METHOD_NAMES.emulator : method;
     lines.push(`${name} not used: ${reason}${hint === "" ? "" : `; ${hint}`}`);
   }
@@ -175,7 +177,8 @@ function origin(description: AlignmentDescription, vcpus: readonly CpuAlignment[
   return `kvm, ${source}, ${which}`;
 }
 
-function formatCheck(description: AlignmentDescription, tscHz: number): string {
+/** What round trips say of another method's relation. */
+export function formatCheck(description: AlignmentDescription, tscHz: number): string {
   const { pingCount, disagreementCount, excessCyclesMax, pingBoundCycles } = description;
   if (disagreementCount === 0) {
     return `ping agrees: ${pingCount} round trips, +-${formatCycles(pingBoundCycles, tscHz)}`;

@@ -159,16 +159,17 @@ export function listVmms(places: VmPlaces = PLACES): Vmm[] {
   return found.sort((a, b) => a.pid - b.pid);
 }
 
-/** The virtual machine that process `pid` runs; undefined when it is not known to run one. */
-export function vmmOfPid(pid: number, places: VmPlaces = PLACES): Vmm | undefined {
-  const domains = libvirtDomains(places.libvirt);
-  return vmmOf(pid, domains, kvmPids(places.kvmDebugfs).has(pid), places.procfs);
+/** What process `pid` is: the virtual machine that it runs, or just its program. */
+export function describeProcess(pid: number, places: VmPlaces = PLACES): Vmm {
+  const vmm = vmmOf(pid, libvirtDomains(places.libvirt), true, places.procfs);
+  return vmm ?? { pid, program: "", name: undefined, uuid: undefined };
 }
 
 /** "26027 (web, c7a5fdbd-...)". Names are whatever somebody called his guest. */
 export function formatVmm({ pid, program, name, uuid }: Vmm): string {
   const known = [name === undefined ? "" : JSON.stringify(name), uuid ?? ""].filter(Boolean);
-  return `${pid} (${known.length === 0 ? program : known.join(", ")})`;
+  const what = known.length === 0 ? program : known.join(", ");
+  return what === "" ? `${pid}` : `${pid} (${what})`;
 }
 
 function foundText(vmms: readonly Vmm[]): string {

@@ -20,6 +20,13 @@ export function jsonNumber(value: number, decimals: number): string {
   return String(Number.isFinite(rounded) ? rounded : value);
 }
 
+/** Members whose values are JSON already. */
+export function jsonObject(members: Readonly<Record<string, string>>): string {
+  return `{${Object.entries(members)
+    .map(([name, value]) => `"${name}":${value}`)
+    .join(",")}}`;
+}
+
 /** Writes bytes[from, to) as a JSON string, each byte a character (Latin-1). */
 export function writeJsonBytes(
   out: ByteWriter,

@@ -9,7 +9,7 @@
 
 import type { ByteWriter } from "../../shared/text/byte_writer.ts";
 import { droppedEvents } from "../analyze/cpu_ledger.ts";
-import { jsonNumber, jsonString } from "./json_value.ts";
+import { jsonNumber, jsonObject, jsonString } from "./json_value.ts";
 import { coverage, type LatencyLine, type LatencyTable } from "./latency_table.ts";
 import type { Ledger } from "./ledger.ts";
 
@@ -106,11 +106,4 @@ export function writeLedgerJson(out: ByteWriter, ledger: Ledger): void {
       .join(",")}]`,
   };
   out.ascii(`${jsonObject(members)}\n`);
-}
-
-/** Members whose values are JSON already. */
-function jsonObject(members: Readonly<Record<string, string>>): string {
-  return `{${Object.entries(members)
-    .map(([name, value]) => `"${name}":${value}`)
-    .join(",")}}`;
 }

@@ -2,13 +2,10 @@
  * One guest in the session: its link, its events, rings, names, clock, and the ledger of what came.
  *
  *   frames -> SpanJoiner per CPU -> RingIntake -> merger
- *   ClockSample -> GuestClock \
- *   Pong, debugfs -> GuestTime       > one TimeMap per CPU: guest perf ns -> canonical cycles
+ *   ClockSample, Pong -> GuestConversion: one TimeMap per CPU, guest perf ns -> canonical cycles
  */
 import { readTsc } from "../../shared/sys/clock.ts";
 import { printableAscii } from "../../shared/text/printable_ascii.ts";
-import { convert } from "../../shared/tsc/time_segment.ts";
-import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import { POSITION_MAX } from "../../shared/wire/frame.ts";
 import type {
   ClockSample,
@@ -22,14 +19,15 @@ import type {
 import type { PongView } from "../../shared/wire/ping_frame.ts";
 import type { SamplesView } from "../../shared/wire/samples_reader.ts";
 import { SpanCounters, SpanJoiner, type SpanSink } from "../../shared/wire/span_joiner.ts";
-import { GuestTimeMap } from "../align/guest_time_map.ts";
 import { CHUNK_BYTES } from "../analyze/chunk.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
 import { GuestLink, type GuestListener } from "../link/guest_link.ts";
 import { openRequest, type RequestOptions } from "../link/open_request.ts";
-import { type Source, SourceError } from "../link/source.ts";
+import type { Source } from "../link/source.ts";
 import { evaluationOf } from "./evaluation.ts";
-import { GuestClock } from "./guest_clock.ts";
+import type { GuestClock } from "./guest_clock.ts";
+import { GuestConversion } from "./guest_conversion.ts";
+import { checkCpus } from "./guest_cpus.ts";
 import { GuestEvents, type WantedEvent } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
 import type { GuestTime } from "./guest_time.ts";
@@ -38,8 +36,6 @@ import { MachineRings } from "./machine_rings.ts";
 import type { RingIntake } from "./ring_intake.ts";
 import type { Session } from "./session.ts";
 
-/** CPUs that one guest may have. */
-const GUEST_CPUS_MAX = 1024;
 /** Places at which a guest may say that it sheds: each is told the user once. */
 const SHED_PLACES_MAX = 8;
 const PLACE_CHARS_SHOWN = 40;
@@ -50,20 +46,13 @@ interface CpuStream {
   readonly sink: SpanSink;
 }
 
-/** One CPU's conversion, and of which readings it is made. */
-interface Conversion {
-  readonly chain: GuestTimeMap;
-  clockVersion: number;
-  timeVersion: number;
-}
-
 export class Guest implements GuestListener {
   readonly machine: number;
   readonly link: GuestLink;
   readonly rings: MachineRings;
   readonly ledger = new GuestLedger();
   readonly events: GuestEvents;
-  clock: GuestClock | undefined;
+  readonly conversion: GuestConversion;
   /** The guest TSC before which everything has come, as it said last. */
   progressTsc: bigint | undefined;
   /** The same in canonical cycles, the most that it was. */
@@ -73,13 +62,10 @@ export class Guest implements GuestListener {
   readonly #session: Session;
   readonly #onStatus: (text: string) => void;
   readonly #shedPlaces = new Set<string>();
-  /** Its TSC against the host's. Undefined: canonical time is this guest's own TSC. */
-  readonly time: GuestTime | undefined;
   /** By CPU: where its ring begins. */
   #starts = new Map<number, number>();
   #progressMs = performance.now();
   readonly #streams = new Map<number, CpuStream>();
-  readonly #maps = new Map<number, Conversion>();
   /** By CPU: its number as a vCPU, which KVM names by its APIC id. */
   #vcpus = new Map<number, number>();
 
@@ -96,7 +82,7 @@ export class Guest implements GuestListener {
   ) {
     this.#session = session;
     this.machine = machine;
-    this.time = time;
+    this.conversion = new GuestConversion(session, time);
     const specs = wanted.map(({ spec }) => spec);
     const request = openRequest(specs, options);
     this.link = new GuestLink(source, this, options.agentVersion, request);
@@ -120,42 +106,27 @@ export class Guest implements GuestListener {
     return this.link.bye !== undefined || this.link.source.hasEnded;
   }
 
+  get clock(): GuestClock | undefined {
+    return this.conversion.clock;
+  }
+
+  /** Its TSC against the host's. Undefined: canonical time is this guest's own TSC. */
+  get time(): GuestTime | undefined {
+    return this.conversion.time;
+  }
+
   /** Guest perf ns to canonical cycles on a CPU; undefined until known. */
   mapFor(cpu: number): TimeSegments | undefined {
-    const { clock, time } = this;
-    const clockMap = clock?.map;
-    if (clock === undefined || clockMap === undefined) return undefined;
-    if (time === undefined) return clockMap;
-    const conversion = this.#conversionOf(cpu);
-    const { chain, clockVersion, timeVersion } = conversion;
-    if (clockVersion !== clock.version || timeVersion !== time.version) {
-      conversion.clockVersion = clock.version;
-      conversion.timeVersion = time.version;
-      chain.update({
-        clock: clockMap,
-        isClockExact: clock.isExact,
-        clockReadings: clock.readingCount,
-        clockNs: clock.lastNs,
-        alignment: time.alignment.mapFor(cpu),
-        alignmentReadings: time.alignment.readingCount,
-      });
-    }
-    return chain.map.newest === undefined ? undefined : chain.map;
+    return this.conversion.mapFor(cpu);
   }
 
   /** |error| of this guest's times in canonical cycles, now. */
   get boundCycles(): number {
-    const { clock, time } = this;
-    if (clock === undefined) return Infinity;
-    if (time === undefined) return clock.boundCycles;
-    // Of the conversion that is in force, which follows what is known of the clocks with a delay.
-    const cpu = this.hello?.cpus[0]?.cpu ?? 0;
-    const map = this.mapFor(cpu) === undefined ? undefined : this.#conversionOf(cpu).chain.map;
-    if (map === undefined) return Infinity;
-    const { lastNs, wall, frequency } = clock;
-    const sinceReading = Number((this.progressTsc ?? 0n) - (wall?.tsc ?? 0n));
-    const aheadNs = (Math.max(0, sinceReading) / (frequency?.hz ?? 1e9)) * 1e9;
-    return map.boundOver(lastNs, lastNs + BigInt(Math.ceil(aheadNs)));
+    return this.conversion.boundCycles(this.#firstCpu, this.progressTsc ?? 0n);
+  }
+
+  get #firstCpu(): number {
+    return this.hello?.cpus[0]?.cpu ?? 0;
   }
 
   /** Decodes what came, and tells the merger how far this guest is. */
@@ -163,7 +134,7 @@ export class Guest implements GuestListener {
     this.#decode();
     const tsc = this.progressTsc;
     if (tsc === undefined || !this.isReady) return;
-    const cycles = this.#canonical(tsc);
+    const cycles = this.conversion.canonical(tsc, this.#firstCpu);
     if (cycles <= this.progressCycles) return;
     this.progressCycles = cycles;
     this.#progressMs = performance.now();
@@ -187,16 +158,7 @@ export class Guest implements GuestListener {
   }
 
   onClockSample(sample: ClockSample): void {
-    if (this.clock === undefined) {
-      // Without a host clock in play the guest's own TSC is the time line, from here on.
-      this.#session.setAnchorOnce(sample.realtimeTsc);
-      const anchor = this.time === undefined ? this.#session.anchor : sample.realtimeTsc;
-      this.clock = new GuestClock(anchor);
-    }
-    const { epoch } = this.clock;
-    this.clock.add(sample);
-    // Suspend, restore, another clocksource: what else holds has to be asked again.
-    if (this.clock.epoch !== epoch) this.time?.onClockStep();
+    this.conversion.addSample(sample);
   }
 
   onSamples(view: SamplesView, bytes: Uint8Array): void {
@@ -207,7 +169,8 @@ export class Guest implements GuestListener {
     const stream = this.#streamOf(view.cpu);
     // A full chunk is decoded right here, long before settle() when the host was held up.
     if (this.time !== undefined) {
-      const latest = this.rings.latestAt(this.link.source.receivedTsc, this.boundCycles);
+      const bound = this.conversion.boundOf(view.cpu, this.progressTsc ?? 0n);
+      const latest = this.rings.latestAt(this.link.source.receivedTsc, bound);
       stream.intake.decoder.latestCycles = latest;
     }
     const { spanStart, spanEnd, position, recordStart } = view;
@@ -278,14 +241,9 @@ export class Guest implements GuestListener {
   }
 
   /** Which CPUs there are, and where their rings begin: -1 when the guest does not say. */
-  #setCpus({ cpus, start }: Hello): void {
-    const { name } = this.link.source;
-    if (cpus.length === 0) throw new SourceError(`Cannot use ${name}: it names no CPU`);
-    if (cpus.length > GUEST_CPUS_MAX) {
-      throw new SourceError(
-        `Cannot use ${name}: it has ${cpus.length} CPUs, wants at most ${GUEST_CPUS_MAX}`,
-      );
-    }
+  #setCpus(hello: Hello): void {
+    checkCpus(hello, this.link.source.name);
+    const { cpus, start } = hello;
     this.#starts = new Map(cpus.map(({ cpu }) => [cpu, -1]));
     this.#vcpus = new Map(cpus.map(({ cpu, apicId }) => [cpu, apicId ?? cpu]));
     for (const { cpu, position } of start) {
@@ -298,28 +256,13 @@ export class Guest implements GuestListener {
   #endStream(): void {
     this.#decode();
     for (const { intake } of this.#streams.values()) intake.discardUndecoded();
-    this.clock = undefined;
+    this.conversion.reset();
     this.progressTsc = undefined;
-    this.#maps.clear();
   }
 
   #decode(): void {
     if (this.time !== undefined) this.rings.setLatest(readTsc(), this.boundCycles);
     this.rings.decode((cpu) => this.mapFor(cpu));
-  }
-
-  #canonical(tsc: bigint): number {
-    const segment = this.time?.segmentFor(this.hello!.cpus[0]!.cpu);
-    if (segment !== undefined) return convert(segment, lowHalf(tsc), highHalf(tsc));
-    return Number(BigInt.asIntN(64, tsc - this.#session.anchor));
-  }
-
-  #conversionOf(cpu: number): Conversion {
-    const known = this.#maps.get(cpu);
-    if (known !== undefined) return known;
-    const made = { chain: new GuestTimeMap(), clockVersion: -1, timeVersion: -1 };
-    this.#maps.set(cpu, made);
-    return made;
   }
 
   #streamOf(cpu: number): CpuStream {

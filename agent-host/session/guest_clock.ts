@@ -3,6 +3,7 @@
  * the guest could offer, with the bound of the conversion. Also the guest's time of day.
  */
 
+import { CpuSkews } from "../../shared/tsc/cpu_skews.ts";
 import { FittedPerfClock, type TscFrequency } from "../../shared/tsc/perf_clock_fit.ts";
 import { ExactPerfClock, perfConversion, perfNsOfTsc } from "../../shared/tsc/perf_to_tsc.ts";
 import type { TimeMap } from "../../shared/tsc/time_map.ts";
@@ -27,6 +28,10 @@ export class GuestClock {
   lastNs = 0n;
   readingCount = 0;
   readonly #targetAnchor: bigint;
+  /** The TSCs of its other CPUs against that of the one whose readings are fitted. */
+  readonly skews = new CpuSkews();
+  /** The CPU whose readings are fitted; undefined before the first. */
+  referenceCpu: number | undefined;
   #fitted: FittedPerfClock | undefined;
   #exact: ExactPerfClock | undefined;
   #epoch = 0;
@@ -43,6 +48,20 @@ export class GuestClock {
     const map = this.#exact?.map ?? (isFitted ? fitted.map : undefined);
     // A first reading that was refused leaves a clock that knows nothing yet.
     return map?.newest === undefined ? undefined : map;
+  }
+
+  /** perf ns to the guest TSC of one CPU. */
+  mapFor(cpu: number): TimeMap | undefined {
+    return this.map && this.skews.mapFor(cpu, this.map);
+  }
+
+  /**
+   * perf ns to the guest TSC where one relation to the host's serves all CPUs: the reference CPU's,
+   * with as much more bound as the CPUs' TSCs are apart.
+   */
+  get sharedMap(): TimeMap | undefined {
+    const { map, skews, referenceCpu = 0 } = this;
+    return map && skews.mapFor(referenceCpu, map, skews.spreadCycles);
   }
 
   get isExact(): boolean {
@@ -68,7 +87,10 @@ export class GuestClock {
   }
 
   add(sample: ClockSample): void {
-    this.wall = { tsc: sample.realtimeTsc, realtimeNs: sample.realtimeNs };
+    // Readings of other CPUs may be older: a host that attaches late gets the last of each.
+    if (this.referenceCpu === undefined || sample.cpu === this.referenceCpu) {
+      this.wall = { tsc: sample.realtimeTsc, realtimeNs: sample.realtimeNs };
+    }
     const { conversion } = sample;
     if (conversion === undefined) {
       this.refused++;
@@ -76,7 +98,7 @@ export class GuestClock {
     }
     try {
       if (conversion.$case === "exact") this.#addExact(conversion.value, sample.realtimeTsc);
-      else this.#addFitted(conversion.value, sample.epoch);
+      else this.#addFitted(conversion.value, sample);
       this.version++;
     } catch (error) {
       // Numbers that no clock shows: hostile or broken, and counted. The map stays as it was.
@@ -96,15 +118,25 @@ export class GuestClock {
     this.#exact.update(conversion, this.lastNs);
   }
 
+  /** A reading of the reference CPU belongs to the line, one of another CPU is held against it. */
   #addFitted(
     { tscBefore, perfNs, tscAfter }: { tscBefore: bigint; perfNs: bigint; tscAfter: bigint },
-    epoch: number,
+    { epoch, cpu }: { epoch: number; cpu: number },
   ): void {
+    const bracket = { tscBefore, ns: perfNs, tscAfter };
+    const isNewEpoch = epoch !== this.#epoch;
+    if (!isNewEpoch && this.referenceCpu !== undefined && cpu !== this.referenceCpu) {
+      this.skews.add(cpu, bracket, this.map);
+      return;
+    }
+    this.referenceCpu = cpu;
     this.#fitted ??= new FittedPerfClock(this.#targetAnchor);
-    if (epoch !== this.#epoch) this.#fitted.beginEpoch(perfNs);
+    if (isNewEpoch) this.#fitted.beginEpoch(perfNs);
     this.#epoch = epoch;
     this.lastNs = perfNs;
     this.readingCount++;
-    this.#fitted.add({ tscBefore, ns: perfNs, tscAfter });
+    const outcome = this.#fitted.add(bracket);
+    if (isNewEpoch || outcome === "step") this.skews.reset();
+    else if (this.map !== undefined) this.skews.renew(this.map);
   }
 }

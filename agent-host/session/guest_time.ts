@@ -46,6 +46,7 @@ export class GuestTime {
   readonly owner: number | VmLookupError;
   /** Why changes of KVM's offset are seen by reading debugfs alone; "" while they are followed. */
   watchFailure = "";
+  readonly #isEmulated: boolean;
   #vm: KvmVm | undefined;
   #watch: KvmWatch | undefined;
   #emulator: EmulatorProbe | undefined;
@@ -61,14 +62,14 @@ export class GuestTime {
     const { manualOffset, anchor, source, vmPid, hostClock } = options;
     this.owner = ownerOf(source, vmPid);
     const hostAnchor = hostTsc(anchor);
-    const isEmulated = typeof this.owner === "number" && emulatesAtHostRate(this.owner);
-    const rate = isEmulated ? RATE_EQUAL : RATE_UNKNOWN;
+    this.#isEmulated = typeof this.owner === "number" && emulatesAtHostRate(this.owner);
+    const rate = this.#isEmulated ? RATE_EQUAL : RATE_UNKNOWN;
     this.alignment = new GuestAlignment(
       manualOffset === undefined
         ? { wanted: "auto", hostAnchor, rate }
         : { wanted: "manual", manualOffset, hostAnchor, rate },
     );
-    if (!isEmulated || manualOffset !== undefined || source.isFile) return;
+    if (!this.#isEmulated || manualOffset !== undefined || source.isFile) return;
     this.#emulator = new EmulatorProbe(this.owner as number, hostClock);
     this.alignment.expectEmulator();
   }
@@ -130,6 +131,11 @@ export class GuestTime {
     );
   }
 
+  /** Tells the user something about this guest's clocks. */
+  report(text: string): void {
+    this.#options.onFinding(text);
+  }
+
   /** The guest's clock has stepped: its TSC may have, too. */
   onClockStep(): void {
     this.alignment.onClockStep();
@@ -178,6 +184,9 @@ export class GuestTime {
   #findVm(): KvmVm | undefined {
     try {
       if (typeof this.owner !== "number") throw this.owner;
+      if (this.#isEmulated) {
+        throw new KvmLookupError("QEMU emulates this guest's CPUs, without KVM", "");
+      }
       return vmOfPid(this.owner);
     } catch (error) {
       if (!(error instanceof VmLookupError)) throw error;

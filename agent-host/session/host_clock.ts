@@ -2,15 +2,24 @@
  * The host's own clocks on its TSC: CLOCK_MONOTONIC_RAW, which gives cycles their length in seconds
  * and fits the stamps of rings that have no exact conversion, and the time of day for display.
  */
+
+import { isolatedCpus, onlineCpus } from "../../shared/event/machine.ts";
 import { CLOCK_MONOTONIC_RAW, CLOCK_REALTIME } from "../../shared/sys/abi.ts";
-import { clockBracket } from "../../shared/sys/clock.ts";
+import { CpuVisitor } from "../../shared/sys/affinity.ts";
+import { type ClockReading, clockBracket } from "../../shared/sys/clock.ts";
+import { CpuSkews } from "../../shared/tsc/cpu_skews.ts";
 import {
   FittedPerfClock,
   nextReadingDelayMs,
   type TscFrequency,
 } from "../../shared/tsc/perf_clock_fit.ts";
+import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import type { WallPoint } from "./guest_clock.ts";
 
+/** Between two looks at the other CPUs: each visit takes a CPU from its work for some 20 us. */
+const SWEEP_MS = 60_000;
+/** CPUs that one look takes in; the next one goes on from there. */
+const SWEEP_CPUS_MAX = 64;
 /** A reading keeps the narrowest bracket of this many; each takes some 60 ns. */
 const ROUNDS = 32;
 /** Readings before the fit is used. */
@@ -18,15 +27,25 @@ const READINGS_MIN = 3;
 
 export class HostClock {
   readonly fit: FittedPerfClock;
+  /** The TSCs of the other CPUs against that of the one whose readings are fitted. */
+  readonly skews = new CpuSkews();
+  readonly referenceCpu: number;
   /** Grows with each reading. */
   version = 0;
   wall: WallPoint;
   /** CLOCK_MONOTONIC_RAW at some TSC: what the time column shows. */
   raw: WallPoint;
+  readonly #visitor = new CpuVisitor(isolatedCpus());
+  readonly #others: readonly number[];
   #nextMs = 0;
+  #nextSweepMs = 0;
+  #swept = 0;
 
   /** Cycles count from the absolute host TSC `anchor`. */
   constructor(anchor: bigint) {
+    const [reference = 0, ...others] = onlineCpus().filter((cpu) => this.#visitor.mayVisit(cpu));
+    this.referenceCpu = reference;
+    this.#others = others;
     this.fit = new FittedPerfClock(anchor);
     this.wall = HostClock.#point(CLOCK_REALTIME);
     this.raw = HostClock.#point(CLOCK_MONOTONIC_RAW);
@@ -41,6 +60,17 @@ export class HostClock {
     return this.fit.readingCount >= READINGS_MIN;
   }
 
+  /** CLOCK_MONOTONIC_RAW of any CPU to the TSC, wider where the CPUs' TSCs are apart. */
+  get map(): TimeMap {
+    const { skews } = this;
+    return skews.mapFor(this.referenceCpu, this.fit.map, skews.spreadCycles);
+  }
+
+  /** |error| of the conversion of any CPU's stamps, in cycles. */
+  get boundCycles(): number {
+    return this.fit.boundCycles + this.skews.spreadCycles;
+  }
+
   get frequency(): TscFrequency | undefined {
     return this.fit.frequency;
   }
@@ -48,10 +78,25 @@ export class HostClock {
   /** Takes a reading when one is due. */
   tick(nowMs: number): void {
     if (nowMs < this.#nextMs) return;
-    this.fit.add(clockBracket(CLOCK_MONOTONIC_RAW, ROUNDS));
+    const read = (): ClockReading => clockBracket(CLOCK_MONOTONIC_RAW, ROUNDS);
+    const outcome = this.fit.add(this.#visitor.visit(this.referenceCpu, read) ?? read());
+    if (outcome === "step") this.skews.reset();
+    else if (this.isReady) this.skews.renew(this.fit.map);
+    if (this.isReady && nowMs >= this.#nextSweepMs) this.#sweep(nowMs, read);
     this.wall = HostClock.#point(CLOCK_REALTIME);
     this.raw = HostClock.#point(CLOCK_MONOTONIC_RAW);
     this.version++;
     this.#nextMs = nowMs + nextReadingDelayMs(this.fit.readingCount);
+  }
+
+  /** A reading on each of the other CPUs that can be had, held against the line. */
+  #sweep(nowMs: number, read: () => ClockReading): void {
+    this.#nextSweepMs = nowMs + SWEEP_MS;
+    const count = Math.min(this.#others.length, SWEEP_CPUS_MAX);
+    for (let i = 0; i < count; i++) {
+      const cpu = this.#others[this.#swept++ % this.#others.length]!;
+      const bracket = this.#visitor.visit(cpu, read);
+      if (bracket !== undefined) this.skews.add(cpu, bracket, this.fit.map);
+    }
   }
 }

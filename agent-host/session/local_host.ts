@@ -148,12 +148,12 @@ export class LocalHost {
 
   mapFor(): TimeMap | undefined {
     if (this.#exact !== undefined) return this.#exact.map.newest && this.#exact.map;
-    return this.#clock.isReady ? this.#clock.fit.map : undefined;
+    return this.#clock.isReady ? this.#clock.map : undefined;
   }
 
   /** |error| of this machine's times in canonical cycles, now. */
   get boundCycles(): number {
-    return this.#exact?.map.newest?.boundCycles ?? this.#clock.fit.boundCycles;
+    return this.#exact?.map.newest?.boundCycles ?? this.#clock.boundCycles;
   }
 
   /** Drains all rings into the pipeline, as far as there is room; whether there was. */

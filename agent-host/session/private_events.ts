@@ -25,7 +25,7 @@ export function takeRecords(ring: Ring): Uint8Array {
 /** The host's perf ns to its TSC, for the records of `set`; undefined until it is known. */
 export function perfMapOf(set: EventSet, hostClock: HostClock): TimeMap | undefined {
   if (set.clock.source === "fitted") {
-    return hostClock.isReady ? hostClock.fit.map : undefined;
+    return hostClock.isReady ? hostClock.map : undefined;
   }
   const userTime = set.userTime();
   if (userTime === undefined) return undefined;

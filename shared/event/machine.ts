@@ -52,6 +52,15 @@ export function selectCpus(wanted: string | undefined): number[] {
   return cpus;
 }
 
+/** CPUs that the administrator keeps for one purpose (isolcpus=, nohz_full=): not to be visited. */
+export function isolatedCpus(): number[] {
+  return ["isolated", "nohz_full"].flatMap((file) => {
+    const text = readLineOf(`/sys/devices/system/cpu/${file}`);
+    // An empty list is an empty line, or "(null)" on older kernels.
+    return /^[0-9]/.test(text) ? parseCpuList(text) : [];
+  });
+}
+
 /** CPU number to APIC id, out of the text of /proc/cpuinfo; empty where the machine has none. */
 export function parseApicIds(cpuinfo: string): Map<number, number> {
   const ids = new Map<number, number>();

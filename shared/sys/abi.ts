@@ -35,6 +35,7 @@ export const SYS = {
   gettid: 186,
   clock_gettime: 228,
   sched_setaffinity: 203,
+  sched_getaffinity: 204,
   accept4: 288,
   eventfd2: 290,
   perf_event_open: 298,

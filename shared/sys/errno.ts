@@ -82,5 +82,6 @@ export const EIO = 5;
 export const ENXIO = 6;
 export const ENODEV = 19;
 export const EINTR = 4;
+export const EINVAL = 22;
 export const EAGAIN = 11;
 export const EINPROGRESS = 115;

@@ -1,0 +1,147 @@
+/**
+ * A guest's perf times as canonical time: its clock, its TSC against the host's, and both chained
+ * for each of its CPUs.
+ *
+ *   ClockSample -> GuestClock \
+ *   Pong, debugfs -> GuestTime       > one TimeMap per CPU: guest perf ns -> canonical cycles
+ */
+import type { CpuSkews } from "../../shared/tsc/cpu_skews.ts";
+import { convert } from "../../shared/tsc/time_segment.ts";
+import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
+import type { ClockSample } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import { GuestTimeMap } from "../align/guest_time_map.ts";
+import type { TimeSegments } from "../analyze/decode.ts";
+import { GuestClock } from "./guest_clock.ts";
+import type { GuestTime } from "./guest_time.ts";
+import type { Session } from "./session.ts";
+
+/** TSCs that are further apart than this are worth a word; less is noise of the guest's clock. */
+const APART_CYCLES_WARN = 3_000;
+const APART_CPUS_SHOWN = 8;
+
+/** One CPU's conversion, and of which readings it is made. */
+interface Conversion {
+  readonly chain: GuestTimeMap;
+  clockVersion: number;
+  timeVersion: number;
+}
+
+/** What of a session a conversion needs. */
+export type Anchored = Pick<Session, "anchor" | "setAnchorOnce">;
+
+export class GuestConversion {
+  clock: GuestClock | undefined;
+  /** Its TSC against the host's. Undefined: canonical time is this guest's own TSC. */
+  readonly time: GuestTime | undefined;
+  readonly #session: Anchored;
+  readonly #maps = new Map<number, Conversion>();
+  #hasWarned = false;
+
+  constructor(session: Anchored, time: GuestTime | undefined) {
+    this.#session = session;
+    this.time = time;
+  }
+
+  addSample(sample: ClockSample): void {
+    if (this.clock === undefined) {
+      // Without a host clock in play the guest's own TSC is the time line, from here on.
+      this.#session.setAnchorOnce(sample.realtimeTsc);
+      const anchor = this.time === undefined ? this.#session.anchor : sample.realtimeTsc;
+      this.clock = new GuestClock(anchor);
+    }
+    const { epoch } = this.clock;
+    this.clock.add(sample);
+    // Suspend, restore, another clocksource: what else holds has to be asked again.
+    if (this.clock.epoch !== epoch) this.time?.onClockStep();
+    this.#warnApart(this.clock.skews);
+  }
+
+  /** Once: relations that are measured for one TSC hold for the others only as far as this. */
+  #warnApart({ apart, spreadCycles }: CpuSkews): void {
+    const { time } = this;
+    if (this.#hasWarned || time === undefined || spreadCycles < APART_CYCLES_WARN) return;
+    this.#hasWarned = true;
+    const consequence = time.alignment.isPerVcpu
+      ? "each is converted with its own relation"
+      : "bounds are wider by as much";
+    const cpus = apart.slice(0, APART_CPUS_SHOWN).map(({ cpu }) => cpu);
+    time.report(
+      `WARNING: the TSCs of the guest's CPUs are up to ${Math.round(spreadCycles)} cycles apart ` +
+        `(CPU ${cpus.join(", ")} from CPU ${this.clock?.referenceCpu}): ${consequence}`,
+    );
+  }
+
+  /** Another stream follows, with a clock of its own. */
+  reset(): void {
+    this.clock = undefined;
+    this.#maps.clear();
+  }
+
+  /** Guest perf ns to canonical cycles on a CPU; undefined until known. */
+  mapFor(cpu: number): TimeSegments | undefined {
+    const { clock, time } = this;
+    if (clock === undefined) return undefined;
+    if (time === undefined) return clock.map;
+    const clockMap = time.alignment.isPerVcpu ? clock.mapFor(cpu) : clock.sharedMap;
+    if (clockMap === undefined) return undefined;
+    const conversion = this.#conversionOf(cpu);
+    const { chain, clockVersion, timeVersion } = conversion;
+    if (clockVersion !== clock.version || timeVersion !== time.version) {
+      conversion.clockVersion = clock.version;
+      conversion.timeVersion = time.version;
+      chain.update({
+        clock: clockMap,
+        isClockExact: clock.isExact,
+        clockReadings: clock.readingCount,
+        clockNs: clock.lastNs,
+        alignment: time.alignment.mapFor(cpu),
+        alignmentReadings: time.alignment.readingCount,
+      });
+    }
+    return chain.map.newest === undefined ? undefined : chain.map;
+  }
+
+  /**
+   * |error| of this guest's times in canonical cycles, at guest TSC `nowTsc`, of `cpu` and every
+   * CPU that has been asked for.
+   */
+  boundCycles(cpu: number, nowTsc: bigint): number {
+    const { clock, time } = this;
+    if (clock === undefined) return Infinity;
+    if (time === undefined) return clock.boundCycles;
+    // One relation for all CPUs is one conversion for all.
+    let worst = this.boundOf(cpu, nowTsc);
+    if (!time.alignment.isPerVcpu) return worst;
+    for (const known of this.#maps.keys()) worst = Math.max(worst, this.boundOf(known, nowTsc));
+    return worst;
+  }
+
+  /** The same of one CPU; Infinity until its conversion is known. */
+  boundOf(cpu: number, nowTsc: bigint): number {
+    const { clock, time } = this;
+    if (clock === undefined) return Infinity;
+    if (time === undefined) return clock.boundCycles;
+    // Of the conversion that is in force, which follows what is known of the clocks with a delay.
+    const map = this.mapFor(cpu) === undefined ? undefined : this.#conversionOf(cpu).chain.map;
+    if (map === undefined) return Infinity;
+    const { lastNs, wall, frequency } = clock;
+    const sinceReading = Number(nowTsc - (wall?.tsc ?? 0n));
+    const aheadNs = (Math.max(0, sinceReading) / (frequency?.hz ?? 1e9)) * 1e9;
+    return map.boundOver(lastNs, lastNs + BigInt(Math.ceil(aheadNs)));
+  }
+
+  /** A guest TSC in canonical cycles. */
+  canonical(tsc: bigint, cpu: number): number {
+    const segment = this.time?.segmentFor(cpu);
+    if (segment !== undefined) return convert(segment, lowHalf(tsc), highHalf(tsc));
+    return Number(BigInt.asIntN(64, tsc - this.#session.anchor));
+  }
+
+  #conversionOf(cpu: number): Conversion {
+    const known = this.#maps.get(cpu);
+    if (known !== undefined) return known;
+    const made = { chain: new GuestTimeMap(), clockVersion: -1, timeVersion: -1 };
+    this.#maps.set(cpu, made);
+    return made;
+  }
+}
