@@ -15,15 +15,19 @@ import type { Fd } from "../sys/fd.ts";
 import { Mapping } from "../sys/mapping.ts";
 import { disablePerfEvent, enablePerfEvent, pausePerfOutput } from "../sys/perf_event.ts";
 import type { PollSet } from "../sys/poll.ts";
+import { FlightRing } from "./flight_ring.ts";
 
-export function mapRing(fd: Fd, ringBytes: number): Mapping {
+/** Maps a ring; one that is only read the kernel overwrites. Throws SysError. */
+export function mapRing(fd: Fd, ringBytes: number, isReadOnly = false): Mapping {
+  const action = `map a ring of ${ringBytes} bytes`;
   try {
-    return Mapping.ofFd(fd, CONTROL_BYTES + ringBytes, `map a ring of ${ringBytes} bytes`);
+    const bytes = CONTROL_BYTES + ringBytes;
+    return isReadOnly ? Mapping.readOnlyOfFd(fd, bytes, action) : Mapping.ofFd(fd, bytes, action);
   } catch (error) {
     if (!(error instanceof SysError) || error.code !== "EPERM") throw error;
     const hint =
       "raise /proc/sys/kernel/perf_event_mlock_kb or run with CAP_IPC_LOCK, or ask for less with -m";
-    throw new SysError(`map a ring of ${ringBytes} bytes`, error.errno, hint);
+    throw new SysError(action, error.errno, hint);
   }
 }
 
@@ -34,7 +38,10 @@ export class CpuRing {
   readonly address: number;
   /** Of each thread in turn, its events in their order. */
   readonly fds: readonly Fd[];
+  /** The kernel's ring, with its control page. */
   readonly mapping: Mapping;
+  /** Undefined for a ring that is forwarded as it is written: then `ring` is the kernel's. */
+  readonly flight: FlightRing | undefined;
   readonly #sides: readonly Fd[];
   /** Events that shall never run again: their counters can still be read. */
   readonly #retired = new Set<Fd>();
@@ -42,13 +49,21 @@ export class CpuRing {
   #polled = 0;
   #slot = -1;
 
-  constructor(cpu: number, fds: readonly Fd[], sides: readonly Fd[], mapping: Mapping) {
+  /** `isOverwrite`: the kernel overwrites its ring, and `ring` holds what dumps have taken. */
+  constructor(
+    cpu: number,
+    fds: readonly Fd[],
+    sides: readonly Fd[],
+    mapping: Mapping,
+    isOverwrite = false,
+  ) {
     this.cpu = cpu;
     this.fds = fds;
     this.mapping = mapping;
     this.#sides = sides;
-    this.ring = new Ring(mapping.buffer, mapping.bytes - CONTROL_BYTES);
-    this.address = mapping.address + CONTROL_BYTES;
+    this.flight = isOverwrite ? new FlightRing(mapping) : undefined;
+    this.ring = this.flight?.ring ?? new Ring(mapping.buffer, mapping.bytes - CONTROL_BYTES);
+    this.address = this.flight?.address ?? mapping.address + CONTROL_BYTES;
   }
 
   /** Whether every task that the events were opened on has ended. */
@@ -80,7 +95,9 @@ export class CpuRing {
 
   /** Adds what wakes the reader; nothing when there is nothing more to come. */
   register(poll: PollSet): void {
-    this.#slot = this.hasEnded ? -1 : poll.add(this.fds[this.#polled]!.number, POLLIN);
+    // Of a flight recorder only the end of its task is of interest: that is always reported.
+    const events = this.flight === undefined ? POLLIN : 0;
+    this.#slot = this.hasEnded ? -1 : poll.add(this.fds[this.#polled]!.number, events);
   }
 
   /**
@@ -92,6 +109,7 @@ export class CpuRing {
   }
 
   close(): void {
+    this.flight?.close();
     this.mapping.close();
     for (const fd of [...this.fds, ...this.#sides]) fd.close();
   }

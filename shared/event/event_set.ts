@@ -39,6 +39,7 @@ import type { PollSet } from "../sys/poll.ts";
 import { callChainOf } from "./call_chain.ts";
 import { CpuRing, mapRing } from "./cpu_ring.ts";
 import { examineRefusal, type RefusedFilter } from "./filter_error.ts";
+import type { FlightCut } from "./flight_ring.ts";
 import { formatCpuList, selectCpus } from "./machine.ts";
 import { closeProbes, type ResolvedEvent } from "./resolve.ts";
 
@@ -62,6 +63,10 @@ export interface EventSetOptions {
   readonly pid: number;
   /** `pid` is a process: trace all its threads, those to come included. */
   readonly wholeProcess?: boolean;
+  /** The kernel overwrites the oldest records: rings move by cut() only. */
+  readonly isOverwrite?: boolean;
+  /** The events' probes are another set's: they outlive this one. */
+  readonly borrowsProbes?: boolean;
   /** Sample the call chain of every event, not only of those that ask for it. */
   readonly callChains?: boolean;
 }
@@ -177,7 +182,7 @@ export class EventSet {
       if (rings.length === 0) throw new RangeError("Cannot open events: no CPU is online");
     } catch (error) {
       for (const ring of rings) ring.close();
-      closeProbes(events);
+      if (options.borrowsProbes !== true) closeProbes(events);
       throw error;
     }
     this.rings = rings;
@@ -253,6 +258,19 @@ export class EventSet {
     return { produced, lost };
   }
 
+  /**
+   * Of an overwritten ring: what it holds since the last time, which is put into `ring.ring` when
+   * it `isKept`. `scratch` has the ring's size. Throws SysError.
+   */
+  cut(ring: CpuRing, scratch: Uint8Array, isKept: boolean): FlightCut {
+    const source = {
+      cpu: ring.cpu,
+      pause: (isPaused: boolean): void => ring.pause(isPaused),
+      count: (): PerfCount => this.count(ring),
+    };
+    return ring.flight!.cut(source, scratch, isKept);
+  }
+
   /** PERF_SAMPLE_IDENTIFIER values of event `index`: one per CPU and thread. */
   identifiers(index: number): bigint[] {
     return this.rings.flatMap((ring) => this.#fdsOf(ring, index).map((fd) => perfEventId(fd)));
@@ -275,7 +293,7 @@ export class EventSet {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     for (const ring of this.rings) ring.close();
-    closeProbes(this.events);
+    if (this.options.borrowsProbes !== true) closeProbes(this.events);
   }
 
   #attr(
@@ -286,6 +304,7 @@ export class EventSet {
       sampleType: this.sampleType,
       watermarkBytes: this.options.watermarkBytes,
       clockId: this.clock.clockId,
+      isBackward: this.options.isOverwrite === true,
       taskNames: parts.type === PERF_TYPE_SOFTWARE,
       // Who maps what is only of use to user space's addresses.
       codeMappings: parts.type === PERF_TYPE_SOFTWARE && this.hasUserChains,
@@ -325,15 +344,18 @@ export class EventSet {
     const fds: Fd[] = [];
     const sides: Fd[] = [];
     let mapping: Mapping | undefined;
+    const isOverwrite = this.options.isOverwrite === true;
     try {
       for (const tid of tids) {
         const opened = this.#openTask(cpu, tid, sides, tids.length > 1);
         fds.push(...opened);
-        if (opened.length > 0) mapping ??= mapRing(opened[0]!, this.options.ringBytes);
+        if (opened.length > 0) {
+          mapping ??= mapRing(opened[0]!, this.options.ringBytes, isOverwrite);
+        }
       }
       if (mapping === undefined) throw new SysError(`sample process ${this.options.pid}`, ESRCH);
       for (const fd of [...fds.slice(1), ...sides]) setPerfOutput(fd, fds[0]!);
-      return new CpuRing(cpu, fds, sides, mapping);
+      return new CpuRing(cpu, fds, sides, mapping, isOverwrite);
     } catch (error) {
       mapping?.close();
       for (const fd of [...fds, ...sides]) fd.close();

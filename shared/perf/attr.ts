@@ -23,6 +23,8 @@ const FLAG_EXCLUDE_CALLCHAIN_KERNEL = 1 << 21;
 const FLAG_EXCLUDE_CALLCHAIN_USER = 1 << 22;
 const FLAG_MMAP2 = 1 << 23;
 const FLAG_USE_CLOCKID = 1 << 25;
+/** Since Linux 4.7. */
+const FLAG_WRITE_BACKWARD = 1 << 27;
 /** Of the second half of the flags: bit 35, inherit_thread, since Linux 5.13. */
 const FLAG_HIGH_INHERIT_THREAD = 1 << 3;
 
@@ -41,6 +43,8 @@ export interface EventAttr {
   readonly taskNames: boolean;
   /** MMAP2 records: which code a process maps where, some 120 bytes each. */
   readonly codeMappings?: boolean;
+  /** The ring is written from its end to its beginning, over the oldest records. */
+  readonly isBackward?: boolean;
   /** Which tasks that the sampled one creates later are sampled too. */
   readonly inherit: Inherit;
   /** With PERF_SAMPLE_CALLCHAIN: what of the chain is wanted; nothing of it unless told. */
@@ -66,6 +70,7 @@ export function encodeAttr(attr: EventAttr): Uint8Array {
   if (attr.codeMappings === true) flags |= FLAG_MMAP | FLAG_MMAP2;
   if (attr.clockId !== undefined) flags |= FLAG_USE_CLOCKID;
   if (attr.inherit !== "none") flags |= FLAG_INHERIT;
+  if (attr.isBackward === true) flags |= FLAG_WRITE_BACKWARD;
   if ((attr.sampleType & PERF_SAMPLE_CALLCHAIN) !== 0) flags |= chainFlags(attr.callChain);
   view.setUint32(0, attr.type, true);
   view.setUint32(4, ATTR_BYTES, true);

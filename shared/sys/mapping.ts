@@ -20,7 +20,18 @@ export class Mapping {
 
   /** Maps `bytes` of `fd` read-write and shared: for perf rings, whose control page we write. */
   static ofFd(fd: Fd, bytes: number, action: string): Mapping {
-    const protection = PROT_READ | PROT_WRITE;
+    return Mapping.#shared(fd, bytes, PROT_READ | PROT_WRITE, action);
+  }
+
+  /**
+   * The same, to be read only: a perf ring that the kernel overwrites. Writing to it faults, and so
+   * may Atomics.load, which an engine may compile to a locked write.
+   */
+  static readOnlyOfFd(fd: Fd, bytes: number, action: string): Mapping {
+    return Mapping.#shared(fd, bytes, PROT_READ, action);
+  }
+
+  static #shared(fd: Fd, bytes: number, protection: number, action: string): Mapping {
     const address = syscall(SYS.mmap, 0, bytes, protection, MAP_SHARED, fd.number, 0);
     return new Mapping(checked(address, action), bytes);
   }
