@@ -19,8 +19,6 @@ const WORD_RANGE = 2 ** 32;
 /** Readings of the counters until two agree: between them an interrupt may have counted. */
 const COUNT_READINGS_MAX = 100;
 
-const visitor = new CpuVisitor();
-
 /** What a FlightRing asks of the events that write into it. */
 export interface FlightSource {
   readonly cpu: number;
@@ -85,7 +83,7 @@ export class FlightRing {
       }
     };
     // From elsewhere it works as well, but for a record that may be under way and missing.
-    return visitor.visit(source.cpu, copyPaused) ?? copyPaused();
+    return new CpuVisitor().visit(source.cpu, copyPaused) ?? copyPaused();
   }
 
   #keep(copy: RingCopy, walk: Walk): void {

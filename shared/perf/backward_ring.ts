@@ -3,8 +3,8 @@
  * over the oldest records, and nobody tells it how far he has read (write_backward, mapped
  * read-only).
  *
- *   data   | 6 | 5 | 4 | 3 |xx 1 xx| 9 | 8 | 7 |      the newest record begins at data_head, older
- *                                    ^ data_head      ones follow; the oldest, 1, is half overwritten
+ *   data   | 6 | 5 | 4 | 3 |xx 1 xx| 9 | 8 | 7 |      the newest begins at data_head, older
+ *                                    ^ data_head      ones follow; 1, the oldest, is half gone
  *
  * data_head begins at 0 and falls: its negative is the count of bytes written. Record sizes lead
  * from a record to the next older one, which is the only way to walk; unroll() gives them oldest

@@ -21,7 +21,6 @@ const SAMPLE_BYTES = 88;
 /** Records at the old end that are not believed (shared/perf/backward_ring.ts). */
 const RESERVED = 4;
 const [CPU] = onlineCpus() as [number];
-const visitor = new CpuVisitor();
 const scratch = new Uint8Array(RING_BYTES);
 
 interface Flight extends Disposable {
@@ -36,7 +35,7 @@ function openFlight(text = OWN_GETPPID()): Flight {
 }
 
 function fire(count: number, from: number): void {
-  visitor.visit(CPU, () => callGetppid(count, from));
+  new CpuVisitor().visit(CPU, () => callGetppid(count, from));
 }
 
 /** Numbers of the calls whose samples a dump holds. */
