@@ -1,12 +1,14 @@
 /**
- * `list --pull SOURCE`: the events that a guest's stream or a recording holds, with the guest's own
- * formats. The stream is attached to only as long as it takes to be told.
+ * `list --pull SOURCE`: the events that a guest's stream or a recording holds, or that a guest that
+ * serves allows to be opened, with the guest's own formats. The stream is attached to only as long
+ * as it takes to be told.
  */
 import type { ListedEvent } from "../shared/event/listing.ts";
 import { PollSet } from "../shared/sys/poll.ts";
 import { FORMAT_BYTES_MAX, FormatError } from "../shared/tracefs/format.ts";
 import type { Event } from "../shared/wire/gen/vmspan/v1/channel.ts";
 import { GuestLink, type GuestListener } from "./link/guest_link.ts";
+import { DescribeQuestion } from "./link/guest_question.ts";
 import { parsePullTarget } from "./link/pull_target.ts";
 import { Source, SourceError } from "./link/source.ts";
 
@@ -56,19 +58,22 @@ export function sourceEvents(
   const poll = new PollSet();
   try {
     const listener = new EventsListener();
-    const link = new GuestLink(source, listener, agentVersion);
+    const question = new DescribeQuestion("");
+    const link = new GuestLink(source, listener, agentVersion, question);
+    const told = (): readonly Event[] | undefined =>
+      listener.events ?? (question.isAnswered ? question.events : undefined);
     const deadlineMs = performance.now() + ANSWER_MS_MAX;
-    while (listener.events === undefined) {
+    while (told() === undefined) {
       const nowMs = performance.now();
       if (nowMs > deadlineMs) {
         throw new SourceError(`Cannot list the events of ${source.name}: no answer`, undefined);
       }
       link.receive(nowMs);
-      if (source.hasEnded && listener.events === undefined) {
+      if (source.hasEnded && told() === undefined) {
         throw new SourceError(`Cannot list the events of ${source.name}: it ended before it told`);
       }
       link.tick(nowMs);
-      if (source.isFile || listener.events !== undefined) continue;
+      if (source.isFile || told() !== undefined) continue;
       poll.clear();
       poll.add(source.fd.number, source.pollEvents);
       poll.wait(POLL_MS);
@@ -77,7 +82,7 @@ export function sourceEvents(
       link.leave();
       source.flush();
     }
-    return listener.events.map(toListed);
+    return told()!.map(toListed);
   } finally {
     source.close();
     poll.close();

@@ -21,7 +21,6 @@ import type {
   Event,
   Hello,
   Lost,
-  OpenEvents,
   Stats,
   Task,
   Error as WireError,
@@ -29,7 +28,7 @@ import type {
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
 import { PongView, readPong } from "../../shared/wire/ping_frame.ts";
 import { readSamples, SamplesView } from "../../shared/wire/samples_reader.ts";
-import { EventOpener, refusalOf } from "./event_opener.ts";
+import { Asker, type Question, refusalOf } from "./guest_question.ts";
 import { type Source, SourceError } from "./source.ts";
 
 /** A guest that sends nothing for this long is asked again: its agent may have been restarted. */
@@ -76,7 +75,7 @@ export class GuestLink {
   strayFrames = 0;
   readonly #listener: GuestListener;
   readonly #agentVersion: string;
-  readonly #opener: EventOpener | undefined;
+  readonly #asker: Asker | undefined;
   readonly #samples = new SamplesView();
   readonly #pong = new PongView();
   #attachNonce = 0n;
@@ -92,12 +91,12 @@ export class GuestLink {
   #unackedBytes = 0;
   #hasLeft = false;
 
-  /** `request` is what a guest that serves is asked for; other guests send what they send. */
-  constructor(source: Source, listener: GuestListener, agentVersion: string, request?: OpenEvents) {
+  /** `question` is what a guest that serves is asked; other guests send what they send. */
+  constructor(source: Source, listener: GuestListener, agentVersion: string, question?: Question) {
     this.source = source;
     this.#listener = listener;
     this.#agentVersion = agentVersion;
-    this.#opener = request && new EventOpener(source, request);
+    this.#asker = question && new Asker(source, question);
   }
 
   get isStreaming(): boolean {
@@ -132,7 +131,7 @@ export class GuestLink {
     this.source.flush();
     const isSilent = this.#isStreaming && nowMs - this.#lastFrameMs > SILENCE_MS_MAX;
     const isDue = (!this.#isStreaming || isSilent) && nowMs >= this.#nextAttachMs;
-    if (isDue && this.#opener?.isWaiting(nowMs) !== true) this.#attach(nowMs);
+    if (isDue && this.#asker?.isWaiting(nowMs) !== true) this.#attach(nowMs);
     if (nowMs >= this.#nextAckMs) this.#acknowledge(nowMs);
   }
 
@@ -177,8 +176,8 @@ export class GuestLink {
       } else if (type === FrameType.PONG) {
         if (readPong(bytes, from, to, this.#pong)) this.#listener.onPong(this.#pong, receivedTsc);
       } else if (type === FrameType.ERROR) this.#onError(decodeMessage(type, bytes, from, to));
-      else if (type === FrameType.CONTROL_REPLY && this.#opener !== undefined) {
-        this.#opener.onReply(decodeMessage(type, bytes, from, to));
+      else if (type === FrameType.CONTROL_REPLY && this.#asker !== undefined) {
+        this.#asker.onReply(decodeMessage(type, bytes, from, to));
       } else if (this.#isStreaming && this.bye === undefined) {
         this.#dispatchStream(type, bytes, from, to);
       } else this.strayFrames++;
@@ -233,8 +232,8 @@ export class GuestLink {
   /** The guest waits to be told what to send. */
   #ask(): void {
     const { name } = this.source;
-    if (this.#opener === undefined) throw new SourceError(`Cannot use ${name}: nothing is pulled`);
-    this.#opener.open(this.#attachNonce, this.#lastFrameMs);
+    if (this.#asker === undefined) throw new SourceError(`Cannot use ${name}: nothing is pulled`);
+    this.#asker.ask(this.#attachNonce, this.#lastFrameMs);
   }
 
   #onEvents(events: readonly Event[]): void {
@@ -251,7 +250,7 @@ export class GuestLink {
       );
     }
     if (this.#events.length < hello.eventCount) return;
-    this.#opener?.settle();
+    this.#asker?.settle();
     // 0 is nobody's nonce: a first stream that claims it would be taken for a known one.
     const resumed = this.#streamNonce !== 0n && this.#streamNonce === hello.streamNonce;
     this.#streamNonce = hello.streamNonce;

@@ -22,6 +22,7 @@ import { SpanCounters, SpanJoiner, type SpanSink } from "../../shared/wire/span_
 import { CHUNK_BYTES } from "../analyze/chunk.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
 import { GuestLink, type GuestListener } from "../link/guest_link.ts";
+import { openQuestion } from "../link/guest_question.ts";
 import { openRequest, type RequestOptions } from "../link/open_request.ts";
 import type { Source } from "../link/source.ts";
 import { evaluationOf } from "./evaluation.ts";
@@ -84,8 +85,8 @@ export class Guest implements GuestListener {
     this.machine = machine;
     this.conversion = new GuestConversion(session, time);
     const specs = wanted.map(({ spec }) => spec);
-    const request = openRequest(specs, options);
-    this.link = new GuestLink(source, this, options.agentVersion, request);
+    const question = openQuestion(openRequest(specs, options));
+    this.link = new GuestLink(source, this, options.agentVersion, question);
     this.#onStatus = options.onStatus;
     this.rings = new MachineRings(session, machine);
     this.events = new GuestEvents(session, machine, wanted, source.name, options.onStatus);
