@@ -1,7 +1,7 @@
 /**
  * Asks a guest that serves for what is wanted of it, once for each time that it says that it waits:
  *
- *   Hello{serving}  ->  Control{open}      ->  Hello{events}, ControlReply   or   ControlReply{error}
+ *   Hello{serving}  ->  Control{open}      ->  Hello{events}, ControlReply, or ControlReply{error}
  *   Hello{serving}  ->  Control{describe}  ->  ControlReply{events, more}, ControlReply{events}
  */
 import { FrameType } from "../../shared/wire/frame.ts";

@@ -29,6 +29,8 @@ export interface GuestConfig {
   readonly tsc: TscMode;
   /** Whether /init makes the links in /dev/virtio-ports that udev would make. */
   readonly portLinks: boolean;
+  /** Whether /init starts `agent-guest serve`. */
+  readonly serves: boolean;
 }
 
 export const DEFAULT_GUEST_CONFIG: GuestConfig = {
@@ -37,6 +39,7 @@ export const DEFAULT_GUEST_CONFIG: GuestConfig = {
   transport: "tcp",
   tsc: "reliable",
   portLinks: true,
+  serves: false,
 };
 
 export interface GuestPaths {
@@ -58,6 +61,7 @@ export function kernelCommandLine(config: GuestConfig): string {
     "rdinit=/init",
     ...(config.tsc === "reliable" ? ["tsc=reliable"] : []),
     ...(config.portLinks ? [] : ["vmspan.links=0"]),
+    ...(config.serves ? ["vmspan.serve"] : []),
   ].join(" ");
 }
 
