@@ -61,6 +61,11 @@ class EventProgram implements ChunkProgram {
     return this.#program.skippedCount;
   }
 
+  /** Divisions by zero and their kin, and reads outside a record: their value is 0. */
+  get undefined(): number {
+    return this.#program.undefinedCount + this.#program.outsideCount;
+  }
+
   run(chunk: Chunk, from: number, to: number): void {
     const { context } = chunk;
     const tasks = context[CONTEXT_TASKS]!;
@@ -140,6 +145,11 @@ export class SessionEvents {
   /** Records that were shorter than what a key or filter reads. */
   get skipped(): number {
     return this.#bound.reduce((sum, program) => sum + program.skipped, 0);
+  }
+
+  /** Operations in keys, filters and roles that have no value in C, and count as 0. */
+  get undefinedOperations(): number {
+    return this.#bound.reduce((sum, program) => sum + program.undefined, 0);
   }
 
   /** What the filters that run here kept out, by event. */

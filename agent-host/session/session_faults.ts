@@ -53,6 +53,12 @@ function sessionFaults({ merger, events, unheardEvents }: Session): Fault[] {
   return toFaults([
     ["late_events", merger.counters.late, "events came too late to be put in order"],
     ["short_records", events.skipped, "records were too short for a key or filter"],
+    [
+      "undefined_operations",
+      events.undefinedOperations,
+      "operations in keys, filters or roles had no value (division by zero, too wide a shift, " +
+        "data outside the record) and counted as 0",
+    ],
     ["unheard_events", unheardEvents, "events came before all clocks were known"],
   ]);
 }

@@ -72,7 +72,12 @@ export interface EventAttributes {
 
 const TEXT_ATTRIBUTES = ["push", "pull", "key", "alias", "cpus", "role", "printkey"] as const;
 const FLAG_ATTRIBUTES = ["stack", "untraced", "trigger"] as const;
-const ATTRIBUTE_NAMES = [...TEXT_ATTRIBUTES, ...FLAG_ATTRIBUTES, "max-stack"];
+/** What may stand behind a filter. */
+export const ATTRIBUTE_NAMES: readonly string[] = [
+  ...TEXT_ATTRIBUTES,
+  ...FLAG_ATTRIBUTES,
+  "max-stack",
+];
 const MAX_STACK_MAX = 127;
 /** Longest piece of the text that a message quotes. */
 const QUOTED_CHARS_MAX = 60;
@@ -213,7 +218,13 @@ class SpecParser {
     if (!ATTRIBUTE_NAMES.includes(name)) {
       const shown = name === "" ? this.#text.slice(from, from + 20) : name;
       const [meant] = similarNames(name, ATTRIBUTE_NAMES, 1);
-      const hint = meant === undefined ? "" : ` (did you mean ${meant}?)`;
+      const isCut = !/^[a-z-]+$/.test(shown);
+      const hint =
+        meant !== undefined
+          ? ` (did you mean ${meant}?)`
+          : isCut
+            ? ' (a "/" of an expression wants parentheses around it)'
+            : "";
       this.#fail(
         `unknown attribute ${quote(shown)}${hint}, knows ${ATTRIBUTE_NAMES.join(" ")}`,
         from,

@@ -4,7 +4,10 @@
  * C expression that its kernel does not take; what a killed agent leaves behind is swept.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { JsonOutput } from "../agent-host/support/live.ts";
+import { consoleExamples, linePattern } from "../readme/examples.ts";
 import { agentBinary, HostAgent, waitForGuestPerfEvents } from "./agents.ts";
 import { buildInitramfs } from "./initramfs.ts";
 import { ensurePrerequisites } from "./prerequisites.ts";
@@ -29,7 +32,7 @@ describe("kprobes in a real guest", () => {
   beforeAll(async () => {
     ensureTracingMounts();
     const prerequisites = ensurePrerequisites({ progress: console.log });
-    const programs = [agentBinary("agent-guest")];
+    const programs = [agentBinary("agent-guest"), agentBinary("agent-host")];
     const initramfsPath = buildInitramfs(prerequisites, { programs });
     const config = { transport: "unix", tsc: "reliable", portLinks: true } as const;
     guest = await QemuGuest.boot({ prerequisites, initramfsPath, config });
@@ -101,6 +104,21 @@ describe("kprobes in a real guest", () => {
     const filtered = traced.objects.filter(({ type }) => type === "filtered");
     expect(filtered).toMatchObject([{ machine: "guest 1", event: "kprobe:do_sys_openat2" }]);
     await guest.shell.output(`kill -INT ${pid}; while kill -0 ${pid} 2>&1; do sleep 0.1; done`);
+  });
+
+  test("work as README shows them, on the machine itself", async () => {
+    const readme = readFileSync(join(import.meta.dirname, "../../README.md"), "utf8");
+    const examples = consoleExamples(readme).filter(({ command }) => command.includes("kprobe:"));
+    expect(examples.length).toBeGreaterThan(0);
+    for (const { command, lines } of examples) {
+      const load = "while :; do cat /etc/vmspan; done >/dev/null 2>&1 & load=$!";
+      const script = `${load}; ${command} 2>&1; kill $load`;
+      const output = await guest.shell.output(script, 60_000);
+      console.log(output);
+      for (const line of lines) {
+        expect(output.split("\n").some((text) => linePattern(line).test(text))).toBe(true);
+      }
+    }
   });
 
   test("of a killed agent are swept by the next one", async () => {

@@ -114,6 +114,13 @@ export const EVENT_CASES: readonly Case[] = [
     caret: [`${SWITCH}//alais=x/`, "alais"],
   },
   {
+    name: "a division without parentheses",
+    args: ["trace", "-e", `${SWITCH}/prev_pid/2==1/`, ...ONE],
+    code: EXIT.USAGE,
+    message: /unknown attribute "2==1\/" \(a "\/" of an expression wants parentheses around it\)/,
+    caret: [`${SWITCH}/prev_pid/2==1/`, "2==1"],
+  },
+  {
     name: "cpus= of no list",
     args: ["trace", "-e", `${SWITCH}//cpus=first/`, ...ONE],
     code: EXIT.USAGE,

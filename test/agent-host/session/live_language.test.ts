@@ -7,7 +7,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { EXIT } from "../../../shared/cli/failure.ts";
-import { onlineCpus } from "../../../shared/event/machine.ts";
+import { onlineCpus, readMachineInfo } from "../../../shared/event/machine.ts";
 import { readStreamFile, startTraceOf } from "../../agent-guest/support/trace.ts";
 import { callGetppid, NO_TRACING, ownTid } from "../../shared/event/kernel.ts";
 import { waitUntil } from "../../vm/deadline.ts";
@@ -187,6 +187,19 @@ describe.skipIf(NO_TRACING !== "")("attributes", () => {
     });
   });
 
+  test("operations without a value count as 0, and are told", async () => {
+    const filter = `${OWN()} && (100/(${CALL_NUMBER}-7))==0`;
+    const { output } = await measureJson([
+      ...["trace", "-e", `raw_syscalls:sys_enter/${filter}/`, "-t", `${ownTid()}`],
+    ]);
+    // 100/x is 0 beyond a hundred, which is where unsigned numbers below 0 are, and for x = 0.
+    const isZero = (x: number): boolean => x <= 0 || x > 100;
+    expect(output.numbers).toEqual(
+      Array.from({ length: CALLS }, (_, i) => i).filter((i) => isZero(i - 7)),
+    );
+    expect(output.faults).toMatchObject([{ undefined_operations: 1 }]);
+  });
+
   test("_pid is the process where samples are asked for it, _tid the thread", async () => {
     const filter = `common_pid==${ownTid()}&&id==110&&_pid==${process.pid}&&_tid==${ownTid()}`;
     const { output } = await measureJson([
@@ -214,6 +227,21 @@ describe.skipIf(NO_TRACING !== "")("attributes", () => {
     expect(new Set(places)).toEqual(
       new Set(events.map((cpu) => `raw_syscalls:cpu${cpu} on ${cpu}`)),
     );
+  });
+
+  test("_vcpu of a guest's event is the vCPU, by its APIC id", async () => {
+    const path = workspace.file("vcpu.sock");
+    const guest = startAgent(workspace, "agent-guest", [
+      ...["trace", "-e", ENTER(`push="unix:${path}"/`)],
+    ]);
+    await guest.said(/^Pushing /m);
+    const event = `raw_syscalls:sys_enter//pull="unix:${path}"/key="(_vm<<16)|_vcpu"/`;
+    const { output } = await measureJson(["multi-trace", "--cycle", "--perins", "-e", event]);
+    const { apicIds } = readMachineInfo();
+    const keys = [...apicIds.values()].map((id) => String((1 << 16) | id));
+    expect(output.latencies.length).toBeGreaterThan(0);
+    for (const { key } of output.latencies) expect(keys).toContain(key!);
+    await guest.stop();
   });
 
   test("pull= of one event holds for all of its -e, pull=local for this machine", async () => {
