@@ -9,6 +9,7 @@ import { type Frame, FrameDecoder } from "../../../shared/wire/frame_decoder.ts"
 import type {
   Bye,
   ClockSample,
+  ControlReply,
   CpuPosition,
   Event,
   Hello,
@@ -40,6 +41,7 @@ export class StreamReader {
   readonly lost: Lost[] = [];
   readonly stats: Stats[] = [];
   readonly errors: WireError[] = [];
+  readonly replies: ControlReply[] = [];
   readonly pongs: number[] = [];
   readonly comms = new Map<number, string>();
   bye: Bye | undefined;
@@ -103,8 +105,10 @@ export class StreamReader {
         this.#takeSpan(bytes, from, to);
         return;
       case FrameType.HELLO:
-        this.hello = decodeMessage(type, bytes, from, to);
-        this.events = this.hello.events;
+        this.#takeHello(decodeMessage(type, bytes, from, to));
+        return;
+      case FrameType.CONTROL_REPLY:
+        this.replies.push(decodeMessage(type, bytes, from, to));
         return;
       case FrameType.EVENTS:
         this.events = [...this.events, ...decodeMessage(type, bytes, from, to).events];
@@ -145,6 +149,13 @@ export class StreamReader {
     if (attachNonce !== this.#awaitedNonce) return false;
     this.#awaitedNonce = undefined;
     return true;
+  }
+
+  /** Rings of another stream begin anew. */
+  #takeHello(hello: Hello): void {
+    if (hello.streamNonce !== this.hello?.streamNonce) this.#cpus.clear();
+    this.hello = hello;
+    this.events = hello.events;
   }
 
   #takeSpan(bytes: Uint8Array, payloadStart: number, payloadEnd: number): void {
