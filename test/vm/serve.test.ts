@@ -112,6 +112,23 @@ describe("agent-guest serve in a real guest", () => {
     await untilNoEvents();
   });
 
+  test("an agent that dies is started again by init, and asked again by the host", async () => {
+    const host = new HostAgent(workspace, ["trace", "-e", pulledEvent()]);
+    await host.waitReady();
+    await poker.poke(5);
+    await host.log.waitForLine(/irq:irq_handler_entry:/, STEP_DEADLINE_MS);
+    const before = host.log.lines.length;
+    await guest.shell.output("kill -9 $(pidof agent-guest)");
+    const goesOn = async (): Promise<boolean> => {
+      await poker.poke(1);
+      const later = host.log.lines.slice(before);
+      return later.some((line) => line.includes("irq:irq_handler_entry:"));
+    };
+    await waitUntil(goesOn, STEP_DEADLINE_MS, "events of the agent that init started");
+    expect(await host.end("SIGINT")).toBe(0);
+    await untilNoEvents();
+  });
+
   test("what the guest does not allow, know or take is refused with its reason", async () => {
     const pull = `pull=${guest.channel}/`;
     const refusals: readonly (readonly [string, RegExp])[] = [

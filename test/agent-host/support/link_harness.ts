@@ -3,6 +3,7 @@
  * says comes out as frames, what the listener hears as a list.
  */
 import { GuestLink, type GuestListener } from "../../../agent-host/link/guest_link.ts";
+import type { Question } from "../../../agent-host/link/guest_question.ts";
 import { Source } from "../../../agent-host/link/source.ts";
 import { EAGAIN } from "../../../shared/sys/errno.ts";
 import { type Fd, readInto, writeFrom } from "../../../shared/sys/fd.ts";
@@ -36,13 +37,13 @@ export class LinkHarness implements Disposable {
   readonly #decoder = new FrameDecoder();
   #nowMs = 1000;
 
-  /** `path` is where the socket is made. */
-  constructor(path: string) {
+  /** `path` is where the socket is made; `question` is for a guest that serves. */
+  constructor(path: string, question?: Question) {
     this.#listener = listenOn({ kind: "unix", path });
     const candidates = [{ kind: "unix", path } as const];
     const source = new Source({ kind: "socket", name: `unix:${path}`, candidates });
     this.#peer = acceptFrom(this.#listener)!;
-    this.link = new GuestLink(source, this.#makeListener(), "test");
+    this.link = new GuestLink(source, this.#makeListener(), "test", question);
   }
 
   /** Lets time pass, and gives what the host says then. */
