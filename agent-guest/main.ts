@@ -176,6 +176,10 @@ function buildProgram(): Command {
     .addHelpText(
       "after",
       `
+Events, -e 'SYSTEM:NAME/FILTER/ATTRIBUTE/...', several by comma, wildcards in either part; probes:
+  kprobe:FUNC kretprobe:FUNC uprobe:FUNC@"FILE" uretprobe:FUNC@"FILE", with tracefs fetch arguments.
+Filters are the kernel's; one that it refuses is run by the host, as a C expression.
+Attributes: push=SINK alias=NAME cpus=LIST stack[=kernel|user] max-stack=N; keys are the host's.
 Sinks (attribute push=):
   push="/dev/virtio-ports/NAME"   virtio-serial port; waits for the host, resumes when it returns
   push=[IP:]PORT                  tcp, broadcast to every client; loopback unless IP is given

@@ -12,6 +12,7 @@ import { PollSet } from "../shared/sys/poll.ts";
 import type { Consumer } from "./consumer.ts";
 import { SourceError } from "./link/source.ts";
 import { type Machines, openMachines } from "./machines.ts";
+import { pairingHints } from "./pairing_hints.ts";
 import { defaultKeyOf, type EngineOrder } from "./protocol.ts";
 import { Report } from "./results.ts";
 import type { Guest } from "./session/guest.ts";
@@ -121,6 +122,8 @@ export class Engine {
   #begin(): void {
     this.#nextProgressMs = performance.now() + PATIENCE_MS;
     this.#machines.checkTimeLine();
+    const { list } = this.#session.events;
+    for (const hint of pairingHints(this.#order, list)) this.#onStatus(hint);
     const consumer = this.#report.consumer();
     consumer.prepare();
     this.#consumer = consumer;

@@ -94,6 +94,21 @@ function checkStages(options: Options): void {
   );
 }
 
+/** -C, -p and -t say what is sampled here: with all events pulled they would do nothing. */
+function checkSelection({ event, cpus, pid, tid }: Options): void {
+  const specs = event.flatMap((text) => parseHostEvents(text));
+  const given = [
+    ["-C", cpus],
+    ["-p", pid],
+    ["-t", tid],
+  ].find(([, value]) => value !== undefined);
+  if (given === undefined || specs.some(({ attributes }) => attributes.pull === undefined)) return;
+  throw new UsageError(
+    `Cannot use ${given[0]}: it selects what this machine samples, and all events are pulled`,
+    given[0] === "-C" ? "cpus=0-3 in -e is about the guest's CPUs" : "/common_pid==N/ in -e",
+  );
+}
+
 /** Options that would do nothing, or only say so once everything is open. */
 function checkThreshold({ than, onlyThan, detail }: Options): void {
   if (typeof detail === "string") parseDetail(detail, 1);
@@ -109,6 +124,7 @@ function run(command: EngineCommand, options: Options): void {
   checkEvents(command, options.event);
   if (command === "multi-trace") checkStages(options);
   checkThreshold(options);
+  checkSelection(options);
   const { pid, tid, interval, exitN, than, detail } = options;
   const processId = parseTaskId("-p", pid);
   const threadId = parseTaskId("-t", tid);
@@ -177,12 +193,20 @@ function addCommonOptions(command: Command): Command {
 }
 
 const EVENT_HELP = `
-Events:
+Events, -e 'SYSTEM:NAME/FILTER/ATTRIBUTE/...', several by comma:
   -e kvm:kvm_exit                       host tracepoint; wildcards in either part
   -e 'irq:*//pull=9900/'                guest events from QEMU's tcp chardev on port 9900
   -e 'sched:sched_switch//pull=unix:/run/x.sock/'   ... from a unix socket
   -e 'irq:irq_handler_entry//pull="/tmp/events.vms"/'   ... from a file
-  -e 'uprobe:FUNC@"/path" ARG=%di:u64/FILTER/key=ARG/'  probe, with tracefs fetch arguments
+  -e 'uprobe:FUNC@"/path" ARG=%di:u64/FILTER/key=ARG/'  probe, with tracefs fetch arguments;
+                                        uretprobe: kprobe:FUNC kretprobe:FUNC
+Filters go to the kernel; what it refuses runs here, as a C expression.
+Attributes:
+  pull=SOURCE key=EXPR printkey=EXPR role=EXPR alias=NAME cpus=LIST untraced trigger
+  stack[=kernel|user] max-stack=N
+Expressions are C on 64 bits over the event's fields (list -v shows them) and
+  _cpu _pid _tid _vcpu _vm; text by == != and glob ~; functions ksymbol comm_get syscall_name
+  exit_reason_str ntohl ntohs strncmp printf. Quotes and parentheses protect / and ,
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 --than crossed, 4 a source refused, ended early or
 broke its word, 70 a bug of ours.`;
 

@@ -5,6 +5,7 @@
  * What a guest says of its events is checked here: what cannot be used is a SourceError.
  */
 
+import { USER_FILTER_CHARS_MAX } from "../../shared/event/filter_error.ts";
 import { parseCpuList } from "../../shared/event/machine.ts";
 import type { EventSpec } from "../../shared/event/spec.ts";
 import { ExprError } from "../../shared/expr/error.ts";
@@ -223,6 +224,12 @@ export class GuestEvents {
   #checkRefused({ system, name, refusedFilter }: Event, formatText: string): void {
     if (refusedFilter === "") return;
     const what = printableAscii(`${system}:${name}`);
+    if (refusedFilter.length > USER_FILTER_CHARS_MAX) {
+      throw new SourceError(
+        `Cannot use ${this.#sourceName}: the filter of ${what} that its kernel refused has ` +
+          `${refusedFilter.length} characters, wants at most ${USER_FILTER_CHARS_MAX}`,
+      );
+    }
     try {
       checkFilter(refusedFilter, parseFormat(formatText, system));
     } catch (error) {

@@ -27,8 +27,11 @@ const KERNEL_HINT =
 /** Events that one hint names; wildcards may select hundreds. */
 const NAMES_SHOWN_MAX = 3;
 
-/** Longest filter that runs in user space: it travels to the host in a text field. */
-export const USER_FILTER_CHARS_MAX = 16 * 1024;
+/**
+ * Longest filter that runs in user space. A guest may choose it, and the text that it looks at: a
+ * glob of this length costs its length for each byte of a record, some microsecond, and no more.
+ */
+export const USER_FILTER_CHARS_MAX = 1024;
 
 /** A filter that the kernel of this machine did not take, and that is C. */
 export interface RefusedFilter {

@@ -104,7 +104,7 @@ export const EVENT_CASES: readonly Case[] = [
     args: ["trace", "-e", `${SWITCH}/${"prev_pid==1||".repeat(9000)}prev_pid==2/`, ...ONE],
     code: EXIT.FAILED,
     message:
-      /^Cannot set filter "prev_pid==1\|\|.*\.\.\." of .*: 117011 characters, wanted at most 16384$/,
+      /^Cannot set filter "prev_pid==1\|\|.*\.\.\." of .*: 117011 characters, wanted at most 1024$/,
   },
   {
     name: "an attribute with a typo",
@@ -119,6 +119,19 @@ export const EVENT_CASES: readonly Case[] = [
     code: EXIT.USAGE,
     message: /unknown attribute "2==1\/" \(a "\/" of an expression wants parentheses around it\)/,
     caret: [`${SWITCH}/prev_pid/2==1/`, "2==1"],
+  },
+  {
+    name: "-C with pulled events only",
+    args: ["trace", "-e", "irq:*//pull=9900/", "-C", "0", ...ONE],
+    code: EXIT.USAGE,
+    message: /^Cannot use -C: it selects what this machine samples, and all events are pulled$/,
+    hint: /cpus=/,
+  },
+  {
+    name: "-t with pulled events only",
+    args: ["trace", "-e", "irq:*//pull=9900/", "-t", "1", ...ONE],
+    code: EXIT.USAGE,
+    message: /^Cannot use -t: it selects what this machine samples/,
   },
   {
     name: "cpus= of no list",

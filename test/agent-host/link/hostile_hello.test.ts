@@ -57,6 +57,26 @@ const CASES: readonly Case[] = [
     message: /it has over 4096 events$/,
   },
   {
+    name: "a refused filter that is no C either",
+    hello: oneEvent({ refusedFilter: `value +* ${ESCAPES}` }),
+    message: /the filter of fake:marker that its kernel refused is no C expression either: /,
+  },
+  {
+    name: "a refused filter on a field that it does not have",
+    hello: oneEvent({ refusedFilter: "nofield==1" }),
+    message: /is no C expression either: unknown variable "nofield"$/,
+  },
+  {
+    name: "a refused filter that assigns",
+    hello: oneEvent({ refusedFilter: "value=1" }),
+    message: /is no C expression either: a filter assigns nothing$/,
+  },
+  {
+    name: "a refused filter of 5,000 characters",
+    hello: oneEvent({ refusedFilter: "value==1||".repeat(500) }),
+    message: /its kernel refused has 5000 characters, wants at most 1024$/,
+  },
+  {
     name: "another event",
     hello: oneEvent({ system: "other", name: `na${ESCAPES}me` }),
     message: /Cannot pull "fake:marker" from \S+: it sends other:na\?\[2J\?me$/,
