@@ -2,6 +2,7 @@
  * A guest whose clocks are looked at and whose events are not: the channel, its clock and its TSC.
  * Samples that come all the same are acknowledged and dropped, so that the guest's rings stay free.
  */
+import { parseEventSpecs } from "../../shared/event/spec.ts";
 import type {
   ClockSample,
   CpuPosition,
@@ -12,11 +13,18 @@ import type { PongView } from "../../shared/wire/ping_frame.ts";
 import type { SamplesView } from "../../shared/wire/samples_reader.ts";
 import { SpanJoiner, type SpanSink } from "../../shared/wire/span_joiner.ts";
 import { GuestLink, type GuestListener } from "../link/guest_link.ts";
+import { openRequest } from "../link/open_request.ts";
 import type { Source } from "../link/source.ts";
 import { type Anchored, GuestConversion } from "../session/guest_conversion.ts";
 import { checkCpus } from "../session/guest_cpus.ts";
 import type { GuestTime } from "../session/guest_time.ts";
 
+/**
+ * What a guest that serves is asked for: its clock comes with events only, and this one never fires.
+ */
+const SILENT_EVENT = "sched:sched_process_exec/pid==0/";
+/** The least that a guest takes: two pages for each CPU. */
+const RING_BYTES = 8192;
 const NOWHERE: SpanSink = { span: () => {}, lost: () => {} };
 
 export class ClockGuest implements GuestListener {
@@ -35,7 +43,12 @@ export class ClockGuest implements GuestListener {
     agentVersion: string,
   ) {
     this.machine = machine;
-    this.link = new GuestLink(source, this, agentVersion);
+    const request = openRequest(parseEventSpecs(SILENT_EVENT), {
+      ringBytes: RING_BYTES,
+      callChains: false,
+      key: undefined,
+    });
+    this.link = new GuestLink(source, this, agentVersion, request);
     this.conversion = new GuestConversion(session, time);
   }
 
