@@ -125,6 +125,7 @@ class OpenMachines implements Machines {
               anchor: session.anchor,
               manualOffset,
               vmPid,
+              trustPairs: order.trustPairs,
               source,
               hostClock: this.hostClock!,
               onFinding: onStatus,

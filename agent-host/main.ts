@@ -47,6 +47,7 @@ interface Options {
   readonly tsc?: true;
   readonly tscOffset?: string;
   readonly vm?: string;
+  readonly trustPairs?: true;
   readonly interval?: string;
   readonly exitN?: string;
   readonly than?: string;
@@ -143,6 +144,7 @@ function run(command: EngineCommand, options: Options): void {
     isTscDisplay: options.tsc === true,
     tscOffset: options.tscOffset,
     vm: options.vm,
+    trustPairs: options.trustPairs === true,
     intervalMs: interval === undefined ? 0 : parseCount("-i", interval),
     eventsMax: exitN === undefined ? 0 : parseCount("-N", exitN),
     thanNs: than === undefined ? 0 : parseDurationNs("--than", than),
@@ -246,6 +248,7 @@ function buildProgram(): Command {
     .option("--only-than", "print a table only when --than selected a pair")
     .option("--detail [WHAT]", "print the two events of a pair and what lies between")
     .option("--perins", "one row for each key")
+    .option("--trust-pairs", "take each pair for cause and effect: tightens bounds of round trips")
     .option("--cycle", "the last stage is also the first of the next round")
     .addHelpText("after", EVENT_HELP)
     .action((options: Options) => run("multi-trace", options));

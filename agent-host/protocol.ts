@@ -26,6 +26,8 @@ export interface EngineOrder {
   readonly tscOffset: string | undefined;
   /** --vm: process id, name or UUID. */
   readonly vm: string | undefined;
+  /** --trust-pairs: pairs of events tighten the clocks' relation. */
+  readonly trustPairs: boolean;
   /** -i: milliseconds, 0 for none. */
   readonly intervalMs: number;
   /** -N: stop after so many events, 0 for no limit. */

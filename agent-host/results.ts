@@ -6,6 +6,7 @@ import { Output } from "../shared/cli/output.ts";
 import { ByteWriter } from "../shared/text/byte_writer.ts";
 import { formatAlignment, METHOD_NAMES } from "./align/alignment_description.ts";
 import { ClockBounds } from "./analyze/clock_bounds.ts";
+import { ClosestPairs } from "./analyze/closest_pairs.ts";
 import { type CpuLedger, droppedEvents } from "./analyze/cpu_ledger.ts";
 import { DETAIL_ALL, type DetailOptions } from "./analyze/detail.ts";
 import type { EventView } from "./analyze/event_view.ts";
@@ -38,6 +39,8 @@ import { TraceConsumer } from "./trace_consumer.ts";
 
 /** Results are written in pieces of this size. */
 const OUTPUT_BYTES = 64 * 1024;
+/** Between two looks at what pairs say of the clocks. */
+const CAUSAL_MS = 100;
 const STDOUT = 1;
 const STDERR = 2;
 
@@ -50,6 +53,8 @@ export class Report {
   readonly #out: ByteWriter;
   readonly #notes: ByteWriter;
   readonly #bounds = new ClockBounds();
+  readonly #closest = new ClosestPairs();
+  #nextCausalMs = 0;
   #display: TimeDisplay | undefined;
   #pairing: Pairing | undefined;
 
@@ -192,6 +197,9 @@ export class Report {
       isCycle: order.isCycle,
       isPerInstance: order.isPerInstance,
       bounds: this.#bounds,
+      ...(this.#machines.guests.some(({ time }) => time !== undefined)
+        ? { closest: this.#closest }
+        : {}),
       seed: crypto.getRandomValues(new Uint32Array(1))[0]!,
       thanCycles,
       ...(order.thanNs === 0 ? {} : { onSlowPair }),
@@ -240,6 +248,7 @@ export class Report {
 
   /** What is known now, for the line under the table; a pair has the bound of its own events. */
   #refreshBounds(): void {
+    this.#takeClosest();
     const { guests, hostClock, local } = this.#machines;
     const hostCycles = local?.boundCycles ?? 0;
     for (const [i, guest] of guests.entries()) {
@@ -248,6 +257,18 @@ export class Report {
       for (const other of guests.slice(0, i)) {
         this.#bounds.set(other.machine, guest.machine, other.boundCycles + cycles);
       }
+    }
+  }
+
+  /** What the closest pairs of the last CAUSAL_MS say of the clocks. */
+  #takeClosest(): void {
+    const nowMs = performance.now();
+    if (nowMs < this.#nextCausalMs) return;
+    this.#nextCausalMs = nowMs + CAUSAL_MS;
+    for (const pair of this.#closest.take()) {
+      this.#machines.guests
+        .find(({ machine }) => machine === pair.machine)
+        ?.conversion.addPair(pair);
     }
   }
 

@@ -25,6 +25,7 @@ import {
   pingCpu,
   type UnavailableMethod,
 } from "./alignment_description.ts";
+import { Causality } from "./causality.ts";
 import { EmulatorRelation } from "./emulator_relation.ts";
 import type { VcpuTsc } from "./kvm_debugfs.ts";
 import { guestOfHost, guestToHostSegment, tscRelation } from "./kvm_offset.ts";
@@ -51,6 +52,8 @@ export interface AlignmentOptions {
   readonly hostAnchor: HostTsc;
   /** Host cycles per guest cycle, where that is known beforehand. */
   readonly rate?: RateRange;
+  /** --trust-pairs: pairs of events tighten what round trips give. */
+  readonly trustPairs?: boolean;
 }
 
 /** An exact relation that a round trip contradicts. */
@@ -76,6 +79,7 @@ export class GuestAlignment {
   readonly #apicIds = new Map<number, number>();
   readonly #unavailable = new Map<AlignmentMethod, UnavailableMethod>();
   readonly ping: PingEstimator;
+  readonly causality: Causality;
   readonly #emulator: EmulatorRelation;
   #source = "";
   #contradictions = 0;
@@ -93,6 +97,7 @@ export class GuestAlignment {
     const { wanted, manualOffset, hostAnchor, rate = RATE_UNKNOWN } = options;
     this.#options = options;
     this.ping = new PingEstimator(hostAnchor, rate);
+    this.causality = new Causality(this.ping, options.trustPairs === true, hostAnchor, rate);
     this.#emulator = new EmulatorRelation(hostAnchor);
     if (wanted === "manual" && manualOffset === undefined) {
       throw new TypeError("Cannot align by hand: no offset, wants one");
@@ -211,6 +216,7 @@ export class GuestAlignment {
   /** A round trip came back. Returns a finding when it contradicts the exact relation in force. */
   addRoundTrip(trip: RoundTrip): AlignmentFinding | undefined {
     this.ping.add(trip);
+    this.causality.addRoundTrip(trip);
     if (this.#emulator.check(trip)) return this.#refuteEmulator(trip);
     const { method } = this;
     if (method === "ping" || method === "emulator") return undefined;
@@ -233,6 +239,7 @@ export class GuestAlignment {
    */
   onClockStep(): void {
     this.ping.restart();
+    this.causality.restart();
     this.#emulator.doubt();
     this.#askedReading = this.kvmReadings;
   }
@@ -276,6 +283,7 @@ export class GuestAlignment {
       source: method === "kvm" ? this.#source : "",
       cpus: this.#describeCpus(),
       emulatorReadings: this.#emulator.estimator.pingCount,
+      causality: this.causality.describe(),
       pingCount: this.ping.pingCount,
       pingBoundCycles: this.ping.boundCycles,
       wireCyclesMin: this.ping.wireCyclesMin,

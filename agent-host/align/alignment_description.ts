@@ -7,11 +7,15 @@
  *   guest TSC = host TSC + 0xffdafd48df582d22 +-1.9 us (QEMU's emulated TSC, 64 readings)
  *   kvm not used: Cannot find a virtual machine of process 4711: ...
  */
+import type { CausalityDescription } from "./causality.ts";
 import { guestRate, isScaled, type TscRelation } from "./kvm_offset.ts";
 import type { PingEstimator } from "./ping.ts";
 
 /** Where the relation comes from. */
 export type AlignmentMethod = "manual" | "kvm" | "emulator" | "ping";
+
+/** Pairs that narrow a bound by less are not worth a line. */
+const CAUSALITY_SHARE = 0.9;
 
 /** As the user reads them. */
 export const METHOD_NAMES: Readonly<Record<AlignmentMethod, string>> = {
@@ -55,6 +59,8 @@ export interface AlignmentDescription {
   readonly cpus: readonly CpuAlignment[];
   /** Readings of an emulator's clock so far. */
   readonly emulatorReadings: number;
+  /** What pairs of events said of it. */
+  readonly causality: CausalityDescription;
   readonly pingCount: number;
   readonly pingBoundCycles: number;
   readonly wireCyclesMin: number;
@@ -134,6 +140,8 @@ export function formatAlignment(description: AlignmentDescription, tscHz: number
   if (description.method !== "ping" && description.pingCount > 0) {
     lines.push(formatCheck(description, tscHz));
   }
+  const causal = causalityLine(description, tscHz);
+  if (causal !== undefined) lines.push(causal);
   // What an emulator's guest cannot have is not worth a word while its own clock serves.
   const isChosen = description.method === "manual" || description.method === "emulator";
   for (const { method, reason, hint } of isChosen ? [] : description.unavailable) {
@@ -186,6 +194,25 @@ export function formatCheck(description: AlignmentDescription, tscHz: number): s
   return (
     `PING DISAGREES: ${disagreementCount} of ${pingCount} round trips, ` +
     `off by ${formatCycles(excessCyclesMax, tscHz)} or more`
+  );
+}
+
+/** What pairs of events add to round trips; undefined where they add nothing worth a word. */
+export function causalityLine(
+  { method, causality, pingBoundCycles }: AlignmentDescription,
+  tscHz: number,
+): string | undefined {
+  const { isTrusted, isRefuted, usedPairs, refusedPairs, boundCycles } = causality;
+  if (isRefuted) {
+    return "PAIRS DISAGREE with round trips: their starts are not the causes of their ends";
+  }
+  if (method !== "ping" || usedPairs === 0) return undefined;
+  const refused = refusedPairs === 0 ? "" : `, ${refusedPairs} contradict it`;
+  if (isTrusted) return `--trust-pairs: ${usedPairs} pairs are part of it${refused}`;
+  if (!(boundCycles < CAUSALITY_SHARE * pingBoundCycles)) return undefined;
+  return (
+    `causality says +-${formatCycles(boundCycles, tscHz)} if each pair is cause and effect` +
+    `${refused}; --trust-pairs takes that`
   );
 }
 

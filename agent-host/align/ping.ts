@@ -130,6 +130,18 @@ export class PingEstimator {
     return second === "agreed" ? first : second;
   }
 
+  /**
+   * Knowledge of one side alone (causality.ts): when the guest's TSC was `guest` the host's was at
+   * least `floor`, or at most `ceiling`. Not taken, and false, when it contradicts what is known.
+   */
+  addOneWay(guest: GuestTsc, floor: HostTsc | undefined, ceiling: HostTsc | undefined): boolean {
+    const tracked = this.#tracked;
+    if (!tracked.tracker.agrees(guest, floor, ceiling)) return false;
+    tracked.add(guest, floor, ceiling);
+    tracked.refresh(this.#lastGuest);
+    return true;
+  }
+
   /** The relation may have stepped unseen: it is measured anew; what is in force stays so far. */
   restart(): void {
     this.#tracked.restart();

@@ -20,6 +20,7 @@ import { VALUE_MAX } from "../../shared/hist/histogram.ts";
 import { isSameLine } from "./bound_runs.ts";
 import { type Chunk, NO_EVENT } from "./chunk.ts";
 import type { ClockBounds } from "./clock_bounds.ts";
+import type { ClosestPairs } from "./closest_pairs.ts";
 import type { DetailOptions } from "./detail.ts";
 import { EventArena } from "./event_arena.ts";
 import { type LatencyRow, LatencyRows } from "./latency_row.ts";
@@ -35,6 +36,8 @@ const ORPHANS_MAX = 1 << 14;
 /** An end this many bounds before a start still counts as its effect, as a violation. */
 const VIOLATION_BOUNDS = 4;
 
+/** The machine number of the host. */
+const HOST = 0;
 /** Bits of role=, as in perf-prof: a record may start a pair, end one, or both. */
 const ROLE_START = 1;
 const ROLE_END = 2;
@@ -58,6 +61,8 @@ export interface PairingOptions {
   /** Latencies below this go to the sink too (--lower); 0 for none. */
   readonly lowerCycles?: number;
   readonly onSlowPair?: SlowPairSink;
+  /** Keeps the pairs that say most about the clocks. */
+  readonly closest?: ClosestPairs;
   readonly detail?: DetailOptions;
 }
 
@@ -82,6 +87,7 @@ export class Pairing {
   readonly #bounds: ClockBounds;
   readonly #thanCycles: number;
   readonly #lowerCycles: number;
+  readonly #closest: ClosestPairs | undefined;
   readonly #arena: EventArena | undefined;
   readonly #timeline: Timeline | undefined;
   readonly #slow: SlowPairs | undefined;
@@ -107,6 +113,7 @@ export class Pairing {
       );
     }
     this.#bounds = options.bounds;
+    this.#closest = options.closest;
     this.#thanCycles = options.thanCycles;
     this.#lowerCycles = options.lowerCycles ?? 0;
     this.rows = new LatencyRows(options.isPerInstance, options.seed);
@@ -221,6 +228,9 @@ export class Pairing {
       !this.losses.isEmpty && this.losses.spans(startMachine, endMachine, startCycles);
     if (spansLoss) noteLeftOut(row, latency);
     else noteLatency(row, latency, bound);
+    if (this.#closest !== undefined && startMachine !== endMachine) {
+      noteClosest(this.#closest, pending, entry, chunk, i, true);
+    }
     const isOver = latency > this.#thanCycles;
     if (isOver && !spansLoss) row.over++;
     if (this.#slow !== undefined && (isOver || latency < this.#lowerCycles)) {
@@ -248,6 +258,9 @@ export class Pairing {
     const bound = boundOf(orphans, entry, chunk, i);
     const early = chunk.timeCycles[i]! - endCycles;
     const event = orphans.event[entry]!;
+    if (this.#closest !== undefined && early <= bound && endMachine !== chunk.machine) {
+      noteClosest(this.#closest, orphans, entry, chunk, i, false);
+    }
     // Later causes are further away still: this end has had its chance.
     orphans.remove(entry);
     // The order of one machine's events is not in doubt.
@@ -275,6 +288,37 @@ function boundOf(pending: PendingEvents, entry: number, chunk: Chunk, i: number)
   if (segment === undefined || waiting === undefined || !isSameLine(segment, waiting)) return both;
   const latency = chunk.timeCycles[i]! - pending.timeCycles[entry]!;
   return Math.min(both, Math.abs(latency) * bounds.drift[run]!);
+}
+
+/**
+ * A pair of what waits as `entry` and record `i`, of which one is the host's. `isStart`: what waits
+ * is the start.
+ */
+function noteClosest(
+  closest: ClosestPairs,
+  pending: PendingEvents,
+  entry: number,
+  chunk: Chunk,
+  i: number,
+  isStart: boolean,
+): void {
+  const waiting = pending.machine[entry]!;
+  if (waiting !== HOST && chunk.machine !== HOST) return;
+  const { bounds } = chunk;
+  const run = bounds.runOf(i);
+  const here = chunk.timeCycles[i]!;
+  const there = pending.timeCycles[entry]!;
+  if (waiting === HOST) {
+    const bound = pending.boundCycles[entry]!;
+    const segment = bounds.segments[run];
+    if (isStart) closest.noteGuestEffect(chunk.machine, there, bound, here, segment);
+    else closest.noteHostEffect(chunk.machine, there, bound, here, segment);
+    return;
+  }
+  const bound = bounds.cycles[run]!;
+  const segment = pending.segment[entry];
+  if (isStart) closest.noteHostEffect(waiting, here, bound, there, segment);
+  else closest.noteGuestEffect(waiting, here, bound, there, segment);
 }
 
 function noteLatency(row: LatencyRow, latency: number, bound: number): void {

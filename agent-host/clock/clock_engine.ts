@@ -94,6 +94,7 @@ export class ClockEngine {
             anchor: session.anchor,
             manualOffset,
             vmPid,
+            trustPairs: false,
             source,
             hostClock: this.#hostClock,
             onFinding: this.#onStatus,

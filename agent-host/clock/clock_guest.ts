@@ -13,6 +13,7 @@ import type { PongView } from "../../shared/wire/ping_frame.ts";
 import type { SamplesView } from "../../shared/wire/samples_reader.ts";
 import { SpanJoiner, type SpanSink } from "../../shared/wire/span_joiner.ts";
 import { GuestLink, type GuestListener } from "../link/guest_link.ts";
+import { openQuestion } from "../link/guest_question.ts";
 import { openRequest } from "../link/open_request.ts";
 import type { Source } from "../link/source.ts";
 import { type Anchored, GuestConversion } from "../session/guest_conversion.ts";
@@ -20,7 +21,7 @@ import { checkCpus } from "../session/guest_cpus.ts";
 import type { GuestTime } from "../session/guest_time.ts";
 
 /**
- * What a guest that serves is asked for: its clock comes with events only, and this one never fires.
+ * What a guest that serves is asked for: its clock comes with events, and this one never fires.
  */
 const SILENT_EVENT = "sched:sched_process_exec/pid==0/";
 /** The least that a guest takes: two pages for each CPU. */
@@ -48,7 +49,7 @@ export class ClockGuest implements GuestListener {
       callChains: false,
       key: undefined,
     });
-    this.link = new GuestLink(source, this, agentVersion, request);
+    this.link = new GuestLink(source, this, agentVersion, openQuestion(request));
     this.conversion = new GuestConversion(session, time);
   }
 

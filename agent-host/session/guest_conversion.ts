@@ -9,7 +9,9 @@ import type { CpuSkews } from "../../shared/tsc/cpu_skews.ts";
 import { convert } from "../../shared/tsc/time_segment.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import type { ClockSample } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import { causalBound } from "../align/causality.ts";
 import { GuestTimeMap } from "../align/guest_time_map.ts";
+import type { ClosePair } from "../analyze/closest_pairs.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
 import { GuestClock } from "./guest_clock.ts";
 import type { GuestTime } from "./guest_time.ts";
@@ -128,6 +130,14 @@ export class GuestConversion {
     const sinceReading = Number(nowTsc - (wall?.tsc ?? 0n));
     const aheadNs = (Math.max(0, sinceReading) / (frequency?.hz ?? 1e9)) * 1e9;
     return map.boundOver(lastNs, lastNs + BigInt(Math.ceil(aheadNs)));
+  }
+
+  /** A pair of one of its events and one of the host's: what it says of the clocks. */
+  addPair(pair: ClosePair): void {
+    const { clock, time } = this;
+    if (time?.alignment.method !== "ping" || clock?.sharedMap === undefined) return;
+    const bound = causalBound(pair, clock.sharedMap, time.alignment.hostAnchor);
+    if (bound !== undefined) time.addPair(bound);
   }
 
   /** A guest TSC in canonical cycles. */

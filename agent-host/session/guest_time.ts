@@ -10,6 +10,7 @@ import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
 import { guestTsc, hostTsc } from "../../shared/tsc/tsc.ts";
 import type { Hello } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { GuestAlignment } from "../align/alignment.ts";
+import type { CausalBound } from "../align/causality.ts";
 import { KvmLookupError, type KvmVm, readVcpus, vmOfPid } from "../align/kvm_debugfs.ts";
 import { pidOfTcpPeer } from "../align/peer_lookup.ts";
 import { RATE_EQUAL, RATE_UNKNOWN } from "../align/ping.ts";
@@ -32,6 +33,8 @@ export interface GuestTimeOptions {
   readonly manualOffset: bigint | undefined;
   /** The process that --vm means. */
   readonly vmPid: number | undefined;
+  /** --trust-pairs. */
+  readonly trustPairs: boolean;
   readonly source: Source;
   readonly hostClock: HostClock;
   readonly onFinding: (text: string) => void;
@@ -66,7 +69,7 @@ export class GuestTime {
     const rate = this.#isEmulated ? RATE_EQUAL : RATE_UNKNOWN;
     this.alignment = new GuestAlignment(
       manualOffset === undefined
-        ? { wanted: "auto", hostAnchor, rate }
+        ? { wanted: "auto", hostAnchor, rate, trustPairs: options.trustPairs }
         : { wanted: "manual", manualOffset, hostAnchor, rate },
     );
     if (!this.#isEmulated || manualOffset !== undefined || source.isFile) return;
@@ -129,6 +132,13 @@ export class GuestTime {
       `WARNING: round trips contradict the TSC offset (${finding.method}) by at least ` +
         `${Math.round(finding.excessCycles)} cycles: latencies across the boundary are off`,
     );
+  }
+
+  /** A pair of events, one of them the host's: see causality.ts. */
+  addPair(bound: CausalBound): void {
+    const { causality, method } = this.alignment;
+    const isUsed = causality.addPair(bound);
+    if (isUsed && causality.isTrusted && method === "ping") this.version++;
   }
 
   /** Tells the user something about this guest's clocks. */

@@ -95,6 +95,19 @@ export class LineTracker {
     return "widened";
   }
 
+  /** Whether a constraint agrees with all that is known, so that add() would not widen or step. */
+  agrees(x: bigint, yLo: bigint | undefined, yHi: bigint | undefined): boolean {
+    const anchorY = yLo ?? yHi;
+    const used = this.#used;
+    if (used === undefined || anchorY === undefined) return false;
+    if (isFar(x, used.anchorX) || isFar(anchorY, used.anchorY)) return false;
+    const filling = this.#filling;
+    return (
+      contradiction(used, x, yLo, yHi) === 0 &&
+      (filling === undefined || contradiction(filling, x, yLo, yHi) === 0)
+    );
+  }
+
   /** The relation is known to have stepped: constraints from now on describe another line. */
   beginEpoch(): void {
     this.#epoch++;

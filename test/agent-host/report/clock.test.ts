@@ -36,6 +36,13 @@ const KVM: ChannelPicture = {
       exactCpu(1, 4, tscRelation((1n << 60n) + 3n, 3n << 47n, 48), 0.5, 2),
     ],
     emulatorReadings: 0,
+    causality: {
+      isTrusted: false,
+      usedPairs: 0,
+      refusedPairs: 0,
+      isRefuted: false,
+      boundCycles: Infinity,
+    },
     pingCount: 250,
     pingBoundCycles: 36_400,
     wireCyclesMin: 80_000,

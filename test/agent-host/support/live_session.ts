@@ -24,6 +24,7 @@ const ORDER: EngineOrder = {
   isTscDisplay: false,
   tscOffset: undefined,
   vm: undefined,
+  trustPairs: false,
   intervalMs: 0,
   eventsMax: 0,
   thanNs: 0,
