@@ -343,6 +343,11 @@ const TYPE_BYTES: ReadonlyMap<string, number> = new Map([
   ["int64_t", 8],
   ["size_t", 8],
   ["ssize_t", 8],
+  ["pteval_t", 8],
+  ["pmdval_t", 8],
+  ["pudval_t", 8],
+  ["p4dval_t", 8],
+  ["pgdval_t", 8],
 ]);
 
 /** sizeof a C type by name on a 64-bit kernel ("u64[]" counts as u64); 0 when it is not known. */

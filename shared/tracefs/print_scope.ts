@@ -86,6 +86,13 @@ export function printCallHook(checker: Checker, node: CallNode): Typed | undefin
       if (base.kind !== "pointer") return checker.fail("__le16_to_cpup() wants an array", node.at);
       return checker.element({ ...base, elementBytes: 2, isSigned: false }, ZERO, node.at);
     }
+    // Page table entries, which are numbers in a struct.
+    case "pte_val":
+    case "pmd_val":
+    case "pud_val":
+    case "p4d_val":
+    case "pgd_val":
+      return checker.int(argument(checker, node, 0));
     // Of a page table entry, as libtraceevent's plugin for kvm has it: PT_WRITABLE_MASK.
     case "is_writable_pte":
       return arithmetic("and", checker.int(argument(checker, node, 0)), WRITABLE_MASK);

@@ -5,6 +5,13 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import type { Socket } from "node:net";
+import { gunzipSync } from "node:zlib";
+import {
+  compareMadeUp,
+  countRendered,
+  type FormatText,
+} from "../shared/tracefs/support/made_up.ts";
+import { oracleProblem } from "../shared/tracefs/support/oracle.ts";
 import { DeadlineError, waitUntil } from "./deadline.ts";
 import { buildInitramfs } from "./initramfs.ts";
 import { Poker } from "./poke.ts";
@@ -97,6 +104,25 @@ describe("QemuGuest", () => {
     expect(await guest.waitForPort(PERF_PORT_NAME)).toBe("/dev/vport0p1");
   });
 
+  test("every tracepoint of Debian's kernel is rendered, as libtraceevent does", async () => {
+    const release = (await guest.shell.output("uname -r")).trim();
+    const events = await readFormats(guest);
+    expect(events.length).toBeGreaterThan(1000);
+    // What calls functions of the kernel that no tool outside of it has is printed as fields.
+    const { unrendered } = countRendered(release, events);
+    expect(unrendered.filter((event) => !event.includes("(unknown function "))).toEqual([]);
+    expect(unrendered.length).toBeLessThanOrEqual(events.length / 500);
+    const problem = oracleProblem();
+    if (problem !== "") {
+      console.log(`not compared: ${problem}`);
+      return;
+    }
+    const comparison = compareMadeUp(events);
+    comparison.report(`libtraceevent on made-up records of ${release}`);
+    expect(comparison.equal / comparison.compared).toBeGreaterThan(0.95);
+    expect(comparison.unexplained.length).toBeLessThanOrEqual(comparison.compared / 200);
+  });
+
   test("a stopped guest goes on where it stood", async () => {
     await guest.qmp.execute("stop");
     const answer = guest.shell.output("echo awake");
@@ -129,6 +155,26 @@ describe("QemuGuest", () => {
     expect(existsSync(`/proc/${guest.pid}/exe`)).toBe(false);
   });
 });
+
+/** All format files of a guest by one process, "irq/irq_handler_entry/format:LINE" each. */
+async function readFormats(guest: QemuGuest): Promise<FormatText[]> {
+  const script = `mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
+cd /sys/kernel/tracing/events && grep -H "" */*/format | gzip -1 | base64 -w 0`;
+  const encoded = await guest.shell.output(script, 60_000);
+  const texts = new Map<string, string[]>();
+  for (const line of gunzipSync(Buffer.from(encoded, "base64")).toString("latin1").split("\n")) {
+    const end = line.indexOf("/format:");
+    if (end < 0) continue;
+    const event = line.slice(0, end);
+    const lines = texts.get(event) ?? [];
+    lines.push(line.slice(end + "/format:".length));
+    texts.set(event, lines);
+  }
+  return [...texts].map(([event, lines]) => {
+    const [system, name] = event.split("/") as [string, string];
+    return { system, name, text: `${lines.join("\n")}\n` };
+  });
+}
 
 test("QemuGuest.boot() names QEMU's own complaint when QEMU refuses to start", async () => {
   const prerequisites = {
