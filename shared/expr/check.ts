@@ -350,7 +350,11 @@ export class Checker {
       bytes = node.type.pointers > 0 ? 8 : node.type.bits / 8;
     } else {
       const value = this.value(node.operand!);
-      if (value.kind === "text") bytes = value.ir.op === "text" ? value.ir.bytes.length + 1 : 8;
+      // A field that is assigned to is a copy, of the field's own width.
+      const copy = this.locals.find(plainName(node.operand!) ?? "")?.local;
+      if (copy !== undefined) bytes = copy.bits / 8;
+      else if (value.kind === "text")
+        bytes = value.ir.op === "text" ? value.ir.bytes.length + 1 : 8;
       else if (value.field?.isDynamic === false) bytes = value.field.sizeBytes;
     }
     return { kind: "int", ir: constantNumber(bytes), isSigned: false };

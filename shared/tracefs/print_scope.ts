@@ -86,13 +86,6 @@ export function printCallHook(checker: Checker, node: CallNode): Typed | undefin
       if (base.kind !== "pointer") return checker.fail("__le16_to_cpup() wants an array", node.at);
       return checker.element({ ...base, elementBytes: 2, isSigned: false }, ZERO, node.at);
     }
-    // Page table entries, which are numbers in a struct.
-    case "pte_val":
-    case "pmd_val":
-    case "pud_val":
-    case "p4d_val":
-    case "pgd_val":
-      return checker.int(argument(checker, node, 0));
     // Of a page table entry, as libtraceevent's plugin for kvm has it: PT_WRITABLE_MASK.
     case "is_writable_pte":
       return arithmetic("and", checker.int(argument(checker, node, 0)), WRITABLE_MASK);
@@ -112,9 +105,14 @@ export function printCallHook(checker: Checker, node: CallNode): Typed | undefin
     case "__get_cpumask":
       return { kind: "int", ir: constant(0, 0), isSigned: true };
     default:
-      return undefined;
+      // Page table entries are numbers in a struct.
+      if (!PAGE_TABLE_CAST.test(node.name)) return undefined;
+      return checker.int(argument(checker, node, 0));
   }
 }
+
+/** pte_val(native_make_pte(REC->pteval)) */
+const PAGE_TABLE_CAST = /^((native_)?(pte|pmd|pud|p4d|pgd)_val|native_make_(pte|pmd|pud|p4d|pgd))$/;
 
 /** The field that the only argument names. */
 export function fieldArgument(checker: Checker, node: CallNode): FormatField {

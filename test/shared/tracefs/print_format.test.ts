@@ -98,7 +98,10 @@ describe("compilePrintFormat() conversions", () => {
     ['"%s", mc_event_error_type(1)', "Uncorrected"],
     ['"%s", jbd2_dev_to_name(REC->q)', "4078:266240"],
     ['"%s|%s", xen_hypercall_name(1), xen_hypercall_name(11)', "(mmu_update)|"],
-    ['"%0*llx", (int)sizeof(pteval_t) * 2, (u64)pte_val(REC->q)', "00000000fee41000"],
+    [
+      '"%0*llx", (int)sizeof(pteval_t) * 2, (u64)pte_val(native_make_pte(REC->q))',
+      "00000000fee41000",
+    ],
     ['"%d %d", is_writable_pte(7), is_writable_pte(5)', "2 0"],
     ['"%d", __le16_to_cpup(__get_dynamic_array(list))', "1"],
     ['"%s", scsi_trace_parse_cdb(p, REC->mac, 6)', "-"],

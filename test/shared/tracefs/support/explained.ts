@@ -51,8 +51,8 @@ export const EXPLANATIONS: readonly Explanation[] = [
   ),
   inPart(
     "libtraceevent reads `flags & (A | B)` of casts and parentheses wrongly: a constant result",
-    /^timer:timer_start$/,
-    /flags=\S*$/,
+    /^(timer:timer_start|spi:spi_setup)$/,
+    /flags=\S*$|(?<=setup mode )\d/,
   ),
   inPart(
     "libtraceevent compares, divides and shifts signed numbers as unsigned ones",
@@ -66,9 +66,28 @@ export const EXPLANATIONS: readonly Explanation[] = [
   ),
   inPart("libtraceevent does not pad a value without a name (%-8s)", /^(compaction|oom):/, /\s+/g),
   inPart("libtraceevent cannot hold a flag in bit 63", /^xfs:xfs_exch(maps|range)_/, /flags \S*/g),
+  inPart(
+    "libtraceevent cannot hold a flag in bit 63",
+    /^fs_dax:dax_pmd_insert_mapping/,
+    /pfn \S+ [^ ]* /g,
+  ),
+  inPart("libtraceevent does not extend the sign of 16 bits", /^smbus:smbus_result$/, /res=-?\d+/g),
+  {
+    reason: "libtraceevent does not take what is no field: a cast, say",
+    explains: (_event, _ours, theirs) => theirs.includes("[ARG TYPE NOT FIELD BUT"),
+  },
+  {
+    reason: "libtraceevent has the kernel's trace_printk() formats, which records do not hold",
+    explains: (event, _ours, theirs) =>
+      event === "ftrace:bprint" && theirs.includes("(NO FORMAT FOUND"),
+  },
   madeUp(
     "made-up lengths beyond the array: libtraceevent reads on, we stop at its end",
-    /^(kvm:kvm_emulate_insn|neigh:|ras:)/,
+    /^(kvm:kvm_emulate_insn|neigh:|ras:|regmap:regmap_bulk_)/,
+  ),
+  madeUp(
+    "__print_array: {0x1,0x2} in the kernel and here, 1 2 in libtraceevent",
+    /^thermal_power_allocator:/,
   ),
   madeUp(
     "made-up shift counts of 64 and more: 0 here, the count modulo 64 on x86",
@@ -88,6 +107,9 @@ export function comparable(text: string): string {
   });
   return escaped.join("").replaceAll("\\n", "\\x0a");
 }
+
+/** Of each text that could not be explained. */
+const SHOWN_CHARS_MAX = 300;
 
 /** Counts of a comparison, and what could not be explained. */
 export class Comparison {
@@ -115,7 +137,8 @@ export class Comparison {
     this.differing.add(event);
     const found = this.#explanations.find((entry) => entry.explains(event, ours, theirs));
     if (found === undefined) {
-      if (this.unexplained.length < 20) this.unexplained.push(`${event}\n  ${ours}\n  ${theirs}`);
+      const [a, b] = [ours, theirs].map((text) => text.slice(0, SHOWN_CHARS_MAX));
+      if (this.unexplained.length < 20) this.unexplained.push(`${event}\n  ${a}\n  ${b}`);
       else this.unexplained.push(event);
       return;
     }
