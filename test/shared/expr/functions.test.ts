@@ -1,16 +1,7 @@
 /** Functions that expressions call (ksymbol, comm_get, printf, ...), and the names they print. */
 import { describe, expect, test } from "bun:test";
-import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
 import { compileExpr } from "../../../shared/expr/expression.ts";
 import { makeEvalFunctions } from "../../../shared/expr/functions.ts";
-import {
-  exitReasonName,
-  ISA_ARM64,
-  ISA_SVM,
-  ISA_VMX,
-} from "../../../shared/expr/names/exit_reasons.ts";
-import { type SyscallMachine, syscallName } from "../../../shared/expr/names/syscalls.ts";
 import { ByteWriter } from "../../../shared/text/byte_writer.ts";
 import { contextFor, FORMAT, makeRecord } from "./record_fixture.ts";
 
@@ -75,63 +66,5 @@ describe("makeEvalFunctions()", () => {
     context.out = new ByteWriter(65536);
     compileExpr('printf("%s%c", comm, 27)', FORMAT, [], functions).evaluate(context);
     expect(context.out.toString()).toBe("\\x1b[Ju0\\x1b");
-  });
-});
-
-describe("names", () => {
-  test("exit reasons of VMX, SVM and arm64", () => {
-    expect(exitReasonName(ISA_VMX, 0x80000021)).toBe("INVALID_STATE");
-    expect(exitReasonName(ISA_SVM, 0xffffffff)).toBe("invalid_guest_state");
-    expect(exitReasonName(ISA_ARM64, 0x24)).toBe("DABT_LOW");
-    expect(exitReasonName(9, 0)).toBeUndefined();
-  });
-
-  for (const [machine, prefix] of [
-    ["x86_64", "#include <asm/unistd_64.h>\n"],
-    [
-      "aarch64",
-      "#define __ARCH_WANT_RENAMEAT\n#define __ARCH_WANT_NEW_STAT\n#define __ARCH_WANT_SET_GET_RLIMIT\n#define __ARCH_WANT_SYS_CLONE3\n#define __ARCH_WANT_MEMFD_SECRET\n#include <asm-generic/unistd.h>\n",
-    ],
-  ] as const satisfies readonly (readonly [SyscallMachine, string])[]) {
-    const hasHeaders =
-      existsSync("/usr/include/asm-generic/unistd.h") &&
-      spawnSync("gcc", ["--version"]).status === 0;
-    test.skipIf(!hasHeaders)(`system calls of ${machine} are those of the headers`, () => {
-      const run = spawnSync("gcc", ["-E", "-dM", "-x", "c", "-"], {
-        input: prefix,
-        encoding: "utf8",
-      });
-      const direct = new Map<string, number>();
-      const shared = new Map<string, number>();
-      for (const [, name, value] of run.stdout.matchAll(/#define __NR_(\w+) (\w+)/g)) {
-        if (/^\d+$/.test(value!)) direct.set(name!, Number(value));
-      }
-      for (const [, name, value] of run.stdout.matchAll(/#define __NR3264_(\w+) (\d+)/g)) {
-        shared.set(name!, Number(value));
-      }
-      for (const [, name, alias] of run.stdout.matchAll(/#define __NR_(\w+) __NR3264_(\w+)/g)) {
-        const number = shared.get(alias!);
-        if (number !== undefined) direct.set(name!, number);
-      }
-      direct.delete("syscalls");
-      direct.delete("arch_specific_syscall");
-      expect(direct.size).toBeGreaterThan(250);
-      for (const [name, number] of direct) {
-        expect([number, syscallName(machine, number)]).toEqual([number, name]);
-      }
-    });
-  }
-
-  test("exit reasons of VMX are those of the header", () => {
-    const path = "/usr/include/x86_64-linux-gnu/asm/vmx.h";
-    if (!existsSync(path)) {
-      console.log(`skipped: no ${path}`);
-      return;
-    }
-    for (const [, name, number] of readFileSync(path, "utf8").matchAll(
-      /#define EXIT_REASON_(\w+)\s+(\d+)/g,
-    )) {
-      expect([name, exitReasonName(ISA_VMX, Number(number))]).toEqual([name, name]);
-    }
   });
 });
