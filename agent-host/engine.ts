@@ -10,6 +10,7 @@ import { EXIT, type ExitCode } from "../shared/cli/failure.ts";
 import { POLLIN } from "../shared/sys/abi.ts";
 import { PollSet } from "../shared/sys/poll.ts";
 import type { Consumer } from "./consumer.ts";
+import { GuestWatch } from "./guest_watch.ts";
 import { SourceError } from "./link/source.ts";
 import { type Machines, openMachines } from "./machines.ts";
 import { pairingHints } from "./pairing_hints.ts";
@@ -23,12 +24,10 @@ import { Session } from "./session/session.ts";
 const POLL_MS_MAX = 20;
 /** How long the end waits for the guests' last words. */
 const LEAVE_MS_MAX = 2000;
-/** How long events of others wait for a guest that does not say how far it is. */
-const STALL_MS_MAX = 5000;
 /** More events than these take the kernel noticeable time to close. */
 const EVENTS_CLOSED_SOON = 64;
-/** A wait longer than this is told to the user, once. */
-const PATIENCE_MS = 2000;
+/** How often the user is told how far recordings have been read. */
+const PROGRESS_MS = 2000;
 
 export class Engine {
   readonly #order: EngineOrder;
@@ -38,13 +37,9 @@ export class Engine {
   readonly #session: Session;
   readonly #machines: Machines;
   readonly #report: Report;
-  readonly #stalled = new Set<Guest>();
+  readonly #watch: GuestWatch;
   #consumer: Consumer | undefined;
-  #startMs = performance.now();
-  #hasComplained = false;
   #nextProgressMs = 0;
-  /** Why the run ends before its time; its results so far are printed first. */
-  #failure: SourceError | undefined;
 
   /** Connects and opens everything. Throws typed errors. */
   constructor(order: EngineOrder, onStatus: (text: string) => void) {
@@ -54,20 +49,23 @@ export class Engine {
     this.#session = new Session(defaultKeyOf(order));
     this.#machines = openMachines(order, this.#session, onStatus);
     this.#report = new Report(order, this.#session, this.#machines);
+    this.#watch = new GuestWatch(this.#machines, this.#session, onStatus);
   }
 
   /** Runs to the end. Throws SourceError after the results when a source failed in mid-run. */
   run(): ExitCode {
     try {
-      while (!this.#isStopped && !this.#isReady()) this.#round();
-      if (this.#isReady()) this.#begin();
+      const isReady = (): boolean => this.#watch.isReady(performance.now());
+      while (!this.#isStopped && !isReady()) this.#round();
+      if (isReady()) this.#begin();
       while (!this.#isStopped && this.#consumer?.isDone !== true && !this.#isExhausted()) {
         this.#round();
         this.#release();
+        this.#watch.tellFaults(performance.now());
         this.#tellProgress();
       }
       const exitCode = this.#finish();
-      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#watch.failure !== undefined) throw this.#watch.failure;
       return exitCode;
     } finally {
       this.#close();
@@ -86,31 +84,11 @@ export class Engine {
     return Atomics.load(this.#stop, 0) !== 0;
   }
 
-  /** Every guest has said what it sends, and every clock is known. */
-  #isReady(): boolean {
-    const { guests, hostClock } = this.#machines;
-    const missing = guests.find((guest) => !guest.isReady);
-    if (missing === undefined && (hostClock === undefined || hostClock.isReady)) return true;
-    if (missing?.link.source.hasEnded === true) {
-      throw new SourceError(
-        `Cannot use ${missing.link.source.name}: it ended before its clock was known`,
-      );
-    }
-    this.#complain(missing);
-    return false;
-  }
-
-  #complain(missing: Guest | undefined): void {
-    if (this.#hasComplained || performance.now() - this.#startMs < PATIENCE_MS) return;
-    this.#hasComplained = true;
-    this.#onStatus(`Waiting for ${missing?.link.waitingFor ?? "the host's clock"} ...`);
-  }
-
-  /** How far recordings have been read, every PATIENCE_MS. Live guests show themselves. */
+  /** How far recordings have been read, every PROGRESS_MS. Live guests show themselves. */
   #tellProgress(): void {
     const nowMs = performance.now();
     if (nowMs < this.#nextProgressMs) return;
-    this.#nextProgressMs = nowMs + PATIENCE_MS;
+    this.#nextProgressMs = nowMs + PROGRESS_MS;
     for (const { link } of this.#machines.guests) {
       const { isFile, hasEnded, name, bytesRead, fileBytes } = link.source;
       if (!isFile || hasEnded || bytesRead > fileBytes) continue;
@@ -120,7 +98,7 @@ export class Engine {
   }
 
   #begin(): void {
-    this.#nextProgressMs = performance.now() + PATIENCE_MS;
+    this.#nextProgressMs = performance.now() + PROGRESS_MS;
     this.#machines.checkTimeLine();
     const { list } = this.#session.events;
     for (const hint of pairingHints(this.#order, list)) this.#onStatus(hint);
@@ -137,12 +115,15 @@ export class Engine {
   /** One round: wait, read everything there is, decode. */
   #round(): void {
     const { guests, local, hostClock } = this.#machines;
-    const hasFiles = guests.some((guest) => guest.link.source.isFile && this.#mayRead(guest));
+    // Files are always there to be read, and so is what a turn has left in a decoder.
+    const hasWork = guests.some(({ link }, i) => {
+      return (link.source.isFile || link.hasBacklog) && this.#watch.mayRead(guests[i]!);
+    });
     this.#poll.clear();
     this.#poll.add(this.#order.eventFdNumber, POLLIN);
     const slots = guests.map((guest) => this.#register(guest));
     local?.register(this.#poll);
-    this.#poll.wait(hasFiles ? 0 : POLL_MS_MAX);
+    this.#poll.wait(hasWork ? 0 : POLL_MS_MAX);
     local?.noteHangUps(this.#poll);
     const nowMs = performance.now();
     hostClock?.tick(nowMs);
@@ -155,32 +136,25 @@ export class Engine {
 
   #register(guest: Guest): number {
     const { source } = guest.link;
-    if (source.isFile || !this.#mayRead(guest)) return -1;
+    if (source.isFile || !this.#watch.mayRead(guest)) return -1;
     return this.#poll.add(source.fd.number, source.pollEvents);
   }
 
   #serve(guest: Guest, slot: number, nowMs: number): void {
     const { link } = guest;
     const isReadable = slot >= 0 && this.#poll.readyEvents(slot) !== 0;
-    const isFileDue = link.source.isFile && this.#mayRead(guest) && !this.#isAhead(guest);
+    const isFileDue = link.source.isFile && this.#watch.mayRead(guest) && !this.#isAhead(guest);
+    const isLeftOver = link.hasBacklog && this.#watch.mayRead(guest);
     try {
-      if (isReadable || isFileDue) link.receive(nowMs);
+      if (isReadable || isFileDue || isLeftOver) link.receive(nowMs);
       link.tick(nowMs);
     } catch (error) {
-      // Once there are results they are worth printing, whatever became of their source.
-      if (!(error instanceof SourceError) || this.#consumer === undefined) throw error;
-      this.#failure ??= error;
-      link.source.hasEnded = true;
+      if (!(error instanceof SourceError)) throw error;
+      // Recordings stand still: what is wrong with one is better mended before there are results.
+      if (link.source.isFile && this.#consumer === undefined) throw error;
+      this.#watch.drop(guest, error, this.#consumer !== undefined);
     }
     this.#machines.tick(guest, nowMs);
-  }
-
-  /**
-   * While memory is short nothing more is read, and the pressure travels back to the guest. Not so
-   * before a guest's clock is known: it lies behind what would not be read.
-   */
-  #mayRead(guest: Guest): boolean {
-    return !guest.link.source.hasEnded && (this.#session.hasRoom || !guest.isReady);
   }
 
   /** Another file is further back: reading this one would only fill the pool. */
@@ -197,7 +171,7 @@ export class Engine {
   /** Hands the merged events on, and lets ended sources hold nobody up. */
   #release(): void {
     const { merger } = this.#session;
-    for (const guest of this.#machines.guests) this.#setAwaited(guest);
+    this.#watch.setAwaited();
     this.#consumer?.prepare();
     merger.release();
     // Somebody is so far behind that nothing could be read any more: go on without him.
@@ -208,28 +182,11 @@ export class Engine {
     if (Number.isFinite(cycles)) this.#consumer?.tick(cycles);
   }
 
-  /**
-   * Whether the others wait for this guest: not when it has ended, nor for long when it is silent.
-   */
-  #setAwaited(guest: Guest): void {
-    const { merger } = this.#session;
-    const { mergerSource } = guest.rings;
-    const isStalled = guest.stalledMs(performance.now()) > STALL_MS_MAX;
-    if (guest.hasEnded || isStalled) merger.closeSource(mergerSource);
-    else merger.reopenSource(mergerSource);
-    if (guest.hasEnded || isStalled === this.#stalled.has(guest)) return;
-    const { name } = guest.link.source;
-    if (isStalled) this.#stalled.add(guest);
-    else this.#stalled.delete(guest);
-    const what = isStalled ? "is silent: going on without it until it returns" : "is back";
-    this.#onStatus(`${name} ${what}`);
-  }
-
   /** Nothing will ever come: every guest has ended, and the host's task or there is none. */
   #isExhausted(): boolean {
     const { guests, local } = this.#machines;
-    if (this.#failure !== undefined) return true;
-    return (local?.hasEnded ?? true) && guests.every((guest) => guest.hasEnded);
+    if (!guests.every((guest) => guest.hasEnded)) return false;
+    return this.#watch.failure !== undefined || (local?.hasEnded ?? true);
   }
 
   #finish(): ExitCode {
@@ -245,7 +202,7 @@ export class Engine {
     const verdict = this.#report.finish();
     for (const { link } of guests) {
       if (!link.source.isFile) this.#onStatus(`Disconnect from ${link.source.name}`);
-      this.#failure ??= link.truncation;
+      this.#watch.failure ??= link.truncation;
     }
     if (verdict.state === "unbalanced") {
       const isOurs = verdict.unaccounted.every(({ row }) => row.machine === machineName(0));
@@ -273,10 +230,12 @@ export class Engine {
       const slots = live.map(({ link }) =>
         link.source.hasEnded ? -1 : this.#poll.add(link.source.fd.number, link.source.pollEvents),
       );
-      this.#poll.wait(POLL_MS_MAX);
+      this.#poll.wait(live.some(({ link }) => link.hasBacklog) ? 0 : POLL_MS_MAX);
       live.forEach((guest, i) => {
-        guest.link.source.flush();
-        if (slots[i]! >= 0 && this.#poll.readyEvents(slots[i]!) !== 0) this.#receiveLast(guest);
+        const { source, hasBacklog } = guest.link;
+        source.flush();
+        const isReadable = slots[i]! >= 0 && this.#poll.readyEvents(slots[i]!) !== 0;
+        if (isReadable || hasBacklog) this.#receiveLast(guest);
         guest.settle();
       });
       if (!this.#session.hasRoom) this.#session.merger.forceRelease(0);
@@ -289,7 +248,7 @@ export class Engine {
       link.receive(performance.now());
     } catch (error) {
       if (!(error instanceof SourceError)) throw error;
-      if (!link.source.hasEnded) this.#failure ??= error;
+      if (!link.source.hasEnded) this.#watch.failure ??= error;
       link.source.hasEnded = true;
     }
   }

@@ -71,7 +71,8 @@ export class Report {
   /** The consumer of the command. All machines must be ready. */
   consumer(): Consumer {
     const { guests, local } = this.#machines;
-    const guestsShowTsc = local === undefined && guests.every(({ hello }) => hello?.tscDisplay);
+    const ready = guests.filter(({ isReady }) => isReady);
+    const guestsShowTsc = local === undefined && ready.every(({ hello }) => hello?.tscDisplay);
     const isTsc = this.#order.isTscDisplay || (guests.length > 0 && guestsShowTsc);
     const display = timeDisplay(this.#machines, this.#session.anchor, isTsc);
     this.#display = display;
@@ -318,7 +319,8 @@ export class Report {
     const { local, guests } = this.#machines;
     const involved: (Guest | undefined)[] = [
       ...(local === undefined ? [] : [undefined]),
-      ...guests,
+      // One that was given up before its clock was known has had part in nothing.
+      ...guests.filter(({ clock }) => clock !== undefined),
     ];
     const notes: ClockNote[] = [];
     for (const [i, a] of involved.entries()) {

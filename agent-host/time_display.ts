@@ -39,7 +39,7 @@ function nsPerCycleOf({ hostClock, guests }: Machines): number {
 export function timeDisplay(machines: Machines, anchor: bigint, isTsc: boolean): TimeDisplay {
   const { hostClock, guests } = machines;
   const nsPerCycle = nsPerCycleOf(machines);
-  const [guest] = guests;
+  const guest = guests.find(({ isReady }) => isReady) ?? guests[0];
   const wallPoint = hostClock?.wall ?? guest?.clock?.wall;
   if (wallPoint === undefined) throw new RangeError("Cannot show dates: no clock is known");
   const wall = new WallClock(atAnchor(wallPoint, anchor, nsPerCycle), nsPerCycle);

@@ -28,6 +28,7 @@ import type {
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
 import { PongView, readPong } from "../../shared/wire/ping_frame.ts";
 import { readSamples, SamplesView } from "../../shared/wire/samples_reader.ts";
+import { FrameBudget } from "./frame_budget.ts";
 import { Asker, type Question, refusalOf } from "./guest_question.ts";
 import { type Source, SourceError } from "./source.ts";
 
@@ -41,13 +42,25 @@ const ATTACH_RETRY_MS = 1000;
  */
 const ACK_BYTES = 256 * 1024;
 const ACK_MS = 50;
-/** Reads of one wake-up, so that other sources have their turn. */
+/**
+ * Reads of one wake-up, and time for what they brought, so that other sources have their turn: a
+ * million frames of a few bytes take as long to read as one large one, and a second to dispatch.
+ */
 const READS_PER_WAKE_MAX = 4;
+const DISPATCH_MS_MAX = 20;
 /** Events that one guest may describe, and the bytes of their formats: 2,000 take 3 MB. */
 const EVENTS_MAX = 4096;
 const FORMAT_BYTES_MAX = 16 * 1024 * 1024;
 /** Before its Hello a peer may send the rest of an older stream: more than this is none of ours. */
 const FOREIGN_BYTES_MAX = 8 * 1024 * 1024;
+
+/** What a host says to a guest, and never hears. */
+const HOST_FRAMES: ReadonlySet<number> = new Set([
+  FrameType.ATTACH,
+  FrameType.ACK,
+  FrameType.PING,
+  FrameType.CONTROL,
+]);
 
 const NOT_OURS_HINT = "is it agent-guest that listens there?";
 
@@ -73,6 +86,10 @@ export class GuestLink {
   malformedFrames = 0;
   /** Frames of a stream that came outside of one: before Hello, or after goodbye. */
   strayFrames = 0;
+  /** Frames that only a host sends. */
+  misdirectedFrames = 0;
+  /** A recording is read as fast as it goes; a guest only as fast as any may be. */
+  readonly budget = new FrameBudget();
   readonly #listener: GuestListener;
   readonly #agentVersion: string;
   readonly #asker: Asker | undefined;
@@ -85,6 +102,7 @@ export class GuestLink {
   #formatBytes = 0;
   #garbageBefore = 0;
   #isStreaming = false;
+  #hasBacklog = false;
   #nextAttachMs = 0;
   #lastFrameMs = 0;
   #nextAckMs = 0;
@@ -107,22 +125,47 @@ export class GuestLink {
     return this.#hello;
   }
 
-  /** Reads and dispatches what is there. Throws SourceError. */
+  /** A wake-up's time was over before all was dispatched that has been read. */
+  get hasBacklog(): boolean {
+    return this.#hasBacklog;
+  }
+
+  /** It has sent so much beside samples that it has to wait. */
+  get isThrottled(): boolean {
+    return !this.source.isFile && !this.budget.isLeft(performance.now());
+  }
+
+  /** Reads and dispatches what is there, or as much as one turn allows. Throws SourceError. */
   receive(nowMs: number): void {
-    for (let i = 0; i < READS_PER_WAKE_MAX; i++) {
+    const untilMs = performance.now() + DISPATCH_MS_MAX;
+    this.budget.takeTurn();
+    this.#dispatchRead(nowMs, untilMs);
+    for (let i = 0; i < READS_PER_WAKE_MAX && !this.#hasBacklog; i++) {
       if (!this.source.read()) break;
-      const { receivedTsc } = this.source;
-      for (;;) {
-        const frame = this.source.decoder.next();
-        if (frame === undefined) break;
-        // An agent that was restarted answers pings too, and knows nothing of the stream.
-        if (frame.type !== FrameType.PONG) this.#lastFrameMs = nowMs;
-        this.#dispatch(frame, receivedTsc);
-      }
-      if (this.#unackedBytes >= ACK_BYTES) this.#acknowledge(nowMs);
+      this.#dispatchRead(nowMs, untilMs);
     }
     if (this.#hello === undefined) this.#checkForeign();
-    if (this.source.hasEnded && this.bye === undefined) this.#checkEnd();
+    const isOver = this.source.hasEnded && !this.#hasBacklog;
+    if (isOver && this.bye === undefined) this.#checkEnd();
+  }
+
+  /** Dispatches what has been read, until it is time for others. */
+  #dispatchRead(nowMs: number, untilMs: number): void {
+    const { decoder, receivedTsc } = this.source;
+    this.#hasBacklog = false;
+    for (;;) {
+      const frame = decoder.next();
+      if (frame === undefined) break;
+      // An agent that was restarted answers pings too, and knows nothing of the stream.
+      if (frame.type !== FrameType.PONG) this.#lastFrameMs = nowMs;
+      this.budget.takeFrame(frame.type, frame.payloadEnd - frame.payloadStart);
+      this.#dispatch(frame, receivedTsc);
+      const atMs = performance.now();
+      if (atMs < untilMs && (this.source.isFile || this.budget.isLeft(atMs))) continue;
+      this.#hasBacklog = true;
+      break;
+    }
+    if (this.#unackedBytes >= ACK_BYTES) this.#acknowledge(nowMs);
   }
 
   /** What is due by the clock: attaching, acknowledging. */
@@ -178,7 +221,8 @@ export class GuestLink {
       } else if (type === FrameType.ERROR) this.#onError(decodeMessage(type, bytes, from, to));
       else if (type === FrameType.CONTROL_REPLY && this.#asker !== undefined) {
         this.#asker.onReply(decodeMessage(type, bytes, from, to));
-      } else if (this.#isStreaming && this.bye === undefined) {
+      } else if (HOST_FRAMES.has(type)) this.misdirectedFrames++;
+      else if (this.#isStreaming && this.bye === undefined) {
         this.#dispatchStream(type, bytes, from, to);
       } else this.strayFrames++;
     } catch (error) {

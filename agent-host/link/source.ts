@@ -106,6 +106,8 @@ export class Source {
   readonly address: SocketAddress | undefined;
   readonly decoder: FrameDecoder;
   hasEnded = false;
+  /** It was given up: its descriptor is closed, and nothing of it is wanted any more. */
+  isAbandoned = false;
   bytesRead = 0;
   /** Size of a file when it was opened; 0 for a socket. */
   readonly fileBytes: number;
@@ -220,6 +222,14 @@ export class Source {
       }
       this.#unsent = this.#unsent.slice(written);
     }
+  }
+
+  /** Gives the peer up, and lets it know: what it sends is refused from now on. */
+  abandon(): void {
+    this.hasEnded = true;
+    this.isAbandoned = true;
+    this.#unsent = new Uint8Array(0);
+    this.fd.close();
   }
 
   close(): void {

@@ -45,6 +45,8 @@ interface CpuStream {
   readonly joiner: SpanJoiner;
   readonly intake: RingIntake;
   readonly sink: SpanSink;
+  /** The source's bytesRead for which the newest possible stamp was set. */
+  boundedRead: number;
 }
 
 export class Guest implements GuestListener {
@@ -60,6 +62,8 @@ export class Guest implements GuestListener {
   progressCycles = Number.NEGATIVE_INFINITY;
   /** Spans of CPUs that its Hello does not name. */
   foreignSpans = 0;
+  /** Progress that it cannot have made yet. */
+  futureProgress = 0;
   readonly #session: Session;
   readonly #onStatus: (text: string) => void;
   readonly #shedPlaces = new Set<string>();
@@ -137,6 +141,10 @@ export class Guest implements GuestListener {
     if (tsc === undefined || !this.isReady) return;
     const cycles = this.conversion.canonical(tsc, this.#firstCpu);
     if (cycles <= this.progressCycles) return;
+    if (this.#isFuture(cycles)) {
+      this.progressTsc = undefined;
+      return;
+    }
     this.progressCycles = cycles;
     this.#progressMs = performance.now();
     this.#session.merger.setProgress(this.rings.mergerSource, this.progressCycles);
@@ -159,7 +167,10 @@ export class Guest implements GuestListener {
   }
 
   onClockSample(sample: ClockSample): void {
+    const epoch = this.conversion.clock?.epoch;
     this.conversion.addSample(sample);
+    // Its TSC may have gone back, and what was said of it before means nothing now.
+    if (epoch !== undefined && this.conversion.clock?.epoch !== epoch) this.progressTsc = undefined;
   }
 
   onSamples(view: SamplesView, bytes: Uint8Array): void {
@@ -169,17 +180,29 @@ export class Guest implements GuestListener {
     }
     const stream = this.#streamOf(view.cpu);
     // A full chunk is decoded right here, long before settle() when the host was held up.
-    if (this.time !== undefined) {
+    const { bytesRead, receivedTsc } = this.link.source;
+    if (this.time !== undefined && stream.boundedRead !== bytesRead) {
+      // Once for each read, which may bring thousands of spans.
+      stream.boundedRead = bytesRead;
       const bound = this.conversion.boundOf(view.cpu, this.progressTsc ?? 0n);
-      const latest = this.rings.latestAt(this.link.source.receivedTsc, bound);
-      stream.intake.decoder.latestCycles = latest;
+      stream.intake.decoder.latestCycles = this.rings.latestAt(receivedTsc, bound);
     }
     const { spanStart, spanEnd, position, recordStart } = view;
     stream.joiner.push(bytes, spanStart, spanEnd, position, recordStart, stream.sink);
   }
 
+  /** Going back is ignored: what was claimed most is what has to be checked. */
   onProgress(tsc: bigint): void {
-    this.progressTsc = tsc;
+    const before = this.progressTsc;
+    if (before === undefined || BigInt.asIntN(64, tsc - before) > 0n) this.progressTsc = tsc;
+  }
+
+  /** Whether it claims to have sent what cannot have happened yet: counted, and not believed. */
+  #isFuture(cycles: number): boolean {
+    if (this.time === undefined) return false;
+    if (cycles <= this.rings.latestAt(readTsc(), this.boundCycles)) return false;
+    this.futureProgress++;
+    return true;
   }
 
   /** How long it has not been further: others wait for that. */
@@ -285,7 +308,7 @@ export class Guest implements GuestListener {
         intake.noteLost(events ?? estimateEvents(to - from, joiner.counters), this.mapFor(cpu));
       },
     };
-    const stream = { joiner, intake, sink };
+    const stream = { joiner, intake, sink, boundedRead: -1 };
     this.#streams.set(cpu, stream);
     this.ledger.addRing(cpu, {
       counters: intake.decoder.counters,

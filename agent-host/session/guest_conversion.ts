@@ -127,7 +127,7 @@ export class GuestConversion {
     const map = this.mapFor(cpu) === undefined ? undefined : this.#conversionOf(cpu).chain.map;
     if (map === undefined) return Infinity;
     const { lastNs, wall, frequency } = clock;
-    const sinceReading = Number(nowTsc - (wall?.tsc ?? 0n));
+    const sinceReading = Number(BigInt.asIntN(64, nowTsc - (wall?.tsc ?? 0n)));
     const aheadNs = (Math.max(0, sinceReading) / (frequency?.hz ?? 1e9)) * 1e9;
     return map.boundOver(lastNs, lastNs + BigInt(Math.ceil(aheadNs)));
   }

@@ -44,6 +44,8 @@ export class GuestTime {
   readonly alignment: GuestAlignment;
   /** Grows with each renewal. */
   version = 0;
+  /** Answers to pings that were not sent, or not waiting for one. */
+  unaskedPongs = 0;
   readonly #options: GuestTimeOptions;
   /** The process at the other end, or why it is not known. */
   readonly owner: number | VmLookupError;
@@ -109,7 +111,11 @@ export class GuestTime {
   /** The answer to ping `seq`; one that was not asked, or is answered again, is passed over. */
   onPong(seq: number, guestReceived: bigint, guestSent: bigint, received: bigint): void {
     const sent = this.#sent.get(seq);
-    if (sent === undefined) return;
+    if (sent === undefined) {
+      // One that was given up may still be answered.
+      if (seq >= this.#sequence || seq > this.#sequence - PINGS_WAITING_MAX) this.unaskedPongs++;
+      return;
+    }
     this.#sent.delete(seq);
     const finding = this.alignment.addRoundTrip({
       hostSent: hostTsc(sent),

@@ -35,12 +35,16 @@ export function guestFaults(guest: Guest): Fault[] {
     ["oversize_frames", frames.oversizeFrames, "frames over the limit"],
     ["bad_checksums", frames.badChecksums, "frames with a wrong checksum"],
     ["unknown_frames", frames.unknownFrames, "frames of unknown types (a newer agent-guest?)"],
+    ["misdirected_frames", link.misdirectedFrames, "frames that only a host sends"],
     ["malformed_frames", link.malformedFrames, "unreadable frames"],
+    ["throttled", link.budget.exhaustions, "times more frames than it may"],
     ["foreign_spans", guest.foreignSpans, "spans of CPUs that it did not name"],
     ["corrupt_bytes", spans.corruptBytes, "bytes from an impossible record on"],
     ["unsynced_bytes", spans.unsyncedBytes, "bytes in which no record is known to begin"],
     ["malformed_samples", decoded("malformedSamples"), "samples that contradict themselves"],
     ["backwards", decoded("farBackwards"), "samples from before those in front of them"],
+    ["future_progress", guest.futureProgress, "times in the future up to which all was sent"],
+    ["unasked_pongs", guest.time?.unaskedPongs ?? 0, "answers to pings that were not sent"],
     ["from_future", decoded("fromFuture"), "samples from the future"],
     ["refused_clock_samples", clock?.refused ?? 0, "readings that no clock shows"],
     ["refused_names", rings.names.refused, "names of tasks over the limit"],
@@ -67,6 +71,20 @@ function toFaults(counts: readonly [string, number, string][]): Fault[] {
   return counts
     .filter(([, count]) => count > 0)
     .map(([name, count, text]) => ({ name, count, text }));
+}
+
+/** Which faults of which guest the user has been told of while the run goes on. */
+export class FaultLog {
+  readonly #told = new Map<Guest, Set<string>>();
+
+  /** The faults of a guest that are new, as a list; empty when there are none. */
+  news(guest: Guest): string {
+    const told = this.#told.get(guest) ?? new Set();
+    this.#told.set(guest, told);
+    const news = guestFaults(guest).filter(({ name }) => !told.has(name));
+    for (const { name } of news) told.add(name);
+    return news.map(({ text }) => text).join(", ");
+  }
 }
 
 export class SessionFaults {

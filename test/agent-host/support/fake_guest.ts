@@ -51,6 +51,8 @@ export class FakePeer {
   hasSaidBye = false;
   hasClosed = false;
   isGreeted = false;
+  /** Where the next span of its ring 0 begins, for those who keep count of it here. */
+  position = 0;
   readonly #manners: GuestManners;
   readonly #decoder = new FrameDecoder();
   #clock: ReturnType<typeof setInterval> | undefined;

@@ -1,0 +1,172 @@
+/**
+ * What becomes of a run when one of its guests fails, is silent, slow, greedy or hostile: the
+ * others go on, with the results that they would have had without it.
+ *
+ *   a source fails                    it is dropped and told at once; exit code 4 at the end, and
+ *                                     the end comes when no guest is left
+ *   is not ready while others are     the same, after READY_MS_MAX
+ *   does not say how far it is, or    after STALL_MS_MAX nobody waits for it: what it sends then
+ *   is that far behind                comes late, and is counted so
+ *   sends more than is used up        it is not read beyond its share of the memory: the pressure
+ *                                     travels back into its own rings
+ *   breaks the protocol               each kind of it is told once, when it is first seen
+ */
+import { failureOf, formatFailure } from "../shared/cli/failure.ts";
+import { readTsc } from "../shared/sys/clock.ts";
+import { SourceError } from "./link/source.ts";
+import type { Machines } from "./machines.ts";
+import type { Guest } from "./session/guest.ts";
+import { machineName } from "./session/machine_name.ts";
+import type { Session } from "./session/session.ts";
+import { FaultLog } from "./session/session_faults.ts";
+
+/** How long events of others wait for a guest that does not say how far it is. */
+export const STALL_MS_MAX = 5000;
+/** A guest that has not been heard for this long is called silent rather than behind. */
+const SILENT_MS_MIN = 1000;
+/** How long guests that are ready wait for one that is not. */
+export const READY_MS_MAX = 10_000;
+/** A wait longer than this is told to the user, once. */
+const PATIENCE_MS = 2000;
+/** How often guests are looked at for what they did wrong. */
+const FAULTS_MS = 1000;
+/** Of the pool: what all guests together may have waiting, each its part of it. */
+const SHARED_POOL = 0.75;
+
+export class GuestWatch {
+  /** The first failure: it decides the exit code, once the results are printed. */
+  failure: SourceError | undefined;
+  readonly #machines: Machines;
+  readonly #session: Session;
+  readonly #onStatus: (text: string) => void;
+  readonly #stalled = new Set<Guest>();
+  readonly #faults = new FaultLog();
+  readonly #startMs = performance.now();
+  #readySinceMs: number | undefined;
+  #hasComplained = false;
+  #nextFaultsMs = 0;
+
+  constructor(machines: Machines, session: Session, onStatus: (text: string) => void) {
+    this.#machines = machines;
+    this.#session = session;
+    this.#onStatus = onStatus;
+  }
+
+  /**
+   * A source has failed: goes on without it as long as there is another guest. Before there are
+   * results (`hasResults`) a failure that leaves nobody is thrown.
+   */
+  drop(guest: Guest, error: SourceError, hasResults: boolean): void {
+    const others = this.#machines.guests.filter((other) => other !== guest && !other.hasEnded);
+    if (others.length === 0 && !hasResults) throw error;
+    guest.link.source.abandon();
+    this.failure ??= error;
+    if (others.length === 0) return;
+    this.#onStatus(formatFailure("agent-host", failureOf(error)).trimEnd());
+    this.#onStatus(`Going on without ${guest.link.source.name}`);
+  }
+
+  /**
+   * Every guest has said what it sends, and every clock is known. Gives up guests that do not get
+   * there while others are. Throws SourceError when nobody is left.
+   */
+  isReady(nowMs: number): boolean {
+    const { guests, hostClock } = this.#machines;
+    const living = guests.filter((guest) => !guest.hasEnded || guest.isReady);
+    const missing = living.filter((guest) => !guest.isReady);
+    const ended = guests.find((guest) => guest.hasEnded && !guest.isReady);
+    if (ended !== undefined && !ended.link.source.isAbandoned) {
+      const { name } = ended.link.source;
+      const error = new SourceError(`Cannot use ${name}: it ended before its clock was known`);
+      if (ended.link.source.isFile) throw error;
+      this.drop(ended, error, false);
+    }
+    if (missing.length > 0 && missing.length < living.length) {
+      this.#readySinceMs ??= nowMs;
+      const isOver = nowMs - this.#readySinceMs > READY_MS_MAX;
+      if (isOver) for (const guest of missing) this.#giveUp(guest);
+    }
+    const isHostReady = hostClock === undefined || hostClock.isReady;
+    if (missing.length === 0 && isHostReady) return true;
+    this.#complain(missing[0]);
+    return false;
+  }
+
+  #giveUp(guest: Guest): void {
+    const { source, waitingFor } = guest.link;
+    const message = `Cannot use ${source.name}: the others have waited long enough for ${waitingFor}`;
+    this.drop(guest, new SourceError(message), false);
+  }
+
+  #complain(missing: Guest | undefined): void {
+    if (this.#hasComplained || performance.now() - this.#startMs < PATIENCE_MS) return;
+    this.#hasComplained = true;
+    this.#onStatus(`Waiting for ${missing?.link.waitingFor ?? "the host's clock"} ...`);
+  }
+
+  /**
+   * While memory is short nothing more is read, and the pressure travels back to the guest. Not so
+   * before a guest's clock is known: it lies behind what would not be read.
+   */
+  mayRead(guest: Guest): boolean {
+    if (guest.link.source.hasEnded || guest.link.isThrottled) return false;
+    if (!guest.isReady) return true;
+    return this.#session.hasRoom && !this.#isGreedy(guest);
+  }
+
+  /** A live guest that fills more than its part of the memory, and for whom nobody waits. */
+  #isGreedy(guest: Guest): boolean {
+    const live = this.#machines.guests.filter(({ link, hasEnded }) => {
+      return !link.source.isFile && !hasEnded;
+    });
+    if (live.length < 2 || guest.link.source.isFile) return false;
+    const { merger, pool } = this.#session;
+    const share = Math.floor((pool.capacity * SHARED_POOL) / live.length);
+    if (merger.queuedChunks(guest.rings.mergerSource) < share) return false;
+    // Whom the others wait for is read on: what they wait for lies in front of it.
+    return live.some(({ progressCycles }) => progressCycles < guest.progressCycles);
+  }
+
+  /** Decides for whom the merger waits: nobody waits long for a guest that is silent or behind. */
+  setAwaited(): void {
+    const nowMs = performance.now();
+    for (const guest of this.#machines.guests) this.#setAwaited(guest, nowMs);
+  }
+
+  #setAwaited(guest: Guest, nowMs: number): void {
+    const { merger } = this.#session;
+    const { mergerSource } = guest.rings;
+    const silentMs = guest.stalledMs(nowMs);
+    const isStalled = Math.max(silentMs, this.#behindMs(guest)) > STALL_MS_MAX;
+    if (guest.hasEnded || isStalled) merger.closeSource(mergerSource);
+    else merger.reopenSource(mergerSource);
+    if (guest.hasEnded || isStalled === this.#stalled.has(guest)) return;
+    const { name } = guest.link.source;
+    if (isStalled) this.#stalled.add(guest);
+    else this.#stalled.delete(guest);
+    const why =
+      silentMs > SILENT_MS_MIN
+        ? "is silent: going on without it until it returns"
+        : "is far behind: going on without it until it has caught up";
+    this.#onStatus(`${name} ${isStalled ? why : "is back"}`);
+  }
+
+  /** How far what a live guest has sent lies in the past: it may be a little further each time. */
+  #behindMs({ link, progressCycles }: Guest): number {
+    const hz = this.#machines.hostClock?.frequency?.hz;
+    if (hz === undefined || link.source.isFile || progressCycles === -Infinity) return 0;
+    const present = Number(BigInt.asIntN(64, readTsc() - this.#session.anchor));
+    return ((present - progressCycles) * 1000) / hz;
+  }
+
+  /** Tells of each kind of fault when it is first seen; how many there were is told at the end. */
+  tellFaults(nowMs: number): void {
+    if (nowMs < this.#nextFaultsMs) return;
+    this.#nextFaultsMs = nowMs + FAULTS_MS;
+    for (const guest of this.#machines.guests) {
+      const news = this.#faults.news(guest);
+      if (news === "") continue;
+      this.#onStatus(`WARNING: ${machineName(guest.machine)} sends what it should not: ${news}`);
+    }
+  }
+}
