@@ -1,6 +1,7 @@
 /** An event's print format as what trace lines print behind the event's name. */
 import type { ByteWriter } from "../shared/text/byte_writer.ts";
 import type { EventFormat } from "../shared/tracefs/format.ts";
+import type { StringResolver } from "../shared/tracefs/kernel_strings.ts";
 import { compilePrintFormat, type PrintRenderer } from "../shared/tracefs/print_format.ts";
 import type { SymbolResolver } from "../shared/tracefs/symbols.ts";
 import type { InfoPrinter } from "./report/trace_line.ts";
@@ -32,7 +33,14 @@ export function printsSymbols(format: EventFormat): boolean {
   return PRINTS_SYMBOL.test(format.printFormat);
 }
 
-/** A printer of records in this format; `symbols` are those of the kernel that it came from. */
-export function makePrinter(format: EventFormat, symbols: SymbolResolver | undefined): InfoPrinter {
-  return new EventPrinter(compilePrintFormat(format, { symbols }));
+/**
+ * A printer of records in this format; `symbols` and `strings` are those of the kernel that it came
+ * from.
+ */
+export function makePrinter(
+  format: EventFormat,
+  symbols: SymbolResolver | undefined,
+  strings?: StringResolver,
+): InfoPrinter {
+  return new EventPrinter(compilePrintFormat(format, { symbols, strings }));
 }

@@ -30,6 +30,7 @@ import { writeLatencyJson, writeLedgerJson } from "./report/table_json.ts";
 import { TraceLines } from "./report/trace_line.ts";
 import type { Guest } from "./session/guest.ts";
 import { NOT_RECORDED } from "./session/guest_ledger.ts";
+import { HOST_STRINGS } from "./session/host_strings.ts";
 import { machineName } from "./session/machine_name.ts";
 import type { Session } from "./session/session.ts";
 import type { SessionEvent } from "./session/session_event.ts";
@@ -83,7 +84,11 @@ export class Report {
         system,
         label,
         format,
-        info: makePrinter(format, this.#machines.symbolsOf(machine)),
+        info: makePrinter(
+          format,
+          this.#machines.symbolsOf(machine),
+          machine === 0 ? HOST_STRINGS : undefined,
+        ),
       })),
       machines: this.#lineMachines(),
       isTsc,

@@ -2,6 +2,7 @@
  * From what the user asked for (EventSpec) to what perf_event_open takes: tracepoint ids, formats,
  * created probes. Wildcards multiply here.
  */
+import { resolveEnumNames } from "../tracefs/enum_names.ts";
 import type { EventName, Tracefs } from "../tracefs/tracefs.ts";
 import { Probe, removeStaleProbes } from "./probe.ts";
 import type { EventSpec } from "./spec.ts";
@@ -55,7 +56,7 @@ export function resolveEvents(
       for (const { system, name } of tracefs.find(`${spec.system}:${spec.name}`)) {
         if (!isAllowed({ system, name })) continue;
         const id = tracefs.eventId(system, name);
-        const formatText = tracefs.formatText(system, name);
+        const formatText = resolveEnumNames(tracefs.formatText(system, name));
         resolved.push({ specIndex, spec, system, name, id, formatText, probe: undefined });
       }
       if (resolved.length > EVENTS_MAX) {
