@@ -47,7 +47,7 @@ export function replaceNames(
 
 let running: BtfConstants | null | undefined;
 
-/** A format text of the running kernel with its constants' values in it; BTF is read when needed. */
+/** A format text of the running kernel with its constants' values; BTF is read when needed. */
 export function resolveEnumNames(formatText: string): string {
   if (!namesConstants(formatText)) return formatText;
   running ??= readRunning();

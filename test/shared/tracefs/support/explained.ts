@@ -72,6 +72,7 @@ export const EXPLANATIONS: readonly Explanation[] = [
     /pfn \S+ [^ ]* /g,
   ),
   inPart("libtraceevent does not extend the sign of 16 bits", /^smbus:smbus_result$/, /res=-?\d+/g),
+  inPart("libtraceevent (before 1.7) takes %zx for an int", /^xfs:/, /bytecount 0x(f{8})*/g),
   {
     reason: "libtraceevent does not take what is no field: a cast, say",
     explains: (_event, _ours, theirs) => theirs.includes("[ARG TYPE NOT FIELD BUT"),
