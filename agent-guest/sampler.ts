@@ -4,7 +4,6 @@
  */
 import { failureOf } from "../shared/cli/failure.ts";
 import { EventSet } from "../shared/event/event_set.ts";
-import { describeRefusals } from "../shared/event/filter_error.ts";
 import { readMachineInfo, selectCpus } from "../shared/event/machine.ts";
 import { type ResolvedEvent, resolveEvents } from "../shared/event/resolve.ts";
 import { type EventSpec, namesProcessId, parseEventSpecs } from "../shared/event/spec.ts";
@@ -86,7 +85,7 @@ function openCapture(
     wholeProcess: order.wholeProcess,
     callChains: order.callChains,
   });
-  for (const text of describeRefusals(set.refusedFilters, "agent-host")) onStatus(text);
+  for (const text of set.filterHints("agent-host")) onStatus(text);
   const capture = new Capture(set, {
     machine: readMachineInfo(),
     isTscDisplay: order.isTscDisplay,

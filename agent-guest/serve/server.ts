@@ -15,7 +15,6 @@
  */
 import type { CpuRing } from "../../shared/event/cpu_ring.ts";
 import { EventSet } from "../../shared/event/event_set.ts";
-import { describeRefusals } from "../../shared/event/filter_error.ts";
 import { type MachineInfo, onlineCpus, readMachineInfo } from "../../shared/event/machine.ts";
 import type { PollSet } from "../../shared/sys/poll.ts";
 import { Tracefs } from "../../shared/tracefs/tracefs.ts";
@@ -256,7 +255,7 @@ export class Server implements SinkHost {
       return;
     }
     const set = this.#openSet(request);
-    for (const text of describeRefusals(set.refusedFilters, "agent-host")) this.status(text);
+    for (const text of set.filterHints("agent-host")) this.status(text);
     this.#closeEvents();
     const { agentVersion, limits } = this.#options;
     const capture = new Capture(set, {

@@ -6,6 +6,7 @@
  */
 
 import { USER_FILTER_CHARS_MAX } from "../../shared/event/filter_error.ts";
+import { globTraps } from "../../shared/event/glob_trap.ts";
 import { parseCpuList } from "../../shared/event/machine.ts";
 import type { EventSpec } from "../../shared/event/spec.ts";
 import { ExprError } from "../../shared/expr/error.ts";
@@ -205,6 +206,8 @@ export class GuestEvents {
   #add({ stage, spec }: WantedEvent, event: Event, evaluation: ProgramOptions): SessionEvent {
     const formatText = new TextDecoder().decode(event.format);
     this.#checkRefused(event, formatText);
+    // A guest's text in our message: what is not plain does not come with it.
+    for (const hint of globTraps([{ ...event, formatText }])) this.#onStatus(printableAscii(hint));
     const added = this.#session.events.add({
       stage,
       machine: this.#machine,

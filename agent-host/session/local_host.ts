@@ -4,7 +4,6 @@
  */
 
 import { EventSet } from "../../shared/event/event_set.ts";
-import { describeRefusals } from "../../shared/event/filter_error.ts";
 import { readMachineInfo, selectCpus } from "../../shared/event/machine.ts";
 import { resolveEvents } from "../../shared/event/resolve.ts";
 import { snapshotTaskNames } from "../../shared/event/task_names.ts";
@@ -90,7 +89,7 @@ export class LocalHost {
     this.rings.setLayout(sampleLayout(this.set.sampleType, true));
     if (this.set.hasUserChains) this.rings.users = this.symbols.users;
     if (this.set.clock.source === "exact") this.#exact = new ExactPerfClock(session.anchor);
-    for (const text of describeRefusals(this.set.refusedFilters, "agent-host")) {
+    for (const text of this.set.filterHints("agent-host")) {
       onFinding(text);
     }
     this.#vcpus = new VcpuThreads(options.machineOf);

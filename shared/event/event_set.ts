@@ -38,9 +38,10 @@ import {
 import type { PollSet } from "../sys/poll.ts";
 import { callChainOf } from "./call_chain.ts";
 import { CpuRing, mapRing } from "./cpu_ring.ts";
-import { examineRefusal, type RefusedFilter } from "./filter_error.ts";
+import { cpusOf } from "./event_cpus.ts";
+import { describeRefusals, examineRefusal, type RefusedFilter } from "./filter_error.ts";
 import type { FlightCut } from "./flight_ring.ts";
-import { formatCpuList, selectCpus } from "./machine.ts";
+import { globTraps } from "./glob_trap.ts";
 import { closeProbes, type ResolvedEvent } from "./resolve.ts";
 
 export { CpuRing } from "./cpu_ring.ts";
@@ -117,21 +118,6 @@ function sampleTypeFor(
   return sampleType;
 }
 
-/** Where an event with cpus= is opened. Throws RangeError when there is no such CPU. */
-function cpusOf(
-  { system, name, spec }: ResolvedEvent,
-  available: readonly number[],
-): ReadonlySet<number> | undefined {
-  const { cpus } = spec.attributes;
-  if (cpus === undefined) return undefined;
-  const wanted = selectCpus(cpus).filter((cpu) => available.includes(cpu));
-  if (wanted.length > 0) return new Set(wanted);
-  throw new RangeError(
-    `Cannot sample ${system}:${name} on CPU ${cpus}: the run is limited to CPU ` +
-      formatCpuList(available),
-  );
-}
-
 /** Threads of a process. Throws SysError when it has ended. */
 function threadsOf(pid: number): number[] {
   try {
@@ -196,6 +182,12 @@ export class EventSet {
   /** Filters that the kernel refused: somebody has to run them on the records. */
   get refusedFilters(): readonly RefusedFilter[] {
     return [...this.#refused.values()];
+  }
+
+  /** What the user should know of the filters; `runner` runs those that the kernel refused. */
+  filterHints(runner: string): string[] {
+    const kernels = this.events.map((event) => ({ ...event, filter: this.kernelFilter(event) }));
+    return [...describeRefusals(this.refusedFilters, runner), ...globTraps(kernels)];
   }
 
   /** The filter of an event that its kernel applies, empty when there is none. */
