@@ -20,6 +20,22 @@ const CHECK_MS = 10;
 /** Periods within the budget after which the user is told that all is recorded again. */
 const CALM_PERIODS = 3;
 
+/** Of a ring: fill at which the kernel wakes the agent. */
+const WATERMARK_SHARE = 1 / 4;
+/** A second's budget comes in so many parts at least: what is used beyond it is a part at most. */
+const PARTS_MIN = 16;
+const WATERMARK_BYTES_MIN = 4096;
+/** Of one record of a tracepoint. */
+const RECORD_BYTES_TYPICAL = 64;
+
+/** The fill of each ring at which the kernel wakes the agent, so that it can keep to `rates`. */
+export function watermarkBytesFor(ringBytes: number, rates: RateLimits): number {
+  const { bytesPerSecondMax, eventsPerSecondMax } = rates;
+  const second = Math.min(bytesPerSecondMax, eventsPerSecondMax * RECORD_BYTES_TYPICAL);
+  const wanted = Math.max(WATERMARK_BYTES_MIN, Math.floor(second / PARTS_MIN));
+  return Math.min(ringBytes * WATERMARK_SHARE, wanted);
+}
+
 /** What one of the limits counts. */
 interface Account {
   readonly place: string;

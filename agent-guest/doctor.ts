@@ -3,6 +3,7 @@ import { readdirSync } from "node:fs";
 import { GUEST_CAPABILITY_CHECKS } from "../shared/cli/capability_checks.ts";
 import type { Check, Finding } from "../shared/cli/doctor.ts";
 import { isPresent, readLineOf } from "../shared/event/machine.ts";
+import { CONFIG_PATH, limitsOf, readConfig } from "./serve/config.ts";
 import { virtioPorts } from "./sink/virtio_ports.ts";
 
 function checkPorts(): Finding {
@@ -31,8 +32,19 @@ function checkHypervisor(): Finding {
   return { severity: "ok", detail: `${kind}; ${buses} virtio devices` };
 }
 
+/** What `serve` lets a host do, as the configuration file has it. A mistake in it is a FAIL. */
+function checkServing(): Finding {
+  const { allow, deny, allowsProbes } = limitsOf(readConfig(undefined));
+  const denied = deny.length === 0 ? "" : ` but ${deny.join(",")}`;
+  const probes = allowsProbes ? "any probe" : "no probe";
+  const place = isPresent(CONFIG_PATH) ? CONFIG_PATH : `no ${CONFIG_PATH}`;
+  const detail = `hosts may open ${allow.join(",")}${denied}, ${probes} (${place})`;
+  return { severity: "ok", detail };
+}
+
 export const GUEST_CHECKS: readonly Check[] = [
   ...GUEST_CAPABILITY_CHECKS,
   { name: "machine", run: checkHypervisor },
   { name: "ports", run: checkPorts },
+  { name: "serve", run: checkServing },
 ];

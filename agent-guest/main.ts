@@ -23,10 +23,11 @@ import { type EventSpec, parseEventSpecs } from "../shared/event/spec.ts";
 import { GUEST_CHECKS } from "./doctor.ts";
 import { guestCapabilities, openForeignRecordings, serveCapabilities } from "./privileges.ts";
 import type { LedgerReport, SamplerOrder, SamplerResult } from "./protocol.ts";
-import { limitsOf } from "./serve/config.ts";
-import { NO_RATE_LIMITS } from "./serve/limits.ts";
+import { limitsOf, ratesOf } from "./serve/config.ts";
 import {
   addServeOptions,
+  MAX_CPU_HELP,
+  MAX_RATE_HELP,
   type ServeOptions,
   serveTarget,
   settingsOf,
@@ -46,6 +47,8 @@ interface TraceOptions {
   readonly callGraph?: string | true;
   readonly quiet?: true;
   readonly keepPrivileges?: true;
+  readonly maxCpu?: string;
+  readonly maxRate?: string;
 }
 
 /** Finds mistakes in the command line before anything is opened. */
@@ -119,7 +122,7 @@ function trace(options: TraceOptions): void {
     isTscDisplay: options.tsc === true,
     recordings: handed,
     agentVersion: VERSION,
-    rates: NO_RATE_LIMITS,
+    rates: ratesOf(options),
     serve: undefined,
   };
   startSampler(order, options.quiet === true);
@@ -171,6 +174,8 @@ function buildProgram(): Command {
     .option("-t, --tid <TID>", "sample this thread only, until it ends")
     .option("-m, --mmap-pages <PAGES>", "ring of each CPU in 4 KiB pages", `${RING_PAGES_DEFAULT}`)
     .option("-g, --call-graph [fp]", "sample the call chain of every event, as attribute stack")
+    .option("--max-cpu <SHARE>", MAX_CPU_HELP)
+    .option("--max-rate <RATE>", MAX_RATE_HELP)
     .option("-q, --quiet", "print errors and the ledger only")
     .option("--keep-privileges", "give no capability up; else only those needed are kept")
     .addHelpText(

@@ -11,7 +11,7 @@ import { POLLIN } from "../shared/sys/abi.ts";
 import { PollSet } from "../shared/sys/poll.ts";
 import { Tracefs } from "../shared/tracefs/tracefs.ts";
 import type { CpuStats } from "../shared/wire/gen/vmspan/v1/channel.ts";
-import { Budget } from "./budget.ts";
+import { Budget, watermarkBytesFor } from "./budget.ts";
 import { Capture, FLUSH_MS } from "./capture.ts";
 import type { LedgerReport, LedgerRow, SamplerOrder, SamplerResult } from "./protocol.ts";
 import type { ReceiverLedger } from "./receiver.ts";
@@ -30,8 +30,6 @@ export const POLL_MS_MAX = FLUSH_MS;
 const FINISH_POLL_MS = 20;
 /** How long the end waits for receivers to take what the rings hold. */
 export const FINISH_MS_MAX = 2000;
-/** Of a ring: fill at which the kernel wakes the sampler. */
-const WATERMARK_SHARE = 1 / 4;
 
 function openSink(
   target: PushTarget,
@@ -78,7 +76,7 @@ function openCapture(
   const set = new EventSet(events, {
     cpus,
     ringBytes: order.ringBytes,
-    watermarkBytes: order.ringBytes * WATERMARK_SHARE,
+    watermarkBytes: watermarkBytesFor(order.ringBytes, order.rates),
     threadIds: order.events.some(namesProcessId),
     taskNames: true,
     pid: order.pid,

@@ -24,7 +24,7 @@ import {
   parseRate,
   parseRingBytes,
 } from "./limit_values.ts";
-import { LIMITS_DEFAULT, type Limits, NO_RATE_LIMITS } from "./limits.ts";
+import { LIMITS_DEFAULT, type Limits, NO_RATE_LIMITS, type RateLimits } from "./limits.ts";
 
 export const CONFIG_PATH = "/etc/vmspan/agent-guest.toml";
 /** A longer file is none of ours. */
@@ -83,6 +83,19 @@ export function readConfig(path: string | undefined): LimitSettings {
   return parseConfig(text, place);
 }
 
+/** What --max-cpu and --max-rate say. Throws UsageError that names the option. */
+export function ratesOf(options: {
+  readonly maxCpu?: string;
+  readonly maxRate?: string;
+}): RateLimits {
+  const { maxCpu, maxRate } = options;
+  return {
+    ...NO_RATE_LIMITS,
+    ...(maxRate === undefined ? {} : parseRate("max-rate", maxRate)),
+    ...(maxCpu === undefined ? {} : { cpuShareMax: parseCpuShare("max-cpu", maxCpu) }),
+  };
+}
+
 /** The limits that the settings make. Throws UsageError that names the setting. */
 export function limitsOf(settings: LimitSettings): Limits {
   const { allow, deny, grace } = settings;
@@ -90,7 +103,6 @@ export function limitsOf(settings: LimitSettings): Limits {
   const rate = settings["max-rate"];
   const events = settings["max-events"];
   const ring = settings["max-ring"];
-  const rates = rate === undefined ? NO_RATE_LIMITS : parseRate("max-rate", rate);
   return {
     eventsMax:
       events === undefined ? LIMITS_DEFAULT.eventsMax : parseEventsMax("max-events", `${events}`),
@@ -100,10 +112,9 @@ export function limitsOf(settings: LimitSettings): Limits {
     deny: deny?.flatMap((text) => parsePatterns("deny", text)) ?? LIMITS_DEFAULT.deny,
     allowsProbes: settings["allow-probes"] ?? LIMITS_DEFAULT.allowsProbes,
     graceMs: grace === undefined ? LIMITS_DEFAULT.graceMs : parseGraceMs("grace", grace),
-    rates: {
-      ...NO_RATE_LIMITS,
-      ...rates,
-      cpuShareMax: cpu === undefined ? Infinity : parseCpuShare("max-cpu", cpu),
-    },
+    rates: ratesOf({
+      ...(cpu === undefined ? {} : { maxCpu: cpu }),
+      ...(rate === undefined ? {} : { maxRate: rate }),
+    }),
   };
 }

@@ -21,6 +21,7 @@ import {
   type EventRequest,
   type OpenEvents,
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import { watermarkBytesFor } from "../budget.ts";
 import { ControlError } from "./control_error.ts";
 import { eventPolicy, type Limits } from "./limits.ts";
 
@@ -32,8 +33,6 @@ const STACK_ENTRIES_MAX = 127;
 const CPUS_SHOWN_MAX = 16;
 /** Formats of one stream: they wait in the outlet's buffer until the host reads them. */
 const FORMAT_BYTES_MAX = 1536 * 1024;
-/** Of a ring: fill at which the kernel wakes the agent. */
-const WATERMARK_SHARE = 1 / 4;
 const RING_BYTES_DEFAULT = 1024 * 1024;
 
 const NAME = /^[A-Za-z0-9_*?[\]!^:.-]+$/;
@@ -143,7 +142,10 @@ export function checkOpenEvents(request: OpenEvents, limits: Limits): OpenOrder 
   return {
     specs: events.map((event) => specOf(event, limits)),
     ringBytes,
-    watermarkBytes: Math.min(watermarkBytes || Infinity, ringBytes * WATERMARK_SHARE),
+    watermarkBytes: Math.min(
+      watermarkBytes || Infinity,
+      watermarkBytesFor(ringBytes, limits.rates),
+    ),
     threadIds: events.some(({ threadIds }) => threadIds),
   };
 }

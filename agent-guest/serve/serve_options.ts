@@ -22,6 +22,10 @@ export interface ServeOptions {
   readonly keepPrivileges?: true;
 }
 
+export const MAX_CPU_HELP =
+  "of one CPU that the agent may use, as 2%; beyond it, it records a part of each second";
+export const MAX_RATE_HELP =
+  "the same for what it sends: 50MB/s, 200k/s (events), or both by comma";
 const SINK_HINT = "a port in /dev/virtio-ports, unix:PATH or [IP:]PORT";
 
 const HELP = `
@@ -42,11 +46,8 @@ export function addServeOptions(command: Command): Command {
     .description("Wait for hosts, and push the events that they ask for.")
     .argument("[SINK...]", "where hosts come")
     .option("--config <FILE>", `configuration file, instead of ${CONFIG_PATH}`)
-    .option("--max-cpu <SHARE>", "of one CPU that the agent may use, as 2%; beyond it, it sheds")
-    .option(
-      "--max-rate <RATE>",
-      "50MB/s, 200k/s (events) or both with a comma; beyond it, it sheds",
-    )
+    .option("--max-cpu <SHARE>", MAX_CPU_HELP)
+    .option("--max-rate <RATE>", MAX_RATE_HELP)
     .option("--max-events <N>", "events that a host may have open")
     .option("--max-ring <SIZE>", "ring of each CPU that a host may ask for, as 4MB")
     .option("--allow <EVENTS>", "events that a host may open, as 'irq:*,sched:*'", collect, [])

@@ -78,8 +78,12 @@ export class GuestLedger {
   /** By CPU what Lost frames explain of the ring's gaps, and events whose gap was not met yet. */
   #announced = new Map<number, { bytes: number; events: number }>();
 
+  /** By CPU: what the agent had the kernel not record, among what that counts as lost. */
+  #shed = new Map<number, number>();
+
   begin(_hello: Hello, resumed: boolean): void {
     if (resumed) return;
+    this.#shed = new Map();
     this.#stats = new Map();
     this.#drops = new Map();
     this.#announced = new Map();
@@ -120,6 +124,7 @@ export class GuestLedger {
     announced.bytes += Number(bytes);
     // Without bytes there is no gap to come: the ring says in its own place what was not recorded.
     if (bytes > 0n) announced.events += Number(events);
+    else if (cpu < CPUS_MAX) this.#shed.set(cpu, (this.#shed.get(cpu) ?? 0) + Number(events));
     const key = `${cpu} ${cleanPlace(place)}`;
     if (!this.#drops.has(key) && this.#drops.size >= PLACES_MAX * 64) return;
     this.#drops.set(key, (this.#drops.get(key) ?? 0) + Number(events));
@@ -142,7 +147,8 @@ export class GuestLedger {
     const ring = this.#rings.get(cpu);
     const stats = this.#stats.get(cpu);
     const counters = ring?.source.counters;
-    const lostInRing = (counters?.lostEvents ?? 0) - (ring?.lostBefore ?? 0);
+    const inRing = (counters?.lostEvents ?? 0) - (ring?.lostBefore ?? 0);
+    const lostInRing = Math.max(0, inRing - (this.#shed.get(cpu) ?? 0));
     const drops = this.#dropsOf(cpu, stats);
     const noRoom = (ring?.source.dropped() ?? 0) - (ring?.droppedBefore ?? 0);
     if (noRoom > 0) drops.push({ place: NO_ROOM, events: noRoom });

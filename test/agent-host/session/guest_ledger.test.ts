@@ -50,6 +50,17 @@ const lost = (changes: { events: bigint; bytes: bigint; place?: string; cpu?: nu
 });
 
 describe("GuestLedger", () => {
+  test("what the guest shed is not lost by the kernel as well, though the ring says so", () => {
+    const { ledger, counters } = ledgerOf({ samples: 7 });
+    counters.lostEvents = 1010;
+    ledger.onLost(lost({ events: 0n, bytes: 0n, place: "shed by --max-cpu" }));
+    ledger.onLost(lost({ events: 1000n, bytes: 0n, place: "shed by --max-cpu" }));
+    const drops = [{ place: "shed by --max-cpu", events: 1000 }];
+    expect(ledger.rows()).toMatchObject([{ lostKernel: 10, drops }]);
+    // A gap of the ring is none of it.
+    expect(ledger.onGap(0, 640)).toBeUndefined();
+  });
+
   test("a ring of which the guest has not said its totals has no `produced`", () => {
     const { ledger } = ledgerOf({ samples: 7 });
     expect(ledger.rows()).toMatchObject([{ cpu: 0, produced: undefined, delivered: 7 }]);

@@ -3,11 +3,15 @@
  * `agent-guest serve`. Over a unix socket and over tcp, with limits that load crosses.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { EXIT } from "../../../shared/cli/failure.ts";
+import { Tracefs } from "../../../shared/tracefs/tracefs.ts";
 import { range } from "../../agent-guest/support/numbers.ts";
 import { freePort } from "../../agent-guest/support/trace.ts";
-import { callGetppid, NO_TRACING, OWN_GETPPID } from "../../shared/event/kernel.ts";
+import { callGetppid, libcPath, NO_TRACING, OWN_GETPPID } from "../../shared/event/kernel.ts";
 import { waitUntil } from "../../vm/deadline.ts";
+import { findProgram } from "../../vm/prerequisites.ts";
 import { Workspace } from "../../vm/workspace.ts";
 import { type AgentProcess, runAgent, startAgent } from "../support/agent_process.ts";
 import { CALL_NUMBER, JsonOutput, startHost } from "../support/live.ts";
@@ -147,7 +151,7 @@ describe.skipIf(NO_TRACING !== "")("a guest that sheds", () => {
 
   test("records all again when the load is over, and says so", async () => {
     const place = await TRANSPORTS.unix();
-    const guest = await startServing(place, ["--max-rate", "50k/s"]);
+    const guest = await startServing(place, ["--max-rate", "5k/s"]);
     const host = await startHost(workspace, ["trace", "-e", asked(place), "--json"]);
     const calls = await load(guest);
     await guest.said(/^Records all events again$/m);
@@ -180,7 +184,45 @@ describe.skipIf(NO_TRACING !== "")("a guest that sheds", () => {
   });
 });
 
+const CANNOT_PROBE = NO_TRACING !== "" || libcPath() === "" || findProgram("perl") === undefined;
+if (CANNOT_PROBE) console.warn("skipped: probes that a host asks for: no tracing, libc or perl");
+
+/** Probes that tracefs holds for a process. */
+function probesOf(pid: number): string[] {
+  return readFileSync(`${Tracefs.open().root}/uprobe_events`, "utf8")
+    .split("\n")
+    .filter((line) => line.includes(`:vmspan_${pid}_`));
+}
+
+describe.skipIf(CANNOT_PROBE)("a guest that allows probes", () => {
+  test("makes the uprobe that the host asks for, and removes it when the host leaves", async () => {
+    const place = await TRANSPORTS.unix();
+    const guest = await startServing(place, ["--allow-probes"]);
+    const probe = `uprobe:getppid@"${libcPath()}"/comm=="perl"/pull="${place}"/`;
+    const host = await startHost(workspace, ["trace", "-e", probe]);
+    expect(probesOf(guest.pid)).toHaveLength(1);
+    // A program that calls libc's own function: ours makes system calls of its own.
+    spawnSync("perl", ["-e", "getppid() for 1..7"]);
+    await host.printed(7);
+    expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
+    await guest.said(/^Closed the events of the host at /m);
+    expect(probesOf(guest.pid)).toEqual([]);
+    await guest.stop();
+  });
+});
+
 describe.skipIf(NO_TRACING !== "")("a host that may not", () => {
+  test("says goodbye when it is its own command line that is wrong", async () => {
+    const place = await TRANSPORTS.unix();
+    const guest = await startServing(place, ["--grace", "3600s"]);
+    const wrong = await runAgent(workspace, "agent-host", [
+      ...["multi-trace", "-e", asked(place), "-e", asked(place), "-k", "nofield"],
+    ]);
+    expect(wrong.code).toBe(EXIT.USAGE);
+    await guest.said(/^Closed the events of the host at /m);
+    await guest.stop();
+  });
+
   test("is told why, with a caret and a hint, and exits 4", async () => {
     const place = await TRANSPORTS.unix();
     const guest = await startServing(place, ["--max-events", "1", "--max-ring", "64kB"]);
