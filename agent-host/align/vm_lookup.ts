@@ -129,6 +129,8 @@ function libvirtDomains(folders: readonly string[]): Map<number, VmIdentity> {
       if (!Number.isInteger(pid) || pid <= 0) continue;
       const domain = name.slice(0, -".pid".length);
       const xml = unlessGone(() => readFileSync(join(folder, `${domain}.xml`), "utf8"), "");
+      // libvirtd's own driver.pid lies there, too.
+      if (xml === "") continue;
       const status = parseDomainStatus(xml);
       domains.set(pid, { name: status.name ?? domain, uuid: status.uuid });
     }

@@ -115,7 +115,7 @@ function perfLine({ source, boundNs, readings, epoch }: PerfClockPicture): strin
 }
 
 function methodLines(
-  { drift, watchFailure }: ChannelPicture,
+  { drift, watchFailure, waitingFor }: ChannelPicture,
   alignment: AlignmentDescription,
   hostHz: number,
 ): string[] {
@@ -136,7 +136,9 @@ function methodLines(
   if (watchFailure !== "") {
     lines.push(`changes of the offset are seen once a second only: ${watchFailure}`);
   }
-  for (const unavailable of method === "manual" ? [] : alignment.unavailable) {
+  // What was chosen needs no reason, and before the guest has spoken nothing was looked for.
+  const isTold = method !== "manual" && waitingFor === "";
+  for (const unavailable of isTold ? alignment.unavailable : []) {
     lines.push(`${METHOD_NAMES[unavailable.method]} not used: ${unavailable.reason}`);
     if (unavailable.hint !== "") lines.push(`  HINT: ${unavailable.hint}`);
   }

@@ -9,7 +9,7 @@
  * with the time. The rings are small on purpose: what finds no room is not needed. The events are
  * opened on the threads of that process, so that no other process runs into the probes.
  */
-import { readdirSync, readlinkSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { ElfError, functionFileOffset } from "../../shared/event/elf_symbol.ts";
 import { EventSet } from "../../shared/event/event_set.ts";
 import { selectCpus } from "../../shared/event/machine.ts";
@@ -145,6 +145,20 @@ export class EmulatorProbe {
     this.#roundCount++;
     this.#endedMs = nowMs;
     return pairCalls(records).map((sandwich) => sandwichTrip(sandwich, map));
+  }
+}
+
+/** Why the clock of process `pid` could not be read; "" when it could. Opens nothing. */
+export function whyNotProbed(pid: number): string {
+  const { root } = Tracefs.open();
+  if (!existsSync(`${root}/uprobe_events`)) return "this kernel has no uprobe_events";
+  try {
+    locate(pid);
+    return "";
+  } catch (error) {
+    const known = foreseen(error);
+    if (known instanceof EmulatorProbeError) return known.message;
+    throw error;
   }
 }
 

@@ -11,12 +11,15 @@
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { probePerfClock } from "../event/event_set.ts";
-import { isPresent, onlineCpus, readLineOf } from "../event/machine.ts";
+import { isolatedCpus, isPresent, onlineCpus, readLineOf } from "../event/machine.ts";
 import { CLOCK_MONOTONIC_RAW } from "../sys/abi.ts";
-import { clockBracket } from "../sys/clock.ts";
+import { CpuVisitor } from "../sys/affinity.ts";
+import { type ClockReading, clockBracket } from "../sys/clock.ts";
 import { runtimeName } from "../sys/syscall.ts";
 import { vdsoClockGettime } from "../sys/vdso.ts";
 import { Tracefs } from "../tracefs/tracefs.ts";
+import { CpuSkews } from "../tsc/cpu_skews.ts";
+import { FittedPerfClock } from "../tsc/perf_clock_fit.ts";
 import { EXIT, type ExitCode, failureOf } from "./failure.ts";
 import { VERSION } from "./version.ts";
 
@@ -35,6 +38,10 @@ export interface Check {
 }
 
 const NAME_WIDTH = 20;
+/** A reading keeps the narrowest bracket of this many. */
+const ROUNDS = 64;
+/** CPUs that are visited, most: each takes some 20 us. */
+const VISITED_MAX = 256;
 
 const ok = (detail: string): Finding => ({ severity: "ok", detail });
 
@@ -67,6 +74,40 @@ function checkTsc(): Finding {
   };
 }
 
+/**
+ * Readings of the clock on each CPU, between two of the first: a fit of its own, of a few
+ * milliseconds.
+ */
+function checkCpus(): Finding {
+  const visitor = new CpuVisitor(isolatedCpus());
+  const [first, ...others] = onlineCpus().filter((cpu) => visitor.mayVisit(cpu));
+  const read = (): ClockReading => clockBracket(CLOCK_MONOTONIC_RAW, ROUNDS);
+  if (first === undefined || others.length === 0) return ok("one CPU: nothing to compare");
+  const fit = new FittedPerfClock();
+  const skews = new CpuSkews();
+  const readings: [number, ClockReading][] = [];
+  for (const cpu of others.slice(0, VISITED_MAX)) {
+    fit.add(visitor.visit(first, read) ?? read());
+    const reading = visitor.visit(cpu, read);
+    if (reading !== undefined) readings.push([cpu, reading]);
+  }
+  fit.add(visitor.visit(first, read) ?? read());
+  for (const [cpu, reading] of readings) skews.add(cpu, reading, fit.map);
+  const { apart } = skews;
+  const hz = fit.frequency?.hz ?? Number.NaN;
+  const ns = (cycles: number): number => Math.round((cycles / hz) * 1e9);
+  if (apart.length === 0) {
+    const within = `within ${ns(skews.resolutionCycles)} ns`;
+    return ok(`${readings.length + 1} CPUs in step (${within})`);
+  }
+  const shown = apart.slice(0, 8).map(({ cpu, lo, hi }) => `CPU ${cpu} by ${ns((lo + hi) / 2)} ns`);
+  return {
+    severity: "warn",
+    detail: `CPUs are apart from CPU ${first}: ${shown.join(", ")}`,
+    hint: "bounds include it; on a hypervisor use clocksource=tsc, and no tsc=unstable",
+  };
+}
+
 function checkBracket(): Finding {
   const { tscBefore, tscAfter } = clockBracket(CLOCK_MONOTONIC_RAW, 64);
   const way = vdsoClockGettime() === 0 ? "by system call: no vDSO" : "through the vDSO";
@@ -88,6 +129,7 @@ export const COMMON_CHECKS: readonly Check[] = [
   { name: "perf_event_open", run: checkPerf },
   { name: "perf clock", run: checkPerfClock },
   { name: "TSC", run: checkTsc },
+  { name: "TSC of each CPU", run: checkCpus },
   { name: "clock reading", run: checkBracket },
   { name: "probes", run: checkProbes },
 ];

@@ -101,6 +101,8 @@ describe("a made-up machine", () => {
     writeFileSync(join(libvirt!, "mail.pid"), "26030\n");
     writeFileSync(join(libvirt!, "mail.xml"), STATUS);
     writeFileSync(join(libvirt!, "old.pid"), "99999\n");
+    // libvirtd itself, which has no domain's status.
+    writeFileSync(join(libvirt!, "driver.pid"), "26032\n");
   });
   afterAll(() => rmSync(root, { recursive: true }));
 
