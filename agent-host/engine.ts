@@ -148,13 +148,13 @@ export class Engine {
     try {
       if (isReadable || isFileDue || isLeftOver) link.receive(nowMs);
       link.tick(nowMs);
+      this.#machines.tick(guest, nowMs);
     } catch (error) {
       if (!(error instanceof SourceError)) throw error;
       // Recordings stand still: what is wrong with one is better mended before there are results.
       if (link.source.isFile && this.#consumer === undefined) throw error;
       this.#watch.drop(guest, error, this.#consumer !== undefined);
     }
-    this.#machines.tick(guest, nowMs);
   }
 
   /** Another file is further back: reading this one would only fill the pool. */

@@ -4,7 +4,7 @@
  */
 
 import { EAGAIN } from "../../shared/sys/errno.ts";
-import { type Fd, readStamped } from "../../shared/sys/fd.ts";
+import { type Fd, readAwaited, readStamped } from "../../shared/sys/fd.ts";
 import { Mapping } from "../../shared/sys/mapping.ts";
 import type { Address } from "../../shared/sys/syscall.ts";
 import { FrameType } from "../../shared/wire/frame.ts";
@@ -16,6 +16,13 @@ import { PingView, readPing } from "../../shared/wire/ping_frame.ts";
 const TSC_BYTES = 8;
 /** Reads from one peer per wake-up: more waits for the next, so that no peer starves the rings. */
 const READS_PER_WAKE_MAX = 16;
+/** Longest time awake for one announced ping, whatever the host says ... */
+const AWAIT_US_MAX = 1000;
+/** ... and for all of them: so much at once, regained at this share of the time. */
+const AWAKE_MS_MAX = 500;
+const AWAKE_SHARE = 0.05;
+/** Cycles between two looks at the time while awake: 20 to 100 us. */
+const AWAKE_CYCLES = 100_000;
 
 export interface PeerListener {
   onAttach(attach: Attach): void;
@@ -39,6 +46,10 @@ export class PeerReader {
   readonly #decoder = new FrameDecoder({ buffer: this.#buffer });
   readonly #listener: PeerListener;
   readonly #ping = new PingView();
+  /** Until when it is worth staying awake for the next ping; 0 when none is announced. */
+  #awakeUntilMs = 0;
+  #awakeMs = AWAKE_MS_MAX;
+  #awakeAtMs = 0;
 
   constructor(listener: PeerListener) {
     this.#listener = listener;
@@ -48,13 +59,25 @@ export class PeerReader {
     this.#memory.close();
   }
 
-  /** Reads all that is there. A virtio port without a host reads 0 like a closed socket. */
+  /**
+   * Reads all that is there, and what an announced ping brings: to be woken takes longer than the
+   * way. A virtio port without a host reads 0 like a closed socket.
+   */
   read(fd: Fd): void {
-    for (let i = 0; i < READS_PER_WAKE_MAX; i++) {
+    for (let reads = 0; reads < READS_PER_WAKE_MAX; ) {
       const at = this.#decoder.reserveAt();
       const to = (this.#memory.address + at) as Address;
-      const got = readStamped(fd, to, this.#buffer.length - at, this.#tscAddress);
-      if (got === -EAGAIN) return;
+      const room = this.#buffer.length - at;
+      const isAwake = this.#awakeUntilMs > 0;
+      const got = isAwake
+        ? readAwaited(fd, to, room, this.#tscAddress, AWAKE_CYCLES)
+        : readStamped(fd, to, room, this.#tscAddress);
+      if (isAwake) this.#countAwake();
+      if (got === -EAGAIN) {
+        if (this.#awakeUntilMs > 0) continue;
+        return;
+      }
+      reads++;
       if (got <= 0) {
         this.#decoder.reset();
         this.#listener.onEnd(-got);
@@ -65,6 +88,25 @@ export class PeerReader {
     }
   }
 
+  /** The host announces another ping: stays awake for it, as far as that is for us to give. */
+  #stayAwake(awaitUs: number): void {
+    const nowMs = performance.now();
+    this.#awakeUntilMs = 0;
+    if (awaitUs === 0) return;
+    const regained = (nowMs - this.#awakeAtMs) * AWAKE_SHARE;
+    this.#awakeMs = Math.min(this.#awakeMs + regained, AWAKE_MS_MAX);
+    this.#awakeAtMs = nowMs;
+    const ms = Math.min(awaitUs, AWAIT_US_MAX) / 1000;
+    if (this.#awakeMs >= ms) this.#awakeUntilMs = nowMs + ms;
+  }
+
+  #countAwake(): void {
+    const nowMs = performance.now();
+    this.#awakeMs -= nowMs - this.#awakeAtMs;
+    this.#awakeAtMs = nowMs;
+    if (nowMs >= this.#awakeUntilMs) this.#awakeUntilMs = 0;
+  }
+
   #dispatchAll(): void {
     for (let frame = this.#decoder.next(); frame !== undefined; frame = this.#decoder.next()) {
       const { type, bytes, payloadStart: from, payloadEnd: to } = frame;
@@ -72,6 +114,7 @@ export class PeerReader {
         if (type === FrameType.PING) {
           if (readPing(bytes, from, to, this.#ping)) {
             this.#listener.onPing(this.#ping, this.#received);
+            this.#stayAwake(this.#ping.awaitUs);
           } else this.refusedFrames++;
         } else if (type === FrameType.ACK)
           this.#listener.onAck(decodeMessage(type, bytes, from, to));

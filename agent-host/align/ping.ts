@@ -37,8 +37,11 @@ export const RATE_EQUAL: RateRange = { min: 1, max: 1 };
 
 /** Round trips of an epoch before its relation is used. */
 export const PINGS_READY_MIN = 5;
-/** Round trips sent in quick succession, about five seconds of them. */
-const PINGS_QUICK = 250;
+/** Bursts of round trips sent in quick succession, about five seconds of them. */
+const BURSTS_QUICK = 250;
+/** Pings of one burst, in that time and afterwards. */
+const BURST_PINGS_QUICK = 10;
+const BURST_PINGS_STEADY = 4;
 const PING_QUICK_MS_MIN = 14;
 const PING_QUICK_MS_SPREAD = 13;
 const PING_STEADY_MS = 500;
@@ -55,6 +58,9 @@ const NOISE_CYCLES_MAX = 1_500;
 export class PingEstimator {
   readonly #tracked: TrackedMap;
   #lastGuest = 0n;
+  /** Bursts of this epoch. */
+  #bursts = 0;
+  #burstsEpoch = 0;
   /** Round trips that cannot have happened, or took forever. */
   refusedCount = 0;
   pingCount = 0;
@@ -148,13 +154,26 @@ export class PingEstimator {
   }
 
   /**
-   * Pause before the next ping: quick at first and after a step, then steady. The quick pauses
+   * Pause before the next burst: quick at first and after a step, then steady. The quick pauses
    * differ, so that no timer of either side can make every trip slow.
    */
   nextDelayMs(): number {
-    const count = this.#epochPings;
-    if (count >= PINGS_QUICK) return PING_STEADY_MS;
-    return PING_QUICK_MS_MIN + ((count * 7) % PING_QUICK_MS_SPREAD);
+    if (!this.#isQuick) return PING_STEADY_MS;
+    this.#bursts++;
+    return PING_QUICK_MS_MIN + ((this.#bursts * 7) % PING_QUICK_MS_SPREAD);
+  }
+
+  /** Pings to send one right after the other's answer. */
+  get burstPings(): number {
+    return this.#isQuick ? BURST_PINGS_QUICK : BURST_PINGS_STEADY;
+  }
+
+  get #isQuick(): boolean {
+    if (this.#burstsEpoch !== this.epoch) {
+      this.#burstsEpoch = this.epoch;
+      this.#bursts = 0;
+    }
+    return this.#bursts < BURSTS_QUICK;
   }
 
   /** Two constraints each. */

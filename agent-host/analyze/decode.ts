@@ -66,11 +66,14 @@ export class RingDecoder {
   /** The run of records that is being converted by one segment: where it begins in the chunk. */
   #run: TimeSegment | undefined;
   #runFrom = 0;
-  /** The earliest time in it, as the segment's delta; the latest is that of #lastLo and #lastHi. */
+  /** Its earliest and latest time as the segment's delta; but for those that only #lastLo knows. */
   #runLow = 0;
+  #runHigh = 0;
   #isRunRaised = false;
-  /** The bound of the run before: a raised time is as wrong as the one it was raised to. */
+  /** Of lastCycles: a time that is raised to it is as wrong. And what it was as the run began. */
   #lastBound = 0;
+  #runLastLo = 0;
+  #runLastHi = 0;
 
   constructor(lookup: EventLookup, layout: SampleLayout, tasks?: TaskListener) {
     this.#lookup = lookup;
@@ -197,6 +200,9 @@ export class RingDecoder {
     this.#run = segment;
     this.#runFrom = count;
     this.#runLow = segmentDelta(segment, lo, hi);
+    this.#runHigh = this.#runLow;
+    this.#runLastLo = this.#lastLo;
+    this.#runLastHi = this.#lastHi;
     return segment;
   }
 
@@ -205,12 +211,15 @@ export class RingDecoder {
     const segment = this.#run;
     this.#run = undefined;
     if (segment === undefined || count === this.#runFrom) return;
-    const high = segmentDelta(segment, this.#lastLo, this.#lastHi);
-    const bound = boundOver(segment, Math.min(this.#runLow, high), high);
+    const last = segmentDelta(segment, this.#lastLo, this.#lastHi);
+    const low = Math.min(this.#runLow, last);
+    const bound = boundOver(segment, low, Math.max(this.#runHigh, last));
+    const greatest = Math.max(bound, this.#lastBound);
     const isRaised = this.#isRunRaised;
-    this.#lastBound = isRaised ? Math.max(bound, this.#lastBound) : bound;
     this.#isRunRaised = false;
-    chunk.bounds.add(this.#runFrom, this.#lastBound, isRaised ? undefined : segment);
+    const hasAdvanced = this.#lastLo !== this.#runLastLo || this.#lastHi !== this.#runLastHi;
+    this.#lastBound = hasAdvanced && !isRaised ? bound : greatest;
+    chunk.bounds.add(this.#runFrom, isRaised ? greatest : bound, isRaised ? undefined : segment);
   }
 
   /** A time that is older than the one before, or later than the present. */
@@ -218,7 +227,9 @@ export class RingDecoder {
     const { counters, latestCycles } = this;
     let mended = cycles;
     if (this.#run !== undefined) {
-      this.#runLow = Math.min(this.#runLow, segmentDelta(this.#run, lo, hi));
+      const delta = segmentDelta(this.#run, lo, hi);
+      this.#runLow = Math.min(this.#runLow, delta);
+      this.#runHigh = Math.max(this.#runHigh, delta);
     }
     if (mended > latestCycles) {
       counters.fromFuture++;

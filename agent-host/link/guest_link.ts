@@ -135,13 +135,18 @@ export class GuestLink {
     return !this.source.isFile && !this.budget.isLeft(performance.now());
   }
 
-  /** Reads and dispatches what is there, or as much as one turn allows. Throws SourceError. */
-  receive(nowMs: number): void {
+  /**
+   * Reads and dispatches what is there, or as much as one turn allows; with `awaitCycles` also what
+   * comes within so many cycles of the TSC. Throws SourceError.
+   */
+  receive(nowMs: number, awaitCycles = 0): void {
     const untilMs = performance.now() + DISPATCH_MS_MAX;
-    this.budget.takeTurn();
+    // That nothing has come yet is not what the guest pays for.
+    if (awaitCycles === 0) this.budget.takeTurn();
     this.#dispatchRead(nowMs, untilMs);
     for (let i = 0; i < READS_PER_WAKE_MAX && !this.#hasBacklog; i++) {
-      if (!this.source.read()) break;
+      if (!this.source.read(i === 0 ? awaitCycles : 0)) break;
+      if (i === 0 && awaitCycles > 0) this.budget.takeTurn();
       this.#dispatchRead(nowMs, untilMs);
     }
     if (this.#hello === undefined) this.#checkForeign();
@@ -179,8 +184,8 @@ export class GuestLink {
   }
 
   /** Sends a ping; gives our TSC right before it left, undefined when it could not leave now. */
-  ping(seq: number): bigint | undefined {
-    return this.source.ping(seq);
+  ping(seq: number, awaitUs = 0): bigint | undefined {
+    return this.source.ping(seq, awaitUs);
   }
 
   /** Tells the guest that we leave; it answers with the rest and its last Stats. */

@@ -5,7 +5,14 @@
 import { statSync } from "node:fs";
 import { O_RDONLY, POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
 import { EAGAIN, SysError } from "../../shared/sys/errno.ts";
-import { type Fd, openFile, readStamped, writeFrom, writeStamped } from "../../shared/sys/fd.ts";
+import {
+  type Fd,
+  openFile,
+  readAwaited,
+  readStamped,
+  writeFrom,
+  writeStamped,
+} from "../../shared/sys/fd.ts";
 import { Mapping } from "../../shared/sys/mapping.ts";
 import { PollSet } from "../../shared/sys/poll.ts";
 import {
@@ -21,7 +28,7 @@ import type { FrameType } from "../../shared/wire/frame.ts";
 import { DECODER_BUFFER_BYTES_MIN, FrameDecoder } from "../../shared/wire/frame_decoder.ts";
 import { FrameWriter } from "../../shared/wire/frame_writer.ts";
 import type { MessageOf } from "../../shared/wire/message.ts";
-import { PING_FRAME_BYTES_MAX, writePing } from "../../shared/wire/ping_frame.ts";
+import { PING_FRAME_BYTES_MAX, pingStampBack, writePing } from "../../shared/wire/ping_frame.ts";
 import type { PullTarget } from "./pull_target.ts";
 
 /** A source refused, ended or sent what it should not: exit code 4. */
@@ -49,8 +56,6 @@ const BUFFER_BYTES = Math.ceil((DECODER_BUFFER_BYTES_MIN * 2) / 8) * 8;
 const PING_AT = 8;
 const NO_STAMP = new Uint32Array(2);
 const SCRATCH_BYTES = PING_AT + PING_FRAME_BYTES_MAX;
-/** sender_tsc is the last field of a Ping: its fixed64 ends the frame. */
-const PING_SENDER_TSC_BYTES = 8;
 
 /** Told when something takes longer than a user waits without asking. */
 type StatusListener = (text: string) => void;
@@ -155,12 +160,19 @@ export class Source {
     return this.#unsent.length > 0 ? POLLIN | POLLOUT : POLLIN;
   }
 
-  /** Reads once. False when there was nothing, or the stream has ended (see hasEnded). */
-  read(): boolean {
+  /**
+   * Reads once, trying for up to `awaitCycles` of the TSC. False when there was nothing, or the
+   * stream has ended (see hasEnded).
+   */
+  read(awaitCycles = 0): boolean {
     const at = this.decoder.reserveAt();
     const address = (this.#memory.address + at) as Address;
     const tscAddress = (this.#memory.address + BUFFER_BYTES) as Address;
-    const got = readStamped(this.fd, address, this.#buffer.length - at, tscAddress);
+    const room = this.#buffer.length - at;
+    const got =
+      awaitCycles === 0
+        ? readStamped(this.fd, address, room, tscAddress)
+        : readAwaited(this.fd, address, room, tscAddress, awaitCycles);
     if (got > 0) {
       this.decoder.commit(got);
       this.bytesRead += got;
@@ -182,13 +194,13 @@ export class Source {
 
   /**
    * Sends a ping and gives its stamp, taken at the last moment. Not while older frames wait: it
-   * would wait too.
+   * would wait too. With `awaitUs` the guest is told to stay awake for the next one.
    */
-  ping(seq: number): bigint | undefined {
+  ping(seq: number, awaitUs = 0): bigint | undefined {
     if (this.isFile || this.hasEnded || this.#unsent.length > 0) return undefined;
-    const bytes = writePing(this.#scratch, PING_AT, seq, NO_STAMP, this.#sequence);
+    const bytes = writePing(this.#scratch, PING_AT, seq, NO_STAMP, this.#sequence, awaitUs);
     const address = (this.#memory.address + BUFFER_BYTES + PING_AT) as Address;
-    const stampAt = bytes - PING_SENDER_TSC_BYTES;
+    const stampAt = bytes - pingStampBack(awaitUs);
     const written = writeStamped(this.fd, address, bytes, stampAt);
     if (written <= 0) return undefined;
     this.#sequence = (this.#sequence + 1) >>> 0;

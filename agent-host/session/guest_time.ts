@@ -21,6 +21,7 @@ import type { Source } from "../link/source.ts";
 import { EmulatorProbe, EmulatorProbeError } from "./emulator_probe.ts";
 import type { HostClock } from "./host_clock.ts";
 import { KvmWatch, KvmWatchError } from "./kvm_watch.ts";
+import { PingBurst, type Pinger } from "./ping_burst.ts";
 
 /** How often KVM's offsets are read again. */
 const KVM_POLL_MS = 1000;
@@ -60,6 +61,7 @@ export class GuestTime {
   #sequence = 0;
   /** Stamps of pings that wait for their answer, by sequence number. */
   readonly #sent = new Map<number, bigint>();
+  readonly #burst = new PingBurst();
   #hasComplained = false;
 
   constructor(options: GuestTimeOptions) {
@@ -93,7 +95,7 @@ export class GuestTime {
     this.version++;
   }
 
-  /** Does what is due. */
+  /** Does what is due. Throws SourceError: a burst of pings reads what comes meanwhile. */
   tick(link: GuestLink, nowMs: number): void {
     if (!link.isStreaming || link.source.isFile) {
       this.#emulator?.close();
@@ -104,8 +106,9 @@ export class GuestTime {
     const isKvmDue = nowMs >= this.#nextKvmMs || this.alignment.wantsKvmReading;
     if (this.#vm !== undefined && isKvmDue) this.#readKvm(this.#vm, nowMs);
     if (nowMs < this.#nextPingMs) return;
-    this.#ping(link);
-    this.#nextPingMs = nowMs + this.alignment.ping.nextDelayMs();
+    const { ping } = this.alignment;
+    this.#burst.run(link, this.#pingerOf(link), ping.burstPings);
+    this.#nextPingMs = nowMs + ping.nextDelayMs();
   }
 
   /** The answer to ping `seq`; one that was not asked, or is answered again, is passed over. */
@@ -165,14 +168,20 @@ export class GuestTime {
     this.#watch = undefined;
   }
 
-  /** Sends a ping; our own stamp of it is kept here, where no guest can change it. */
-  #ping(link: GuestLink): void {
-    const seq = this.#sequence++;
-    const sent = link.ping(seq);
-    if (sent === undefined) return;
-    this.#sent.set(seq, sent);
-    // A guest that does not answer costs no memory: the oldest ping is given up.
-    this.#sent.delete(seq - PINGS_WAITING_MAX);
+  /** Sends pings; our own stamps of them are kept here, where no guest can change them. */
+  #pingerOf(link: GuestLink): Pinger {
+    return {
+      send: (awaitUs) => {
+        const seq = this.#sequence++;
+        const sent = link.ping(seq, awaitUs);
+        if (sent === undefined) return undefined;
+        this.#sent.set(seq, sent);
+        // A guest that does not answer costs no memory: the oldest ping is given up.
+        this.#sent.delete(seq - PINGS_WAITING_MAX);
+        return seq;
+      },
+      isWaiting: (seq) => this.#sent.has(seq),
+    };
   }
 
   /** Opened before debugfs is read for the first time: no change can come between. */

@@ -10,6 +10,7 @@ const SYMBOLS = {
   vs_rdtsc: { parameters: ["i64"], result: "void" },
   vs_bracket: { parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
   vs_read_stamped: { parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
+  vs_read_awaited: { parameters: ["i64", "i64", "i64", "i64", "i64"], result: "i64" },
   vs_write_stamped: { parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
   vs_xxh64_init: { parameters: ["i64"], result: "void" },
   vs_xxh64_update: { parameters: ["i64", "i64", "i64"], result: "void" },
@@ -41,6 +42,8 @@ function openStubs(): Stubs {
         Number(symbols.vs_bracket(big(gettime), big(clock), big(rounds), big(out))),
       readStamped: (fd, bytes, length, tsc) =>
         Number(symbols.vs_read_stamped(big(fd), big(bytes), big(length), big(tsc))),
+      readAwaited: (fd, bytes, length, tsc, cycles) =>
+        Number(symbols.vs_read_awaited(big(fd), big(bytes), big(length), big(tsc), big(cycles))),
       writeStamped: (fd, bytes, length, stampAt) =>
         Number(symbols.vs_write_stamped(big(fd), big(bytes), big(length), big(stampAt))),
       xxh64Init: (state) => symbols.vs_xxh64_init(big(state)),

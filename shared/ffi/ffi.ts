@@ -19,6 +19,8 @@ export interface Stubs {
   bracket(gettime: Address, clock: number, rounds: number, out: Address): number;
   /** Result or -errno; the TSC right after it is stored at `tsc`. */
   readStamped(fd: number, bytes: Address, length: number, tsc: Address): number;
+  /** As readStamped, trying again for up to `cycles` of the TSC while the result is -EAGAIN. */
+  readAwaited(fd: number, bytes: Address, length: number, tsc: Address, cycles: number): number;
   /** Result or -errno; the TSC right before it is stored, and sent, at bytes + stampAt. */
   writeStamped(fd: number, bytes: Address, length: number, stampAt: number): number;
   xxh64Init(state: Address): void;

@@ -72,6 +72,20 @@ export function readStamped(fd: Fd, to: Address, bytes: number, tsc: Address): n
   }
 }
 
+/** As readStamped; while there is nothing it tries again for up to `cycles` of the TSC. */
+export function readAwaited(
+  fd: Fd,
+  to: Address,
+  bytes: number,
+  tsc: Address,
+  cycles: number,
+): number {
+  for (;;) {
+    const result = ffi.stubs.readAwaited(fd.number, to, bytes, tsc, cycles);
+    if (result !== -EINTR) return result;
+  }
+}
+
 /** As writeFrom; the TSC right before the write is stored, and goes out, at from + stampAt. */
 export function writeStamped(fd: Fd, from: Address, bytes: number, stampAt: number): number {
   for (;;) {

@@ -14,6 +14,8 @@ import { wrappedDelta } from "./tsc.ts";
 
 /** A segment in force is replaced when its bound is more than this many times the best one. */
 const BETTER_RATIO = 1.25;
+/** Readings may come in bursts: the longest of so many pauses is the one to look across. */
+const PAUSES_KEPT = 16;
 
 export interface TrackedMapOptions extends LineTrackerOptions {
   /**
@@ -22,8 +24,8 @@ export interface TrackedMapOptions extends LineTrackerOptions {
    */
   readonly targetAnchor: bigint | undefined;
   /**
-   * Longest span of the source ahead that a segment is made for. It is made for twice the distance
-   * of the last two readings: until after the next, should that come late.
+   * Longest span of the source ahead that a segment is made for. It is made for twice the longest
+   * pause between recent readings: until after the next, should that come late.
    */
   readonly horizonX: number;
   /**
@@ -46,6 +48,7 @@ export class TrackedMap {
   #revision = 0;
   #lastX: bigint | undefined;
   #horizonX: number;
+  readonly #pauses: number[] = [];
 
   constructor(options: TrackedMapOptions) {
     this.#options = options;
@@ -102,9 +105,12 @@ export class TrackedMap {
   #lookAhead(x: bigint): void {
     const { horizonX } = this.#options;
     const passed = this.#lastX === undefined ? 0 : Number(wrappedDelta(x, this.#lastX));
-    // A clock that stepped back says nothing about the pace of readings.
-    if (passed > 0) this.#horizonX = Math.min(2 * passed, horizonX);
     this.#lastX = x;
+    // A clock that stepped back says nothing about the pace of readings.
+    if (passed <= 0) return;
+    this.#pauses.push(passed);
+    if (this.#pauses.length > PAUSES_KEPT) this.#pauses.shift();
+    this.#horizonX = Math.min(2 * Math.max(...this.#pauses), horizonX);
   }
 
   #bestSegment(x: bigint, past: bigint): TimeSegment | undefined {

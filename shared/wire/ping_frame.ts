@@ -3,18 +3,22 @@
 //
 //   rdtsc(tsc); write(fd, frame.subarray(0, writePing(frame, 0, seq, tsc, sequence)));
 //
-// Both messages are written at full length, zero fields included.
+// Both messages are written at full length, zero fields included; but for a Ping's await_us, which
+// is only there when it says something.
 
 import { FRAME_HEADER_BYTES, FrameType, readU32, writeFrameHeader, writeU32 } from "./frame.ts";
 
 const TAG_SEQ = 0x08;
 const TAG_PING_SENDER_TSC = 0x11;
+const TAG_PING_AWAIT_US = 0x18;
 const TAG_PONG_ECHO_TSC = 0x11;
 const TAG_PONG_RECEIVED_TSC = 0x19;
 const TAG_PONG_SENT_TSC = 0x21;
 
 const SEQ_BYTES_MAX = 5;
 const STAMP_BYTES = 8;
+/** await_us goes into two bytes of varint. */
+export const AWAIT_US_MAX = 0x3fff;
 /** Room that writePing() and writePong() need. */
 export const PING_FRAME_BYTES_MAX = FRAME_HEADER_BYTES + 1 + SEQ_BYTES_MAX + 3 * (1 + STAMP_BYTES);
 
@@ -22,6 +26,8 @@ export const PING_FRAME_BYTES_MAX = FRAME_HEADER_BYTES + 1 + SEQ_BYTES_MAX + 3 *
 export class PingView {
   seq = 0;
   readonly senderTsc = new Uint32Array(2);
+  /** How long it is worth staying awake for the next one; 0 for not at all. */
+  awaitUs = 0;
 }
 
 /** A Pong as read. */
@@ -32,19 +38,30 @@ export class PongView {
   readonly sentTsc = new Uint32Array(2);
 }
 
-/** Writes a whole Ping frame at `at` and gives its length. */
+/** Writes a whole Ping frame at `at` and gives its length. `awaitUs` is at most AWAIT_US_MAX. */
 export function writePing(
   out: Uint8Array,
   at: number,
   seq: number,
   senderTsc: Uint32Array,
   sequence: number,
+  awaitUs = 0,
 ): number {
   const begin = at + FRAME_HEADER_BYTES;
   let end = writeSeq(out, begin, seq);
   end = writeStamp(out, end, TAG_PING_SENDER_TSC, senderTsc);
+  if (awaitUs > 0) {
+    out[end++] = TAG_PING_AWAIT_US;
+    if (awaitUs > 0x7f) out[end++] = (awaitUs & 0x7f) | 0x80;
+    out[end++] = awaitUs > 0x7f ? awaitUs >>> 7 : awaitUs;
+  }
   writeFrameHeader(out, at, FrameType.PING, 0, end - begin, sequence);
   return end - at;
+}
+
+/** Bytes from sender_tsc in a Ping frame to the frame's end. */
+export function pingStampBack(awaitUs: number): number {
+  return STAMP_BYTES + (awaitUs === 0 ? 0 : awaitUs > 0x7f ? 3 : 2);
 }
 
 /** Writes a whole Pong frame at `at` and gives its length. */
@@ -72,7 +89,9 @@ export function writePong(
  */
 export function readPing(bytes: Uint8Array, from: number, to: number, out: PingView): boolean {
   const at = readSeq(bytes, from, to, out);
-  return at >= 0 && readStamp(bytes, at, to, TAG_PING_SENDER_TSC, out.senderTsc);
+  if (at < 0 || !readStamp(bytes, at, to, TAG_PING_SENDER_TSC, out.senderTsc)) return false;
+  out.awaitUs = readAwait(bytes, at + 1 + STAMP_BYTES, to);
+  return true;
 }
 
 /** Reads the Pong bytes[from, to), as readPing() does. */
@@ -118,6 +137,15 @@ function readSeq(bytes: Uint8Array, from: number, to: number, out: { seq: number
     }
   }
   return -1;
+}
+
+/** await_us, 0 when it is not there; more than AWAIT_US_MAX is not believed. */
+function readAwait(bytes: Uint8Array, at: number, to: number): number {
+  if (at + 1 >= to || bytes[at] !== TAG_PING_AWAIT_US) return 0;
+  const low = bytes[at + 1]!;
+  if (low < 0x80) return low;
+  const high = at + 2 < to ? bytes[at + 2]! : 0x80;
+  return high < 0x80 ? (low & 0x7f) | (high << 7) : 0;
 }
 
 function readStamp(

@@ -1,11 +1,9 @@
 /**
- * QEMU's emulated TSC against the truth. QEMU keeps the constant that it adds to the host's TSC in
- * timers_state.cpu_ticks_offset, which some builds export (Debian's does): every reading of the
- * probes has to agree with it, also after the guest was stopped for a while.
+ * The probes on QEMU's emulated TSC against the truth (qemu_truth.ts): every reading has to agree
+ * with it, also after the guest was stopped for a while.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { spawnSync } from "node:child_process";
-import { closeSync, openSync, readFileSync, readSync, realpathSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { PingEstimator, RATE_EQUAL, type RoundTrip } from "../../agent-host/align/ping.ts";
 import { EmulatorProbe, EmulatorProbeError } from "../../agent-host/session/emulator_probe.ts";
 import { HostClock } from "../../agent-host/session/host_clock.ts";
@@ -15,39 +13,18 @@ import { waitUntil } from "./deadline.ts";
 import { buildInitramfs } from "./initramfs.ts";
 import { ensurePrerequisites, type Prerequisites } from "./prerequisites.ts";
 import { QemuGuest } from "./qemu.ts";
+import { QemuTruth } from "./qemu_truth.ts";
 import { ensureTracingMounts } from "./tracing_mounts.ts";
 
 const ROUND_DEADLINE_MS = 10_000;
-/** Of struct TimersState: it begins with i64 cpu_ticks_prev, cpu_ticks_offset. */
-const OFFSET_BYTES = 8;
-
 setDefaultTimeout(120_000);
-
-/** Where timers_state lies in QEMU's file's memory, undefined where nobody can tell. */
-function timersStateAddress(path: string): number | undefined {
-  const { stdout } = spawnSync("nm", ["-D", path], { encoding: "utf8", maxBuffer: 1 << 26 });
-  const match = /^([0-9a-f]+) [BD] timers_state/m.exec(stdout ?? "");
-  return match === null ? undefined : Number.parseInt(match[1]!, 16);
-}
 
 describe("EmulatorProbe on a real guest", () => {
   let prerequisites: Prerequisites;
   let guest: QemuGuest;
   let clock: HostClock;
-  let address: number | undefined;
+  let truth: QemuTruth;
   let aheadMs = 0;
-
-  /** Guest TSC minus host TSC, from QEMU's memory. */
-  function trueOffset(): bigint {
-    const path = realpathSync(prerequisites.qemuPath);
-    const maps = readFileSync(`/proc/${guest.pid}/maps`, "utf8").split("\n");
-    const base = Number.parseInt(maps.find((line) => line.endsWith(path))!, 16);
-    const fd = openSync(`/proc/${guest.pid}/mem`, "r");
-    const word = new BigInt64Array(1);
-    readSync(fd, new Uint8Array(word.buffer), 0, 8, base + address! + OFFSET_BYTES);
-    closeSync(fd);
-    return word[0]!;
-  }
 
   /** One round, as the engine's loop drives it; the guest reads its clocks meanwhile. */
   async function round(probe: EmulatorProbe): Promise<RoundTrip[]> {
@@ -79,9 +56,9 @@ describe("EmulatorProbe on a real guest", () => {
   beforeAll(async () => {
     ensureTracingMounts();
     prerequisites = ensurePrerequisites({ progress: console.log });
-    address = timersStateAddress(prerequisites.qemuPath);
     const initramfsPath = buildInitramfs(prerequisites, { programs: [] });
     guest = await QemuGuest.boot({ prerequisites, initramfsPath, config: { tsc: "reliable" } });
+    truth = new QemuTruth(guest, prerequisites.qemuPath);
     clock = new HostClock(readTsc());
   });
 
@@ -101,10 +78,11 @@ describe("EmulatorProbe on a real guest", () => {
         const widths = trips.map((trip) => Number(trip.hostReceived - trip.hostSent));
         const width = Math.min(...widths);
         let error = "the truth cannot be read here";
-        if (address !== undefined) {
-          expectTruth(trips, trueOffset());
-          error = `error ${estimator.offset! - trueOffset()}`;
-          expect(Math.abs(Number(estimator.offset! - trueOffset()))).toBeLessThanOrEqual(bound + 1);
+        if (truth.isKnown) {
+          expectTruth(trips, truth.offset());
+          const off = Number(estimator.offset! - truth.offset());
+          error = `error ${off}`;
+          expect(Math.abs(off)).toBeLessThanOrEqual(bound + 1);
         }
         console.log(`${trips.length} readings of ${width}+ cycles: +-${bound}, ${error}`);
         await guest.qmp.execute("stop");

@@ -69,6 +69,19 @@ EXPORT long vs_read_stamped(long fd, u8 *bytes, long length, u64 *tsc) {
   return result;
 }
 
+/*
+ * The same, trying again for up to `cycles` while there is nothing to read: what comes meanwhile need
+ * not wake anybody. Who else wants this CPU gets it between two tries.
+ */
+EXPORT long vs_read_awaited(long fd, u8 *bytes, long length, u64 *tsc, long cycles) {
+  u64 start = rdtsc_ordered();
+  for (;;) {
+    long result = vs_read_stamped(fd, bytes, length, tsc);
+    if (result != -11 || *tsc - start >= (u64)cycles) return result;
+    vs_syscall(24, 0, 0, 0, 0, 0, 0);
+  }
+}
+
 EXPORT long vs_write_stamped(long fd, u8 *bytes, long length, long stamp_at) {
   u64 tsc = rdtsc_ordered();
   __builtin_memcpy(bytes + stamp_at, &tsc, 8);

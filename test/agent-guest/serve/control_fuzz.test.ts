@@ -126,7 +126,7 @@ describe.skipIf(NO_TRACING !== "")("a guest that serves", () => {
       // A pong tells that all before it has been read: what is sent next finds room.
       const { pongs } = host.reader;
       const seq = index + 1;
-      host.client.send(FrameType.PING, { seq, senderTsc: 1n });
+      host.client.send(FrameType.PING, { seq, senderTsc: 1n, awaitUs: 0 });
       await host.client.until(() => pongs.includes(seq), "the pong");
     }
     await host.client.until(() => host.reader.replies.length > 0, "answers");

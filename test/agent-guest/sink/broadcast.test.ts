@@ -191,7 +191,7 @@ describe.skipIf(NO_TRACING !== "")("BroadcastSink", () => {
     });
     client.send(FrameType.ACK, { positions: [{ cpu: 0, position: 1n << 51n }] });
     client.send(FrameType.CONTROL, { id: 1, request: undefined });
-    client.send(FrameType.PING, { seq: 7, senderTsc: 1n });
+    client.send(FrameType.PING, { seq: 7, senderTsc: 1n, awaitUs: 0 });
     await client.until(() => client.reader.pongs.includes(7), "a pong");
     callGetppid(100);
     await client.until(() => client.reader.samples === 100, "100 samples");

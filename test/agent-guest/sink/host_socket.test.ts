@@ -41,7 +41,7 @@ describe.skipIf(NO_TRACING !== "")("HostSocketSink", () => {
     const client = connectUnix(trace);
     await trace.agent.said(/^Connected to unix:/m);
     callGetppid(100);
-    client.send(FrameType.PING, { seq: 5, senderTsc: 1n });
+    client.send(FrameType.PING, { seq: 5, senderTsc: 1n, awaitUs: 0 });
     await client.until(() => client.reader.pongs.includes(5), "a pong");
     expect(client.reader.frameTypes).toEqual([FrameType.PONG]);
     client.attach();
@@ -80,7 +80,7 @@ describe.skipIf(NO_TRACING !== "")("HostSocketSink", () => {
       client.acknowledge();
     }
     // The last acknowledgement has been read once a ping behind it is answered.
-    client.send(FrameType.PING, { seq: 1, senderTsc: 1n });
+    client.send(FrameType.PING, { seq: 1, senderTsc: 1n, awaitUs: 0 });
     await client.until(() => client.reader.pongs.includes(1), "a pong");
     // 64 KiB hold some 600 events; without acknowledgements the kernel has no room for more.
     callGetppid(3000, 4000);
@@ -178,7 +178,7 @@ describe.skipIf(NO_TRACING !== "")("HostSocketSink", () => {
     callGetppid(100);
     await client.until(() => client.reader.samples === 100, "100 samples");
     client.acknowledge();
-    client.send(FrameType.PING, { seq: 1, senderTsc: 1n });
+    client.send(FrameType.PING, { seq: 1, senderTsc: 1n, awaitUs: 0 });
     await client.until(() => client.reader.pongs.includes(1), "a pong");
     client.close();
     await trace.agent.said(/Disconnected from/);
@@ -276,7 +276,7 @@ describe.skipIf(NO_TRACING !== "")("HostSocketSink", () => {
     client.sendBytes(Uint8Array.from({ length: 50_000 }, (_, i) => (i * 2654435761) >>> 11));
     client.attach({ resume: true, positions: [{ cpu: cpus[0]!.cpu, position: 3n }] });
     client.attach({ resume: true, positions: [{ cpu: 99, position: 1n << 60n }] });
-    client.send(FrameType.PING, { seq: 9, senderTsc: 1n });
+    client.send(FrameType.PING, { seq: 9, senderTsc: 1n, awaitUs: 0 });
     await client.until(() => client.reader.pongs.includes(9), "a pong");
     client.close();
     callGetppid(100, 200);

@@ -76,7 +76,7 @@ describe.skipIf(noPty)("PortSink", () => {
     callGetppid(100);
     expect(await cpuSecondsWithin(trace, 1000)).toBeLessThan(0.3);
     expect(client.read()).toBe(0);
-    client.send(FrameType.PING, { seq: 3, senderTsc: 1n });
+    client.send(FrameType.PING, { seq: 3, senderTsc: 1n, awaitUs: 0 });
     await client.until(() => client.reader.pongs.includes(3), "a pong");
     expect(client.reader.frameTypes).toEqual([FrameType.PONG]);
     await trace.stop();

@@ -198,13 +198,15 @@ describe("PingEstimator", () => {
     for (let i = 0; i < 250; i++) {
       estimator.add(pair.trip(1000n, 10n, 1000n));
       pair.now += 60_000_000n;
-      if (i < 100) pauses.add(estimator.nextDelayMs());
+      expect(estimator.burstPings).toBe(10);
+      pauses.add(estimator.nextDelayMs());
     }
     expect(pauses.size).toBe(13);
     expect(Math.max(...pauses)).toBeLessThan(30);
-    expect(estimator.nextDelayMs()).toBe(500);
+    expect([estimator.nextDelayMs(), estimator.burstPings]).toEqual([500, 4]);
     pair.offset += 1n << 40n;
     estimator.add(pair.trip(1000n, 10n, 1000n));
+    expect(estimator.burstPings).toBe(10);
     expect(estimator.nextDelayMs()).toBeLessThan(30);
   });
 });

@@ -85,6 +85,9 @@ function play(steps: readonly Step[], num: number, isPlain: boolean, proof: Cloc
     chunk.bytes.set(bytes, chunk.usedBytes);
     const from = chunk.usedBytes;
     chunk.usedBytes += bytes.length;
+    // As a session has it, with hardly any slack: what is stamped later than now is set back.
+    const present = clock.trueCycles(clock.ns);
+    decoder.latestCycles = present + tracked.boundFrom(START_NS + BigInt(clock.ns)) + 1000;
     decoder.decodeSpan(chunk, from, chunk.usedBytes, tracked.map);
   };
   for (const { gapNs, there, back, events, isDecoded } of steps) {

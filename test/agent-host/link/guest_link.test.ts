@@ -175,8 +175,11 @@ describe("GuestLink in a stream", () => {
   test("sends pings that carry its own stamp", () => {
     using harness = greeted();
     harness.said();
-    const sent = harness.link.ping(42);
-    expect(harness.said()).toEqual([{ type: "PING", message: { seq: 42, senderTsc: sent! } }]);
+    for (const awaitUs of [0, 100, 1000]) {
+      const senderTsc = harness.link.ping(42, awaitUs)!;
+      const message = { seq: 42, senderTsc, awaitUs };
+      expect(harness.said()).toEqual([{ type: "PING", message }]);
+    }
   });
 });
 

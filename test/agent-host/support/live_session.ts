@@ -81,13 +81,13 @@ export class LiveSession {
   }
 
   /** Until all clocks are known and the host's own events run. */
-  async start(): Promise<void> {
+  async start(deadlineMs = DEADLINE_MS): Promise<void> {
     const { guests, hostClock, local } = this.machines;
     const isReady = (): boolean => {
       this.round();
       return hostClock?.isReady !== false && guests.every((guest) => guest.isReady);
     };
-    await waitUntil(isReady, DEADLINE_MS, "clocks of all machines");
+    await waitUntil(isReady, deadlineMs, "clocks of all machines");
     local?.start();
   }
 

@@ -104,7 +104,7 @@ export const FULL_MESSAGES: { readonly [T in FrameType]: MessageOf[T] } = {
       { pid: 4194304, comm: Uint8Array.of(0x1b, 0x5b, 0xff) },
     ],
   },
-  [FrameType.PING]: { seq: 300, senderTsc: 0xfedcba9876543210n },
+  [FrameType.PING]: { seq: 300, senderTsc: 0xfedcba9876543210n, awaitUs: 0 },
   [FrameType.PONG]: {
     seq: 300,
     echoTsc: 0xfedcba9876543210n,

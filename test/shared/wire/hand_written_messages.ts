@@ -162,7 +162,11 @@ export const HAND_WRITTEN: readonly {
       ],
     },
   ],
-  [FrameType.PING, [0x08, 3, 0x11, ...LE_1234], { seq: 3, senderTsc: 0x1234n }],
+  [
+    FrameType.PING,
+    [0x08, 3, 0x11, ...LE_1234, 0x18, 0xe8, 0x07],
+    { seq: 3, senderTsc: 0x1234n, awaitUs: 1000 },
+  ],
   [
     FrameType.PONG,
     [0x08, 3, 0x11, ...LE_1234, 0x19, ...LE_MAX, 0x21, ...LE_1234],

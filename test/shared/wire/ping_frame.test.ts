@@ -5,9 +5,11 @@ import { FRAME_HEADER_BYTES, FrameType, framePayloadBytes } from "../../../share
 import { FrameWriter } from "../../../shared/wire/frame_writer.ts";
 import { decodeMessage } from "../../../shared/wire/message.ts";
 import {
+  AWAIT_US_MAX,
   PING_FRAME_BYTES_MAX,
   PingView,
   PongView,
+  pingStampBack,
   readPing,
   readPong,
   writePing,
@@ -17,6 +19,8 @@ import { FULL_MESSAGES } from "./fixtures.ts";
 
 const anyU32 = fc.oneof(fc.nat(0x7fffffff), fc.constantFrom(0, 1, 127, 128, 0xffffffff));
 const anyStamp = fc.tuple(anyU32, anyU32).map((words) => Uint32Array.from(words));
+
+const anyAwait = fc.oneof(fc.constantFrom(0, 1, 127, 128, AWAIT_US_MAX), fc.nat(AWAIT_US_MAX));
 
 function bigintOf([lo, hi]: Uint32Array): bigint {
   return (BigInt(hi!) << 32n) | BigInt(lo!);
@@ -43,29 +47,40 @@ describe("writePing() and writePong()", () => {
 
   test("are read by readPing(), readPong() and the generated code alike", () => {
     fc.assert(
-      fc.property(anyU32, anyStamp, anyStamp, anyStamp, (seq, first, second, third) => {
-        const out = new Uint8Array(PING_FRAME_BYTES_MAX);
-        let end = writePing(out, 0, seq, first, 0);
-        expect(FRAME_HEADER_BYTES + framePayloadBytes(out, 0)).toBe(end);
-        const ping = new PingView();
-        expect(readPing(out, FRAME_HEADER_BYTES, end, ping)).toBe(true);
-        expect(ping).toEqual(Object.assign(new PingView(), { seq, senderTsc: first }));
-        expect(decodeMessage(FrameType.PING, out, FRAME_HEADER_BYTES, end)).toEqual({
-          seq,
-          senderTsc: bigintOf(first),
-        });
-        end = writePong(out, 0, seq, first, second, third, 0);
-        const pong = new PongView();
-        expect(readPong(out, FRAME_HEADER_BYTES, end, pong)).toBe(true);
-        const stamps = { echoTsc: first, receivedTsc: second, sentTsc: third };
-        expect(pong).toEqual(Object.assign(new PongView(), { seq, ...stamps }));
-        expect(decodeMessage(FrameType.PONG, out, FRAME_HEADER_BYTES, end)).toEqual({
-          seq,
-          echoTsc: bigintOf(first),
-          receivedTsc: bigintOf(second),
-          sentTsc: bigintOf(third),
-        });
-      }),
+      fc.property(
+        anyU32,
+        anyStamp,
+        anyStamp,
+        anyStamp,
+        anyAwait,
+        (seq, first, second, third, awaitUs) => {
+          const out = new Uint8Array(PING_FRAME_BYTES_MAX);
+          let end = writePing(out, 0, seq, first, 0, awaitUs);
+          const view = new DataView(out.buffer);
+          const stampAt = end - pingStampBack(awaitUs);
+          expect(view.getBigUint64(stampAt, true)).toBe(bigintOf(first));
+          expect(FRAME_HEADER_BYTES + framePayloadBytes(out, 0)).toBe(end);
+          const ping = new PingView();
+          expect(readPing(out, FRAME_HEADER_BYTES, end, ping)).toBe(true);
+          expect(ping).toEqual(Object.assign(new PingView(), { seq, senderTsc: first, awaitUs }));
+          expect(decodeMessage(FrameType.PING, out, FRAME_HEADER_BYTES, end)).toEqual({
+            seq,
+            senderTsc: bigintOf(first),
+            awaitUs,
+          });
+          end = writePong(out, 0, seq, first, second, third, 0);
+          const pong = new PongView();
+          expect(readPong(out, FRAME_HEADER_BYTES, end, pong)).toBe(true);
+          const stamps = { echoTsc: first, receivedTsc: second, sentTsc: third };
+          expect(pong).toEqual(Object.assign(new PongView(), { seq, ...stamps }));
+          expect(decodeMessage(FrameType.PONG, out, FRAME_HEADER_BYTES, end)).toEqual({
+            seq,
+            echoTsc: bigintOf(first),
+            receivedTsc: bigintOf(second),
+            sentTsc: bigintOf(third),
+          });
+        },
+      ),
       { numRuns: 300 },
     );
   });

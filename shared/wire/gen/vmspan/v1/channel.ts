@@ -299,6 +299,11 @@ export interface Ping {
   readonly seq: number;
   /** TSC of the sender, read just before it wrote the frame. */
   readonly senderTsc: bigint;
+  /**
+   * Another Ping follows the answer within so many microseconds: worth staying awake for, since what
+   * it costs to wake up is what a round trip cannot tell from time on the way.
+   */
+  readonly awaitUs: number;
 }
 
 /** The answer: three of the four stamps of a round trip. The fourth is the reader's own. */
@@ -1851,7 +1856,7 @@ export const TaskName: MessageFns<TaskName> = {
 };
 
 function createBasePing(): Ping {
-  return { seq: 0, senderTsc: 0n };
+  return { seq: 0, senderTsc: 0n, awaitUs: 0 };
 }
 
 export const Ping: MessageFns<Ping> = {
@@ -1864,6 +1869,9 @@ export const Ping: MessageFns<Ping> = {
         throw new globalThis.Error("value provided for field message.senderTsc of type fixed64 too large");
       }
       writer.uint32(17).fixed64(message.senderTsc);
+    }
+    if (message.awaitUs !== 0) {
+      writer.uint32(24).uint32(message.awaitUs);
     }
     return writer;
   },
@@ -1895,6 +1903,14 @@ export const Ping: MessageFns<Ping> = {
             }
 
             message.senderTsc = reader.fixed64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.awaitUs = reader.uint32();
             continue;
           }
         }
