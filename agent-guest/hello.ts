@@ -3,6 +3,7 @@
  * events do not fit into one frame; the rest follows in Events frames.
  */
 import type { EventSet } from "../shared/event/event_set.ts";
+import type { RefusedFilter } from "../shared/event/filter_error.ts";
 import type { MachineInfo } from "../shared/event/machine.ts";
 import { PERF_SAMPLE_IDENTIFIER } from "../shared/perf/sample_type.ts";
 import { PAGE_BYTES } from "../shared/sys/abi.ts";
@@ -38,6 +39,17 @@ const KINDS = {
   uretprobe: EventKind.URETPROBE,
 } as const;
 
+/** What is said of a filter that the kernel refused. */
+function refusalOf(refusal: RefusedFilter | undefined) {
+  const { filter = "", kernel } = refusal ?? {};
+  if (kernel === undefined) return { refusedFilter: filter };
+  return {
+    refusedFilter: filter,
+    refusedReason: kernel.reason,
+    refusedPosition: kernel.position,
+  };
+}
+
 /**
  * The set's events, in groups that each fit into a frame; when a host has asked for them, with the
  * request of each.
@@ -64,7 +76,7 @@ export function splitEvents(set: EventSet, isServing: boolean): Event[][] {
       commonType: event.id,
       format,
       filter: set.kernelFilter(event),
-      refusedFilter: set.refusedFilter(event),
+      ...refusalOf(set.refusal(event)),
       ids: hasIds ? set.identifiers(index) : [],
       sampleType: BigInt(set.sampleType),
       sampleIdAll: true,

@@ -12,6 +12,7 @@ import type { EventSpec } from "../../shared/event/spec.ts";
 import { ExprError } from "../../shared/expr/error.ts";
 import { checkFilter, type ProgramOptions } from "../../shared/expr/program.ts";
 import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
+import { caretLines } from "../../shared/text/caret.ts";
 import { globMatcher } from "../../shared/text/glob.ts";
 import { printableAscii } from "../../shared/text/printable_ascii.ts";
 import { FormatError, parseFormat } from "../../shared/tracefs/format.ts";
@@ -22,6 +23,9 @@ import { SourceError } from "../link/source.ts";
 import type { MachineRings } from "./machine_rings.ts";
 import type { Session } from "./session.ts";
 import type { SessionEvent } from "./session_event.ts";
+
+/** Of a guest kernel's reason against a filter; Linux's own have some 40. */
+const REASON_CHARS_MAX = 200;
 
 /** A -e argument's event that is pulled from a guest. */
 export interface WantedEvent {
@@ -224,7 +228,8 @@ export class GuestEvents {
   }
 
   /** A filter that the guest's kernel refused is the guest's text: what is wrong is its fault. */
-  #checkRefused({ system, name, refusedFilter }: Event, formatText: string): void {
+  #checkRefused(event: Event, formatText: string): void {
+    const { system, name, refusedFilter, refusedReason, refusedPosition } = event;
     if (refusedFilter === "") return;
     const what = printableAscii(`${system}:${name}`);
     if (refusedFilter.length > USER_FILTER_CHARS_MAX) {
@@ -242,9 +247,12 @@ export class GuestEvents {
           `is no C expression either: ${error.detail}`,
       );
     }
+    // What a guest says is the kernel's reason is its own word; it goes on one line all the same.
+    const why = refusedReason === undefined ? "" : ` (${refusedReason.slice(0, REASON_CHARS_MAX)})`;
+    const place = refusedPosition ?? refusedFilter.length;
     this.#onStatus(
-      `HINT: the guest's kernel refuses the filter of ${what}: agent-host runs it\n` +
-        `  ${printableAscii(refusedFilter)}`,
+      `HINT: the guest's kernel refuses the filter of ${what}${printableAscii(why)}: ` +
+        `agent-host runs it\n${caretLines(refusedFilter, Math.min(place, refusedFilter.length))}`,
     );
   }
 }

@@ -110,7 +110,7 @@ export class LocalHost {
         name: event.name,
         alias: spec.attributes.alias ?? "",
         formatText: event.formatText,
-        userFilters: [this.set.refusedFilter(event)].filter((filter) => filter !== ""),
+        userFilters: [this.set.refusal(event)?.filter ?? ""].filter((filter) => filter !== ""),
         evaluation,
       });
       this.events.push(added);

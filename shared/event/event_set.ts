@@ -195,9 +195,9 @@ export class EventSet {
     return this.#refused.has(event) ? "" : event.spec.filter;
   }
 
-  /** The filter of an event that its kernel refused, empty when there is none. */
-  refusedFilter(event: ResolvedEvent): string {
-    return this.#refused.get(event)?.filter ?? "";
+  /** The filter of an event that its kernel refused, and why; undefined when it did not. */
+  refusal(event: ResolvedEvent): RefusedFilter | undefined {
+    return this.#refused.get(event);
   }
 
   get isEnabled(): boolean {

@@ -39,6 +39,7 @@ const EVENT: Shape = new Map<number, number | typeof PACKED>([
   [8, PACKED], // ids
   [12, TEXT_BYTES_MAX], // definition
   [19, TEXT_BYTES_MAX], // refused_filter
+  [20, TEXT_BYTES_MAX], // refused_reason
 ]);
 const ERROR: Shape = texts(2, 3, 4);
 const EVENT_REQUEST: Shape = new Map<number, number | typeof PACKED>([

@@ -40,7 +40,10 @@ function fakeSet(texts: readonly string[], formatBytes: number, sampleType: numb
     clock: { source: "fitted", clockId: 4 },
     identifiers: (index: number) => [BigInt(index * 2), BigInt(index * 2 + 1)],
     kernelFilter: ({ spec }: ResolvedEvent) => (isRefused(spec.filter) ? "" : spec.filter),
-    refusedFilter: ({ spec }: ResolvedEvent) => (isRefused(spec.filter) ? spec.filter : ""),
+    refusal: ({ spec: { filter } }: ResolvedEvent) =>
+      isRefused(filter)
+        ? { filter, kernel: { reason: "Invalid operator", position: 1 } }
+        : undefined,
   } as unknown as EventSet;
 }
 
@@ -71,7 +74,12 @@ describe("splitEvents", () => {
     const [group] = splitEvents(fakeSet(["a:b/x==1/", "a:c/x+1==2/"], 10, PERF_SAMPLE_TIME), false);
     expect(group).toMatchObject([
       { filter: "x==1", refusedFilter: "" },
-      { filter: "", refusedFilter: "x+1==2" },
+      {
+        filter: "",
+        refusedFilter: "x+1==2",
+        refusedReason: "Invalid operator",
+        refusedPosition: 1,
+      },
     ]);
   });
 

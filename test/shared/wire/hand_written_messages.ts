@@ -86,7 +86,7 @@ export const HAND_WRITTEN: readonly {
       [
         ...[0x08, 1, 0x12, "s", 0x1a, "n", 0x22, "a", 0x28, 74, 0x32, "f", 0x3a, "x==1"],
         ...[0x42, [7, 0x80, 0x01], 0x48, 0x84, 0x08, 0x50, 1, 0x58, 1, 0x62, "d", 0x78, 2],
-        ...[0x9a, 0x01, "y+1==2"],
+        ...[0x9a, 0x01, "y+1==2", 0xa2, 0x01, "why", 0xa8, 0x01, 3],
       ],
     ],
     {
@@ -105,6 +105,8 @@ export const HAND_WRITTEN: readonly {
           kind: EventKind.TRACEPOINT,
           definition: "d",
           refusedFilter: "y+1==2",
+          refusedReason: "why",
+          refusedPosition: 3,
           request: 2,
         },
       ],

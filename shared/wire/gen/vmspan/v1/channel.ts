@@ -210,6 +210,9 @@ export interface Event {
   readonly request: number;
   /** The filter that the guest's user gave and its kernel refused: the host applies it. */
   readonly refusedFilter: string;
+  /** Why its kernel refused it, in the kernel's words, and at which character. Absent when unknown. */
+  readonly refusedReason?: string | undefined;
+  readonly refusedPosition?: number | undefined;
 }
 
 /**
@@ -997,6 +1000,8 @@ function createBaseEvent(): Event {
     definition: "",
     request: 0,
     refusedFilter: "",
+    refusedReason: undefined,
+    refusedPosition: undefined,
   };
 }
 
@@ -1053,6 +1058,12 @@ export const Event: MessageFns<Event> = {
     }
     if (message.refusedFilter !== "") {
       writer.uint32(154).string(message.refusedFilter);
+    }
+    if (message.refusedReason !== undefined) {
+      writer.uint32(162).string(message.refusedReason);
+    }
+    if (message.refusedPosition !== undefined) {
+      writer.uint32(168).uint32(message.refusedPosition);
     }
     return writer;
   },
@@ -1190,6 +1201,22 @@ export const Event: MessageFns<Event> = {
             }
 
             message.refusedFilter = reader.string();
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.refusedReason = reader.string();
+            continue;
+          }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.refusedPosition = reader.uint32();
             continue;
           }
         }
