@@ -6,7 +6,6 @@
  * that waits costs its guest nothing.
  */
 import type { CpuRing, EventSet } from "../shared/event/event_set.ts";
-import type { MachineInfo } from "../shared/event/machine.ts";
 import { readTsc } from "../shared/sys/clock.ts";
 import type { PollSet } from "../shared/sys/poll.ts";
 import { FrameType } from "../shared/wire/frame.ts";
@@ -18,7 +17,7 @@ import {
   ErrorCode,
 } from "../shared/wire/gen/vmspan/v1/channel.ts";
 import { type ClockSampler, clockSamplerOf } from "./clock_samples.ts";
-import { buildHello, splitEvents } from "./hello.ts";
+import { type StreamDescription, sendHello } from "./hello.ts";
 import { Ledger } from "./ledger.ts";
 import { Receiver, type ReceiverLedger } from "./receiver.ts";
 import { ShedCount } from "./shed_count.ts";
@@ -37,13 +36,7 @@ const STATS_MS = 10_000;
 /** How often the user is told of receivers that are too slow: it may happen at each wake-up. */
 const MISSED_STATUS_MS = 1000;
 
-export interface CaptureOptions {
-  readonly machine: MachineInfo;
-  readonly isTscDisplay: boolean;
-  readonly isTwoWay: boolean;
-  /** The host has asked for these events, and may ask for others. */
-  readonly isServing: boolean;
-  readonly agentVersion: string;
+export interface CaptureOptions extends StreamDescription {
   readonly onStatus: (text: string) => void;
 }
 
@@ -178,9 +171,10 @@ export class Capture implements SinkHost {
   }
 
   /** Fixed events: whoever started the agent has chosen them. */
-  control(outlet: Outlet, { id }: Control): void {
+  control(outlet: Outlet, { id, request }: Control): void {
     const message = "Cannot do what the host asks: this agent was started with its events";
-    const hint = "start it as agent-guest serve";
+    const isDump = request?.$case === "dump";
+    const hint = `start it as agent-guest ${isDump ? "trace --overwrite" : "serve"}`;
     const error = { code: ErrorCode.UNSUPPORTED, message, hint, text: "", position: 0 };
     outlet.send(FrameType.CONTROL_REPLY, { id, error, events: [], more: false });
   }
@@ -319,20 +313,7 @@ export class Capture implements SinkHost {
   }
 
   #sendHello(outlet: Outlet, attachNonce: bigint): void {
-    const { machine, isTscDisplay, isTwoWay, isServing, agentVersion } = this.#options;
-    const [first, ...rest] = splitEvents(this.set, isServing);
-    const hello = buildHello(this.set, machine, {
-      streamNonce: this.streamNonce,
-      attachNonce,
-      agentVersion,
-      isTscDisplay,
-      isTwoWay,
-      isServing,
-      events: first ?? [],
-      start: outlet.positions,
-    });
-    outlet.send(FrameType.HELLO, hello);
-    for (const events of rest) outlet.send(FrameType.EVENTS, { events });
+    sendHello(outlet, this.set, { ...this.#options, streamNonce: this.streamNonce, attachNonce });
     for (const sample of this.#clock.history) outlet.send(FrameType.CLOCK_SAMPLE, sample);
   }
 

@@ -33,7 +33,8 @@ export const SWEEP_CPUS_MAX = 64;
 export class ClockSampler {
   readonly #set: EventSet;
   readonly #visitor: CpuVisitor;
-  readonly #reference: number;
+  /** The CPU that the readings of the line are taken on. */
+  readonly reference: number;
   /** The CPUs beside the reference that may be visited. */
   readonly #others: readonly number[];
   readonly #readings: ClockSample[] = [];
@@ -52,7 +53,7 @@ export class ClockSampler {
     this.#set = set;
     this.#visitor = new CpuVisitor(avoided);
     const [reference = 0, ...others] = cpus.filter((cpu) => this.#visitor.mayVisit(cpu));
-    this.#reference = reference;
+    this.reference = reference;
     // The kernel's own conversion is said to hold for all CPUs, and nothing can be read beside it.
     this.#others = set.clock.source === "fitted" ? others : [];
   }
@@ -67,9 +68,7 @@ export class ClockSampler {
     if (nowMs < this.#nextMs) return [];
     this.#taken++;
     this.#nextMs = nowMs + (EARLY_MS[this.#taken] ?? STEADY_MS);
-    const sample =
-      this.#visitor.visit(this.#reference, () => this.#take(this.#reference)) ??
-      this.#take(this.#reference);
+    const [sample] = this.takeNow() as [ClockSample];
     if (this.#readings.length === HISTORY_MAX) this.#readings.shift();
     this.#readings.push(sample);
     if (this.#taken === EARLY_MS.length) this.#nextSweepMs = nowMs;
@@ -89,6 +88,17 @@ export class ClockSampler {
       samples.push(sample);
     }
     return samples;
+  }
+
+  /** Whether readings come at a steady pace: there are enough for a line. */
+  get isSettled(): boolean {
+    return this.#taken >= EARLY_MS.length;
+  }
+
+  /** A reading now, whether it is due or not. */
+  takeNow(): readonly ClockSample[] {
+    const { reference } = this;
+    return [this.#visitor.visit(reference, () => this.#take(reference)) ?? this.#take(reference)];
   }
 
   /** Milliseconds until the next reading is due. */

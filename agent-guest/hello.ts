@@ -7,24 +7,31 @@ import type { RefusedFilter } from "../shared/event/filter_error.ts";
 import type { MachineInfo } from "../shared/event/machine.ts";
 import { PERF_SAMPLE_IDENTIFIER } from "../shared/perf/sample_type.ts";
 import { PAGE_BYTES } from "../shared/sys/abi.ts";
-import { FRAME_PAYLOAD_BYTES_MAX } from "../shared/wire/frame.ts";
+import { FRAME_PAYLOAD_BYTES_MAX, FrameType } from "../shared/wire/frame.ts";
 import {
   ClockSource,
   type Event,
   EventKind,
   type Hello,
 } from "../shared/wire/gen/vmspan/v1/channel.ts";
+import type { Outlet } from "./sink/outlet.ts";
 
 /** Formats of one frame; the rest of the limit is for everything else in Hello. */
 const EVENT_BYTES_PER_FRAME_MAX = FRAME_PAYLOAD_BYTES_MAX / 2;
 
-export interface HelloOptions {
-  readonly streamNonce: bigint;
-  readonly attachNonce: bigint;
+/** What a stream says of itself, beside its events. */
+export interface StreamDescription {
+  readonly machine: MachineInfo;
   readonly agentVersion: string;
   readonly isTscDisplay: boolean;
   readonly isTwoWay: boolean;
+  /** The host has asked for these events, and may ask for others. */
   readonly isServing: boolean;
+}
+
+export interface HelloOptions extends Omit<StreamDescription, "machine"> {
+  readonly streamNonce: bigint;
+  readonly attachNonce: bigint;
   readonly events: readonly Event[];
   /** By ring index: where this receiver's stream begins. */
   readonly start: Float64Array;
@@ -119,7 +126,23 @@ export function buildHello(set: EventSet, machine: MachineInfo, options: HelloOp
     watermarkBytes: set.options.watermarkBytes,
     start: set.rings.map(({ cpu }, i) => ({ cpu, position: BigInt(options.start[i]!) })),
     serving: options.isServing,
+    overwrite: set.options.isOverwrite === true,
   };
+}
+
+/** Begins the stream of `set` to a receiver, at its positions. */
+export function sendHello(
+  outlet: Outlet,
+  set: EventSet,
+  stream: StreamDescription & Pick<HelloOptions, "streamNonce" | "attachNonce">,
+): void {
+  const [first = [], ...rest] = splitEvents(set, stream.isServing);
+  const start = outlet.positions;
+  outlet.send(
+    FrameType.HELLO,
+    buildHello(set, stream.machine, { ...stream, events: first, start }),
+  );
+  for (const events of rest) outlet.send(FrameType.EVENTS, { events });
 }
 
 /** What a guest says that waits to be asked for events. */
@@ -147,5 +170,6 @@ export function buildIdleHello(
     watermarkBytes: 0,
     start: [],
     serving: true,
+    overwrite: false,
   };
 }

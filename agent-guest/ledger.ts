@@ -42,23 +42,36 @@ export class DropCounts {
 }
 
 /** Counters of one CPU at the moment when a receiver's stream began. */
-interface Baseline {
+export interface Counters {
   readonly produced: bigint;
   readonly lost: bigint;
+  /** Recorded, and overwritten before a dump took it. */
+  readonly overwritten: bigint;
 }
+
+/** By ring index: the counters now. */
+export type CounterReader = (index: number) => Counters;
+
+const OVERWRITTEN = "overwritten";
 
 /** The ledger of one receiver, since its stream began. */
 export class Ledger {
   readonly #set: EventSet;
-  readonly #baselines: readonly Baseline[] | undefined;
+  readonly #baselines: readonly Counters[] | undefined;
+  readonly #read: CounterReader;
   readonly #drops: readonly DropCounts[];
   /** By ring: events that the kernel counts as lost, and that a place of ours is the cause of. */
   readonly #shed: bigint[];
 
-  /** `isExact`: events stood still when the stream began, so the counters can be compared. */
-  constructor(set: EventSet, isExact: boolean) {
+  /**
+   * `isExact`: events stood still when the stream began, so the counters can be compared. Those of
+   * overwritten rings are what `read` gives: they stand still from one dump to the next.
+   */
+  constructor(set: EventSet, isExact: boolean, read?: CounterReader, baselines?: Counters[]) {
     this.#set = set;
-    this.#baselines = isExact ? set.rings.map((ring) => set.count(ring)) : undefined;
+    this.#read = read ?? ((index) => ({ ...set.count(set.rings[index]!), overwritten: 0n }));
+    const begun = baselines ?? set.rings.map((_, index) => this.#read(index));
+    this.#baselines = isExact ? begun : undefined;
     this.#drops = set.rings.map(() => new DropCounts());
     this.#shed = set.rings.map(() => 0n);
   }
@@ -77,12 +90,15 @@ export class Ledger {
   row(ring: CpuRing, index: number, sent: number, acked: number): CpuStats | undefined {
     const baseline = this.#baselines?.[index];
     if (baseline === undefined) return undefined;
-    const { produced, lost } = this.#set.count(ring);
+    const { produced, lost, overwritten } = this.#read(index);
+    const gone = overwritten - baseline.overwritten;
+    const drops = this.#drops[index]!.toDrops();
+    if (gone !== 0n) drops.push({ place: OVERWRITTEN, events: gone, bytes: 0n });
     return {
       cpu: ring.cpu,
       produced: produced - baseline.produced,
       lostKernel: lost - baseline.lost - this.#shed[index]!,
-      drops: this.#drops[index]!.toDrops(),
+      drops,
       headPosition: BigInt(ring.ring.head),
       sentPosition: BigInt(sent),
       ackedPosition: BigInt(acked),

@@ -45,6 +45,7 @@ interface TraceOptions {
   readonly tid?: string;
   readonly mmapPages: string;
   readonly callGraph?: string | true;
+  readonly overwrite?: true;
   readonly quiet?: true;
   readonly keepPrivileges?: true;
   readonly maxCpu?: string;
@@ -91,7 +92,27 @@ function onDone({ ledgers, failure }: SamplerResult): ExitCode {
 
 function startSampler(order: Omit<SamplerOrder, keyof StopMeans>, isQuiet: boolean): void {
   const worker = new Worker(new URL("./sampler_worker.ts", import.meta.url), { type: "module" });
-  superviseWorker(PROGRAM, worker, (stop) => ({ ...order, ...stop }), isQuiet, onDone);
+  const orderOf = (stop: StopMeans): SamplerOrder => ({ ...order, ...stop });
+  superviseWorker(PROGRAM, worker, orderOf, isQuiet, onDone, order.isOverwrite);
+}
+
+/** A flight recorder uses nothing up that could be limited: its rings bound it. */
+function checkRates({ overwrite, maxCpu, maxRate }: TraceOptions): void {
+  if (overwrite !== true || (maxCpu ?? maxRate) === undefined) return;
+  throw new UsageError(
+    "Cannot use --max-cpu and --max-rate with --overwrite: nothing runs between dumps",
+    "-m bounds what a dump holds, and there is one a second at most",
+  );
+}
+
+/** The attribute trigger is of use to a flight recorder only. */
+function checkTriggers(specs: readonly EventSpec[], isOverwrite: boolean): void {
+  const trigger = specs.find(({ attributes }) => attributes.trigger === true);
+  if (isOverwrite || trigger === undefined) return;
+  throw new UsageError(
+    `Cannot use "${trigger.text}": trigger dumps a flight recorder, and this is none`,
+    "--overwrite",
+  );
 }
 
 function trace(options: TraceOptions): void {
@@ -99,6 +120,8 @@ function trace(options: TraceOptions): void {
   if (options.event.length === 0) {
     throw new UsageError("Cannot trace: no event given", "-e SYSTEM:NAME/FILTER/push=SINK/");
   }
+  checkTriggers(specs, options.overwrite === true);
+  checkRates(options);
   const processId = parseTaskId("-p", options.pid);
   const threadId = parseTaskId("-t", options.tid);
   if (processId > 0 && threadId > 0) {
@@ -120,6 +143,7 @@ function trace(options: TraceOptions): void {
     ringBytes,
     callChains,
     isTscDisplay: options.tsc === true,
+    isOverwrite: options.overwrite === true,
     recordings: handed,
     agentVersion: VERSION,
     rates: ratesOf(options),
@@ -146,6 +170,7 @@ function serve(sinks: readonly string[], options: ServeOptions): void {
     ringBytes: 0,
     callChains: false,
     isTscDisplay: false,
+    isOverwrite: false,
     recordings: new Map(),
     agentVersion: VERSION,
     rates: limits.rates,
@@ -176,6 +201,7 @@ function buildProgram(): Command {
     .option("-g, --call-graph [fp]", "sample the call chain of every event, as attribute stack")
     .option("--max-cpu <SHARE>", MAX_CPU_HELP)
     .option("--max-rate <RATE>", MAX_RATE_HELP)
+    .option("--overwrite", "flight recorder: keep the newest events, send them when triggered")
     .option("-q, --quiet", "print errors and the ledger only")
     .option("--keep-privileges", "give no capability up; else only those needed are kept")
     .addHelpText(
@@ -185,6 +211,10 @@ Events, -e 'SYSTEM:NAME/FILTER/ATTRIBUTE/...', several by comma, wildcards in ei
   kprobe:FUNC kretprobe:FUNC uprobe:FUNC@"FILE" uretprobe:FUNC@"FILE", with tracefs fetch arguments.
 Filters are the kernel's; one that it refuses is run by the host, as a C expression.
 Attributes: push=SINK alias=NAME cpus=LIST stack[=kernel|user] max-stack=N; keys are the host's.
+
+With --overwrite the rings keep what -m has room for, and nothing is sent before a dump is asked for:
+by agent-host dump --pull SOURCE, by SIGUSR2 to this process, or by an event with attribute trigger.
+
 Sinks (attribute push=):
   push="/dev/virtio-ports/NAME"   virtio-serial port; waits for the host, resumes when it returns
   push=[IP:]PORT                  tcp, broadcast to every client; loopback unless IP is given

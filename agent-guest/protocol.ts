@@ -24,7 +24,9 @@ export interface SamplerOrder {
   readonly rates: RateLimits;
   /** Where to wait for hosts, and what they may ask; undefined for fixed events. */
   readonly serve: { readonly sinks: readonly PushTarget[]; readonly limits: Limits } | undefined;
-  /** Int32Array of one element: not zero means stop. */
+  /** Rings are overwritten, and sent when something triggers that. */
+  readonly isOverwrite: boolean;
+  /** Int32Array of two: not zero means stop; how often a dump was asked for by signal. */
   readonly stopFlag: SharedArrayBuffer;
   readonly eventFdNumber: number;
 }

@@ -32,6 +32,16 @@ export class Receiver {
     this.#onStatus = onStatus;
   }
 
+  /** Whether names of tasks are still to be sent. */
+  get isNaming(): boolean {
+    return this.#tasks !== undefined;
+  }
+
+  /** Names all tasks once more: those that have come since then were not named. */
+  nameTasksAgain(): void {
+    this.#tasks = snapshotTaskNames();
+  }
+
   /** Goes on naming the tasks there are. */
   sendTasks(): void {
     const deadlineMs = performance.now() + TASK_SLICE_MS;

@@ -8,11 +8,14 @@ import { readMachineInfo, selectCpus } from "../shared/event/machine.ts";
 import { type ResolvedEvent, resolveEvents } from "../shared/event/resolve.ts";
 import { type EventSpec, namesProcessId, parseEventSpecs } from "../shared/event/spec.ts";
 import { POLLIN } from "../shared/sys/abi.ts";
+import { resetEventFd } from "../shared/sys/fd.ts";
 import { PollSet } from "../shared/sys/poll.ts";
 import { Tracefs } from "../shared/tracefs/tracefs.ts";
 import type { CpuStats } from "../shared/wire/gen/vmspan/v1/channel.ts";
 import { Budget, watermarkBytesFor } from "./budget.ts";
 import { Capture, FLUSH_MS } from "./capture.ts";
+import { FlightCapture } from "./flight/flight_capture.ts";
+import { FlightRecorder } from "./flight/recorder.ts";
 import type { LedgerReport, LedgerRow, SamplerOrder, SamplerResult } from "./protocol.ts";
 import type { ReceiverLedger } from "./receiver.ts";
 import type { Limits } from "./serve/limits.ts";
@@ -22,10 +25,12 @@ import { FileSink } from "./sink/file_sink.ts";
 import { HostSocketSink } from "./sink/host_socket_sink.ts";
 import { PortSink } from "./sink/port_sink.ts";
 import { type PushTarget, parsePushTarget, pushOfEach } from "./sink/push_target.ts";
-import type { HostSink, Sink } from "./sink/sink.ts";
+import type { HostSink, Sink, SinkHost } from "./sink/sink.ts";
 
 /** Longest wait of the loop: to look at ports without a host, and at the flag that says stop. */
 export const POLL_MS_MAX = FLUSH_MS;
+/** The same of flight recorders, which say when they want to be looked at. */
+const FLIGHT_POLL_MS_MAX = 10_000;
 /** Pause between two rounds of the end, while receivers take what is left. */
 const FINISH_POLL_MS = 20;
 /** How long the end waits for receivers to take what the rings hold. */
@@ -33,7 +38,7 @@ export const FINISH_MS_MAX = 2000;
 
 function openSink(
   target: PushTarget,
-  capture: Capture,
+  capture: SinkHost,
   recordings: ReadonlyMap<string, number>,
 ): Sink {
   switch (target.kind) {
@@ -72,7 +77,7 @@ function openCapture(
   cpus: readonly number[],
   order: SamplerOrder,
   onStatus: (text: string) => void,
-): Capture {
+): Capture | FlightCapture {
   const set = new EventSet(events, {
     cpus,
     ringBytes: order.ringBytes,
@@ -82,16 +87,20 @@ function openCapture(
     pid: order.pid,
     wholeProcess: order.wholeProcess,
     callChains: order.callChains,
+    isOverwrite: order.isOverwrite,
   });
   for (const text of set.filterHints("agent-host")) onStatus(text);
-  const capture = new Capture(set, {
+  const options = {
     machine: readMachineInfo(),
     isTscDisplay: order.isTscDisplay,
     isTwoWay: target.kind === "unix" || target.kind === "device",
     isServing: false,
     agentVersion: order.agentVersion,
     onStatus,
-  });
+  };
+  const capture = order.isOverwrite
+    ? new FlightCapture(openRecorder(set), options)
+    : new Capture(set, options);
   try {
     capture.attachSink(openSink(target, capture, order.recordings));
   } catch (error) {
@@ -99,6 +108,15 @@ function openCapture(
     throw error;
   }
   return capture;
+}
+
+function openRecorder(set: EventSet): FlightRecorder {
+  try {
+    return new FlightRecorder(set);
+  } catch (error) {
+    set.close();
+    throw error;
+  }
 }
 
 /** A sink for hosts that ask, by the same names as push=. Throws PushTargetError, SysError. */
@@ -126,6 +144,8 @@ interface Stream {
   readonly hasEnded: boolean;
   /** The events that are open; those of a server come and go. */
   readonly capture: Capture | undefined;
+  /** Asks for a dump. */
+  request?(cause: string): void;
   dueInMs(nowMs: number): number;
   register(poll: PollSet): void;
   pump(poll: PollSet, nowMs: number): void;
@@ -146,11 +166,15 @@ export class Sampler {
   readonly #poll = new PollSet();
   readonly #streams: Stream[] = [];
   readonly #budget: Budget;
+  readonly #pollMsMax: number;
+  /** How often a dump was asked for by signal, as far as it was heard. */
+  #asked = 0;
 
   /** Opens everything. Throws typed errors; what was opened is closed then. */
   constructor(order: SamplerOrder, onStatus: (text: string) => void) {
     this.#order = order;
     this.#stop = new Int32Array(order.stopFlag);
+    this.#pollMsMax = order.isOverwrite ? FLIGHT_POLL_MS_MAX : POLL_MS_MAX;
     this.#budget = new Budget(order.rates, onStatus);
     try {
       if (order.serve === undefined) this.#openFixed(order, onStatus);
@@ -171,18 +195,17 @@ export class Sampler {
     const specs = order.events.flatMap((text) => parseEventSpecs(text));
     const tracefs = Tracefs.open();
     const cpus = selectCpus(order.cpus);
-    const captures: Capture[] = [];
+    const begun: string[] = [];
     for (const { target, specs: group } of groupByTarget(specs)) {
       const events = resolveEvents(group, tracefs);
       const capture = openCapture(target, events, cpus, order, onStatus);
-      captures.push(capture);
       this.#streams.push(capture);
-    }
-    for (const { set, sink } of captures) {
-      const names = set.events.map((event) => `${event.system}:${event.name}`);
+      const names = events.map(({ system, name }) => `${system}:${name}`);
       const shown = names.length > 3 ? `${names.length} events` : names.join(", ");
-      onStatus(`Pushing ${shown} to ${sink.name}`);
+      const what = order.isOverwrite ? "Recording" : "Pushing";
+      begun.push(`${what} ${shown} ${order.isOverwrite ? "for" : "to"} ${capture.sink.name}`);
     }
+    begun.forEach(onStatus);
   }
 
   /** Runs until told to stop, or until a sink fails; gives the ledgers in either case. */
@@ -212,15 +235,25 @@ export class Sampler {
     const startMs = performance.now();
     const timeoutMs = this.#streams.reduce(
       (least, stream) => Math.min(least, Math.ceil(stream.dueInMs(startMs))),
-      Math.min(POLL_MS_MAX, Math.ceil(this.#budget.dueInMs(startMs))),
+      Math.min(this.#pollMsMax, Math.ceil(this.#budget.dueInMs(startMs))),
     );
     this.#poll.clear();
     this.#poll.add(this.#order.eventFdNumber, POLLIN);
     for (const stream of this.#streams) stream.register(this.#poll);
     this.#poll.wait(timeoutMs);
     const nowMs = performance.now();
+    if (this.#order.isOverwrite) this.#noteSignals();
     for (const stream of this.#streams) stream.pump(this.#poll, nowMs);
     this.#budget.check(nowMs, this.#streams);
+  }
+
+  /** SIGUSR2 asks every recorder for a dump. */
+  #noteSignals(): void {
+    if (this.#poll.readyEvents(0) !== 0) resetEventFd(this.#order.eventFdNumber);
+    const asked = Atomics.load(this.#stop, 1);
+    if (asked === this.#asked) return;
+    this.#asked = asked;
+    for (const stream of this.#streams) stream.request?.("SIGUSR2");
   }
 
   /** Stops the events, then gives receivers a moment to take what is left. */

@@ -58,7 +58,7 @@ export class Engine {
       const isReady = (): boolean => this.#watch.isReady(performance.now());
       while (!this.#isStopped && !isReady()) this.#round();
       if (isReady()) this.#begin();
-      while (!this.#isStopped && this.#consumer?.isDone !== true && !this.#isExhausted()) {
+      while (!this.#isStopped && !this.#isDone() && !this.#isExhausted()) {
         this.#round();
         this.#release();
         this.#watch.tellFaults(performance.now());
@@ -108,6 +108,7 @@ export class Engine {
     this.#session.sink = (chunk, from, to) => consumer.run(chunk, from, to);
     const { local, guests } = this.#machines;
     local?.start();
+    if (this.#order.command === "dump") this.#askForDumps();
     const isLive = local !== undefined || guests.some(({ link }) => !link.source.isFile);
     if (isLive) this.#onStatus("Tracing");
   }
@@ -182,6 +183,36 @@ export class Engine {
     if (Number.isFinite(cycles)) this.#consumer?.tick(cycles);
   }
 
+  /** It has seen what it was asked for. */
+  #isDone(): boolean {
+    if (this.#consumer?.isDone === true) return true;
+    if (this.#order.command !== "dump") return false;
+    return this.#machines.guests.every(({ link: { dump } }) => !dump.isExpected);
+  }
+
+  /** Asks the flight recorders for what they hold. Throws SourceError for a guest that is none. */
+  #askForDumps(): void {
+    const other = this.#machines.guests.find((guest) => !guest.isFlight);
+    if (other !== undefined) {
+      throw new SourceError(
+        `Cannot dump ${other.link.source.name}: it sends its events as they happen`,
+        "a flight recorder is started with agent-guest trace --overwrite",
+      );
+    }
+    for (const { link } of this.#machines.guests) link.dump.ask(performance.now());
+  }
+
+  /** A dump that was asked for is waited for, as long as a goodbye is. */
+  #awaitDumps(): void {
+    const deadlineMs = performance.now() + LEAVE_MS_MAX;
+    const isWaiting = (): boolean =>
+      this.#machines.guests.some(({ link, hasEnded }) => link.dump.isExpected && !hasEnded);
+    while (isWaiting() && performance.now() < deadlineMs) {
+      this.#round();
+      this.#release();
+    }
+  }
+
   /** Nothing will ever come: every guest has ended, and the host's task or there is none. */
   #isExhausted(): boolean {
     const { guests, local } = this.#machines;
@@ -192,6 +223,7 @@ export class Engine {
   #finish(): ExitCode {
     const { guests } = this.#machines;
     this.#machines.local?.stop();
+    if (this.#consumer !== undefined) this.#awaitDumps();
     this.#sayGoodbye();
     this.#drainLocal();
     for (const guest of guests) guest.settle();

@@ -124,7 +124,7 @@ export class GuestWatch {
     const share = Math.floor((pool.capacity * SHARED_POOL) / live.length);
     if (merger.queuedChunks(guest.rings.mergerSource) < share) return false;
     // Whom the others wait for is read on: what they wait for lies in front of it.
-    return live.some(({ progressCycles }) => progressCycles < guest.progressCycles);
+    return live.some((other) => !other.isIdle && other.progressCycles < guest.progressCycles);
   }
 
   /** Decides for whom the merger waits: nobody waits long for a guest that is silent or behind. */
@@ -138,7 +138,7 @@ export class GuestWatch {
     const { mergerSource } = guest.rings;
     const silentMs = guest.stalledMs(nowMs);
     const isStalled = Math.max(silentMs, this.#behindMs(guest)) > STALL_MS_MAX;
-    if (guest.hasEnded || isStalled) merger.closeSource(mergerSource);
+    if (guest.hasEnded || isStalled || guest.isIdle) merger.closeSource(mergerSource);
     else merger.reopenSource(mergerSource);
     if (guest.hasEnded || isStalled === this.#stalled.has(guest)) return;
     const { name } = guest.link.source;
@@ -152,7 +152,8 @@ export class GuestWatch {
   }
 
   /** How far what a live guest has sent lies in the past: it may be a little further each time. */
-  #behindMs({ link, progressCycles }: Guest): number {
+  #behindMs({ link, progressCycles, isFlight }: Guest): number {
+    if (isFlight) return 0;
     const hz = this.#machines.hostClock?.frequency?.hz;
     if (hz === undefined || link.source.isFile || progressCycles === -Infinity) return 0;
     const present = Number(BigInt.asIntN(64, readTsc() - this.#session.anchor));

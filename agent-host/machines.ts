@@ -131,7 +131,9 @@ class OpenMachines implements Machines {
               onFinding: onStatus,
             })
           : undefined;
-        this.guests.push(new Guest(session, machine, source, events, time, { ...order, onStatus }));
+        const isDump = order.command === "dump";
+        const options = { ...order, isDump, onStatus };
+        this.guests.push(new Guest(session, machine, source, events, time, options));
       }
     } catch (error) {
       this.close();

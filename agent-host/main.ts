@@ -52,6 +52,7 @@ interface Options {
   readonly exitN?: string;
   readonly than?: string;
   readonly onlyThan?: true;
+  readonly dumpOnThan?: string;
   readonly detail?: string | true;
   readonly perins?: true;
   readonly cycle?: true;
@@ -121,8 +122,29 @@ function checkThreshold({ than, onlyThan, detail }: Options): void {
   );
 }
 
-function run(command: EngineCommand, options: Options): void {
-  checkEvents(command, options.event);
+/** The -e that takes all events of a flight recorder, and pairs none. */
+function recorderEvents(source: string): string {
+  parsePullTarget(source);
+  return `*:*//pull="${source.replace(/["\\]/g, "\\$&")}"/untraced/`;
+}
+
+/** `agent-host dump`: all that the flight recorder holds. */
+function dump(options: Options & { readonly pull?: string }): void {
+  if (options.pull === undefined) {
+    throw new UsageError("Cannot dump: no flight recorder is named", "--pull 9900");
+  }
+  if (parsePullTarget(options.pull).kind === "file") {
+    throw new UsageError(
+      `Cannot dump "${options.pull}": a recording holds what was dumped already`,
+      `agent-host trace -e 'SYSTEM:NAME//pull="${options.pull}"/'`,
+    );
+  }
+  run("dump", { ...options, event: [recorderEvents(options.pull)] });
+}
+
+function run(command: EngineCommand, typed: Options): void {
+  checkEvents(command, typed.event);
+  const options = withRecorder(typed);
   if (command === "multi-trace") checkStages(options);
   checkThreshold(options);
   checkSelection(options);
@@ -149,6 +171,7 @@ function run(command: EngineCommand, options: Options): void {
     eventsMax: exitN === undefined ? 0 : parseCount("-N", exitN),
     thanNs: than === undefined ? 0 : parseDurationNs("--than", than),
     onlyThan: options.onlyThan === true,
+    dumpsOnThan: options.dumpOnThan !== undefined,
     detail: detail === true ? "" : detail,
     isPerInstance: options.perins === true,
     isCycle: options.cycle === true,
@@ -174,6 +197,19 @@ function startEngine(
   const worker = new Worker(new URL("./engine_worker.ts", import.meta.url), { type: "module" });
   const onDone = ({ exitCode }: { exitCode: ExitCode }): ExitCode => exitCode;
   superviseWorker(PROGRAM, worker, orderOf, isQuiet, onDone);
+}
+
+/** With the events of the flight recorder that --dump-on-than names. */
+function withRecorder(options: Options): Options {
+  const { dumpOnThan, than, event } = options;
+  if (dumpOnThan === undefined) return options;
+  if (than === undefined) {
+    throw new UsageError(
+      "Cannot use --dump-on-than: nothing says how long is too long",
+      "--than 1ms",
+    );
+  }
+  return { ...options, event: [...event, recorderEvents(dumpOnThan)] };
 }
 
 function addCommonOptions(command: Command): Command {
@@ -246,12 +282,26 @@ function buildProgram(): Command {
     .option("-i, --interval <MS>", "print a table every MS milliseconds of event time")
     .option("--than <TIME>", "print pairs that took longer: 1ms, 50us, 800ns")
     .option("--only-than", "print a table only when --than selected a pair")
+    .option("--dump-on-than <SOURCE>", "have the flight recorder at SOURCE dump then, and print it")
     .option("--detail [WHAT]", "print the two events of a pair and what lies between")
     .option("--perins", "one row for each key")
     .option("--trust-pairs", "take each pair for cause and effect: tightens bounds of round trips")
     .option("--cycle", "the last stage is also the first of the next round")
     .addHelpText("after", EVENT_HELP)
     .action((options: Options) => run("multi-trace", options));
+  program
+    .command("dump")
+    .description("Print what the flight recorder of a guest holds, in time order.")
+    .option("--pull <SOURCE>", "where agent-guest trace --overwrite pushes to, as in pull=")
+    .option("--tsc", "show guest TSC cycles instead of host time")
+    .option("--tsc-offset <N>", "guest TSC = host TSC + N, instead of finding it out")
+    .option("--vm <VM>", "the guest's VM (PID, NAME or UUID), when the channel does not tell")
+    .option("--json", "print JSON lines")
+    .option("--keep-privileges", "give no capability up; else only those needed are kept")
+    .option("-q, --quiet", "print results and errors only")
+    .action((options: Options & { readonly pull?: string }) =>
+      dump({ ...options, mmapPages: `${RING_PAGES_DEFAULT}` }),
+    );
   addListCommand(program)
     .option("--pull <SOURCE>", "the events of a guest's stream or of a recording, as in pull=")
     .addHelpText("after", LIST_HELP)

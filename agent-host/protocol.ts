@@ -4,7 +4,7 @@
  */
 import type { ExitCode, Failure } from "../shared/cli/failure.ts";
 
-export type EngineCommand = "trace" | "multi-trace";
+export type EngineCommand = "trace" | "multi-trace" | "dump";
 
 /** The order to begin; to stop the engine, set stopFlag and wake eventFd. */
 export interface EngineOrder {
@@ -35,6 +35,8 @@ export interface EngineOrder {
   /** --than: nanoseconds, 0 for none. */
   readonly thanNs: number;
   readonly onlyThan: boolean;
+  /** A pair over --than has the flight recorders dump, whose events are printed. */
+  readonly dumpsOnThan?: boolean;
   readonly detail: string | undefined;
   readonly isPerInstance: boolean;
   readonly isCycle: boolean;
@@ -49,7 +51,7 @@ export interface EngineOrder {
  * else the CPU. Undefined where no key is needed.
  */
 export function defaultKeyOf({ command, key, pid }: EngineOrder): string | undefined {
-  if (key !== undefined || command === "trace") return key;
+  if (key !== undefined || command !== "multi-trace") return key;
   return pid > 0 ? "_tid" : "_cpu";
 }
 

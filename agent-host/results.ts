@@ -15,6 +15,7 @@ import { Pairing } from "./analyze/pairing.ts";
 import type { SlowPair } from "./analyze/slow_pairs.ts";
 import type { Consumer } from "./consumer.ts";
 import { parseDetail } from "./detail_option.ts";
+import { DumpConsumer } from "./dump_consumer.ts";
 import { makePrinter } from "./event_printer.ts";
 import type { Machines } from "./machines.ts";
 import { PairingConsumer } from "./pairing_consumer.ts";
@@ -100,7 +101,7 @@ export class Report {
       if (this.#order.isJson) json.writeEvent(this.#out, view);
       else lines.write(this.#out, view);
     };
-    if (this.#order.command === "trace") {
+    if (this.#order.command !== "multi-trace") {
       return new TraceConsumer(this.#out, writeEvent, this.#order.eventsMax);
     }
     const slowText = new SlowPairText(lines, display.unit);
@@ -108,7 +109,10 @@ export class Report {
       if (this.#order.isJson) json.writeSlowPair(this.#out, pair);
       else slowText.write(this.#out, pair);
     };
-    return this.#pairingConsumer(writeSlowPair, writeEvent, display);
+    const consumer = this.#pairingConsumer(writeSlowPair, writeEvent, display);
+    if (this.#order.dumpsOnThan !== true) return consumer;
+    const recorders = guests.filter(({ isFlight }) => isFlight).map(({ machine }) => machine);
+    return new DumpConsumer(consumer, recorders, writeEvent);
   }
 
   /**
@@ -127,7 +131,7 @@ export class Report {
     }
     const isLossless = ledger.verdict.lostKernel + ledger.verdict.dropped === 0;
     // Lines are what a trace is for: beside them only what the user must know.
-    const isBrief = this.#order.command === "trace" && isLossless;
+    const isBrief = this.#order.command !== "multi-trace" && isLossless;
     if (!isBrief) this.#writeAlignment();
     if (isBrief && ledger.verdict.state !== "unbalanced") writeVerdict(this.#notes, ledger.verdict);
     else writeLedger(this.#notes, ledger);
@@ -190,6 +194,7 @@ export class Report {
     const onSlowPair = (pair: SlowPair): void => {
       consumer.hasCrossed = true;
       writeSlowPair(pair);
+      if (order.dumpsOnThan === true) this.#askForDumps();
     };
     const detail: DetailOptions | undefined =
       order.detail === undefined
@@ -221,6 +226,12 @@ export class Report {
       writeTable: (out, cycles, isLast) => this.#writeTable(out, cycles, thanCycles, isLast),
     });
     return consumer;
+  }
+
+  #askForDumps(): void {
+    for (const { link, isFlight } of this.#machines.guests) {
+      if (isFlight) link.dump.ask(performance.now());
+    }
   }
 
   /** Event indexes of each -e that takes part: not of those that only add to --detail. */

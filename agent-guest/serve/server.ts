@@ -202,6 +202,11 @@ export class Server implements SinkHost {
         const message = "Cannot do what the host asks: this agent knows no such request";
         throw new ControlError(ErrorCode.UNSUPPORTED, message, "use an agent-guest of its version");
       }
+      if (request.$case === "dump") {
+        const message = "Cannot dump: this agent forwards what happens as it happens";
+        const hint = "a flight recorder is started with agent-guest trace --overwrite";
+        throw new ControlError(ErrorCode.UNSUPPORTED, message, hint);
+      }
       if (request.$case === "open") this.#open(outlet, id, request.value);
       else if (request.$case === "close") this.#closeSome(outlet, id, request.value);
       else {

@@ -31,13 +31,14 @@ class Client {
   slot = -1;
   isGone = false;
 
-  constructor(fd: Fd, name: string, rings: number) {
+  constructor(fd: Fd, name: string, host: SinkHost) {
+    const rings = host.rings.length;
     this.outlet = new Outlet(fd, name, rings, { isStaged: false, hasChecksums: false });
     this.reader = new PeerReader({
       // The stream has begun at accept, and nobody acknowledges a broadcast.
       onAttach: () => {},
       onAck: () => {},
-      onControl: () => {},
+      onControl: (control) => host.control(this.outlet, control),
       onPing: (ping, received) => this.outlet.sendPong(ping, received),
       onBye: () => {
         this.isGone = true;
@@ -100,13 +101,13 @@ export class BroadcastSink implements Sink {
   }
 
   send(): void {
-    const { rings } = this.#host;
+    const { rings, lagShareMax } = this.#host;
     for (const { outlet } of this.#clients) {
       rings.forEach((ring, index) => {
         const { head, bytes } = ring.ring;
         outlet.sendRing(index, ring, head);
         const position = outlet.wholeUpTo(index, ring);
-        if (head - position <= bytes * LAG_SHARE_MAX) return;
+        if (head - position <= bytes * (lagShareMax ?? LAG_SHARE_MAX)) return;
         this.#host.missed(outlet, index, position, head);
         outlet.seek(index, head);
       });
@@ -149,7 +150,7 @@ export class BroadcastSink implements Sink {
       setNoDelay(fd);
       this.#served++;
       const name = `client ${this.#served} of ${this.name}`;
-      const client = new Client(fd, name, this.#host.rings.length);
+      const client = new Client(fd, name, this.#host);
       this.#clients.push(client);
       this.#outlets = this.#clients.map(({ outlet }) => outlet);
       this.#host.begin(client.outlet, undefined);

@@ -91,6 +91,10 @@ export class PortSink implements HostSink {
     return this.#link.isLeaving;
   }
 
+  get isAbsent(): boolean {
+    return !this.#isPresent;
+  }
+
   register(poll: PollSet): void {
     this.#slot = -1;
     if (this.#portName !== undefined && this.#isGone) this.#onUnplugged();

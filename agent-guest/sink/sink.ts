@@ -21,6 +21,8 @@ export interface SinkHost {
   end(outlet: Outlet): void;
   /** The host went without a word, and may come back: its ledger waits, its outlet is dead. */
   vanish(outlet: Outlet): void;
+  /** Of a ring: how far a receiver of a broadcast may fall behind; undefined for the sink's own. */
+  readonly lagShareMax?: number;
   /** What a receiver missed because it was too slow. */
   missed(outlet: Outlet, ringIndex: number, from: number, to: number): void;
   status(text: string): void;
@@ -33,6 +35,8 @@ export interface Sink {
   readonly outlets: readonly Outlet[];
   /** Whether events should run at all: somebody listens, or may come back for them. */
   readonly wantsEvents: boolean;
+  /** Its host is away, and nothing tells when it comes: it has to be looked at. */
+  readonly isAbsent?: boolean;
   /** A receiver has said goodbye: it is to be sent the rest as soon as it takes it. */
   readonly isLeaving: boolean;
   /** Adds the descriptors to wait for; called before each poll. */

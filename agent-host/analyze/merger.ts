@@ -57,6 +57,8 @@ interface Source {
   progressCycles: number;
   isOpen: boolean;
   queuedChunks: number;
+  /** What it sends is of the past: nobody is told that it comes late. */
+  isPast: boolean;
 }
 
 /** Merges rings by time. Push chunks, tell progress, release. */
@@ -98,7 +100,7 @@ export class Merger {
       throw new RangeError(`Cannot add a source: there are ${SOURCES_MAX}, wanted fewer`);
     }
     const progressCycles = Number.NEGATIVE_INFINITY;
-    return this.#sources.push({ progressCycles, isOpen: true, queuedChunks: 0 }) - 1;
+    return this.#sources.push({ progressCycles, isOpen: true, queuedChunks: 0, isPast: false }) - 1;
   }
 
   /** Adds a ring of a source. Throws RangeError beyond RINGS_MAX. */
@@ -124,6 +126,11 @@ export class Merger {
   /** The source holds nobody up any more; what it pushed is released in its turn. */
   closeSource(source: number): void {
     this.#source(source).isOpen = false;
+  }
+
+  /** The source is a flight recorder: what it sends happened before it was asked. */
+  expectPast(source: number): void {
+    this.#source(source).isPast = true;
   }
 
   /** The source is back (a guest that reconnected) and counts for the watermark again. */
@@ -222,7 +229,9 @@ export class Merger {
       to++;
     }
     const counters = this.counters;
-    if (timeCycles[from]! < this.frontierCycles) counters.late += this.#countLate(chunk, from, to);
+    if (timeCycles[from]! < this.frontierCycles && !this.#sources[ring.source]!.isPast) {
+      counters.late += this.#countLate(chunk, from, to);
+    }
     counters.released += to - from;
     counters.runs++;
     const lastCycles = timeCycles[to - 1]!;

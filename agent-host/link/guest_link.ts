@@ -18,6 +18,7 @@ import type {
   Bye,
   ClockSample,
   CpuPosition,
+  Dump,
   Event,
   Hello,
   Lost,
@@ -28,12 +29,15 @@ import type {
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
 import { PongView, readPong } from "../../shared/wire/ping_frame.ts";
 import { readSamples, SamplesView } from "../../shared/wire/samples_reader.ts";
+import { DumpState } from "./dump_state.ts";
 import { FrameBudget } from "./frame_budget.ts";
 import { Asker, type Question, refusalOf } from "./guest_question.ts";
 import { type Source, SourceError } from "./source.ts";
 
 /** A guest that sends nothing for this long is asked again: its agent may have been restarted. */
 const SILENCE_MS_MAX = 3000;
+/** The same for a flight recorder, which says something every ten seconds. */
+const FLIGHT_SILENCE_MS_MAX = 30_000;
 /** Pause between two attempts to attach. */
 const ATTACH_RETRY_MS = 1000;
 /**
@@ -74,12 +78,16 @@ export interface GuestListener {
   onTask(task: Task): void;
   onLost(lost: Lost): void;
   onStats(stats: Stats): void;
+  /** Of a flight recorder: a dump begins, or has come. */
+  onDump?(mark: Dump): void;
   /** Positions to acknowledge, and to resume from. */
   positions(): CpuPosition[];
 }
 
 export class GuestLink {
   readonly source: Source;
+  /** Of a flight recorder. */
+  readonly dump: DumpState;
   /** The guest said goodbye. */
   bye: Bye | undefined;
   /** Frames that were not what their type says. */
@@ -112,6 +120,7 @@ export class GuestLink {
   /** `question` is what a guest that serves is asked; other guests send what they send. */
   constructor(source: Source, listener: GuestListener, agentVersion: string, question?: Question) {
     this.source = source;
+    this.dump = new DumpState(source);
     this.#listener = listener;
     this.#agentVersion = agentVersion;
     this.#asker = question && new Asker(source, question);
@@ -177,7 +186,9 @@ export class GuestLink {
   tick(nowMs: number): void {
     if (this.source.isFile || this.source.hasEnded || this.bye !== undefined) return;
     this.source.flush();
-    const isSilent = this.#isStreaming && nowMs - this.#lastFrameMs > SILENCE_MS_MAX;
+    const isFlight = this.#hello?.overwrite === true;
+    const silenceMsMax = isFlight ? FLIGHT_SILENCE_MS_MAX : SILENCE_MS_MAX;
+    const isSilent = this.#isStreaming && nowMs - this.#lastFrameMs > silenceMsMax;
     const isDue = (!this.#isStreaming || isSilent) && nowMs >= this.#nextAttachMs;
     if (isDue && this.#asker?.isWaiting(nowMs) !== true) this.#attach(nowMs);
     if (nowMs >= this.#nextAckMs) this.#acknowledge(nowMs);
@@ -224,8 +235,10 @@ export class GuestLink {
       } else if (type === FrameType.PONG) {
         if (readPong(bytes, from, to, this.#pong)) this.#listener.onPong(this.#pong, receivedTsc);
       } else if (type === FrameType.ERROR) this.#onError(decodeMessage(type, bytes, from, to));
-      else if (type === FrameType.CONTROL_REPLY && this.#asker !== undefined) {
-        this.#asker.onReply(decodeMessage(type, bytes, from, to));
+      else if (type === FrameType.CONTROL_REPLY) {
+        const reply = decodeMessage(type, bytes, from, to);
+        this.#asker?.onReply(reply);
+        this.dump.onReply(reply);
       } else if (HOST_FRAMES.has(type)) this.misdirectedFrames++;
       else if (this.#isStreaming && this.bye === undefined) {
         this.#dispatchStream(type, bytes, from, to);
@@ -260,6 +273,9 @@ export class GuestLink {
       case FrameType.STATS:
         listener.onStats(decodeMessage(type, bytes, from, to));
         return;
+      case FrameType.DUMP:
+        listener.onDump?.(decodeMessage(type, bytes, from, to));
+        return;
       case FrameType.BYE:
         this.bye = decodeMessage(type, bytes, from, to);
     }
@@ -281,7 +297,13 @@ export class GuestLink {
   /** The guest waits to be told what to send. */
   #ask(): void {
     const { name } = this.source;
-    if (this.#asker === undefined) throw new SourceError(`Cannot use ${name}: nothing is pulled`);
+    if (this.#asker === undefined) {
+      const hint = "a flight recorder is started with agent-guest trace --overwrite";
+      throw new SourceError(
+        `Cannot dump ${name}: it is no flight recorder, and has no events`,
+        hint,
+      );
+    }
     this.#asker.ask(this.#attachNonce, this.#lastFrameMs);
   }
 
@@ -304,6 +326,7 @@ export class GuestLink {
     const resumed = this.#streamNonce !== 0n && this.#streamNonce === hello.streamNonce;
     this.#streamNonce = hello.streamNonce;
     this.#isStreaming = true;
+    if (!resumed) this.dump.restart();
     this.#listener.onStream(hello, this.#events, resumed);
   }
 

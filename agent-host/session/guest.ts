@@ -10,6 +10,7 @@ import { POSITION_MAX } from "../../shared/wire/frame.ts";
 import type {
   ClockSample,
   CpuPosition,
+  Dump,
   Event,
   Hello,
   Lost,
@@ -49,6 +50,9 @@ interface CpuStream {
   boundedRead: number;
 }
 
+/** How often the user is told of a dump at most: its guest says when one has come. */
+const DUMP_SAID_MS = 500;
+
 export class Guest implements GuestListener {
   readonly machine: number;
   readonly link: GuestLink;
@@ -70,6 +74,7 @@ export class Guest implements GuestListener {
   /** By CPU: where its ring begins. */
   #starts = new Map<number, number>();
   #progressMs = performance.now();
+  #nextDumpSaidMs = 0;
   readonly #streams = new Map<number, CpuStream>();
   /** By CPU: its number as a vCPU, which KVM names by its APIC id. */
   #vcpus = new Map<number, number>();
@@ -82,6 +87,8 @@ export class Guest implements GuestListener {
     time: GuestTime | undefined,
     options: RequestOptions & {
       readonly agentVersion: string;
+      /** Only dumps are wanted: a guest that serves is not asked to open anything. */
+      readonly isDump?: boolean;
       readonly onStatus: (text: string) => void;
     },
   ) {
@@ -89,7 +96,8 @@ export class Guest implements GuestListener {
     this.machine = machine;
     this.conversion = new GuestConversion(session, time);
     const specs = wanted.map(({ spec }) => spec);
-    const question = openQuestion(openRequest(specs, options));
+    const question =
+      options.isDump === true ? undefined : openQuestion(openRequest(specs, options));
     this.link = new GuestLink(source, this, options.agentVersion, question);
     this.#onStatus = options.onStatus;
     this.rings = new MachineRings(session, machine);
@@ -152,6 +160,7 @@ export class Guest implements GuestListener {
 
   onStream(hello: Hello, events: readonly Event[], resumed: boolean): void {
     this.#setCpus(hello);
+    if (hello.overwrite) this.#session.merger.expectPast(this.rings.mergerSource);
     if (!resumed) {
       this.#endStream();
       const { names } = this.rings;
@@ -205,8 +214,35 @@ export class Guest implements GuestListener {
     return true;
   }
 
+  /** A dump begins, or all of it has come: then time is where its rings were read. */
+  onDump(mark: Dump): void {
+    const { dump } = this.link;
+    const isNew = dump.isUnderWay || !mark.complete;
+    dump.onMark(mark);
+    const nowMs = performance.now();
+    this.#progressMs = nowMs;
+    if (!mark.complete || !isNew) return;
+    this.onProgress(mark.tsc);
+    // An honest one has a second between two dumps.
+    if (nowMs < this.#nextDumpSaidMs) return;
+    this.#nextDumpSaidMs = nowMs + DUMP_SAID_MS;
+    const cause = printableAscii(mark.trigger.slice(0, PLACE_CHARS_SHOWN));
+    this.#onStatus(`${machineName(this.machine)}: dump ${mark.number} (${cause})`);
+  }
+
+  /** Its rings are overwritten: nothing comes but dumps. */
+  get isFlight(): boolean {
+    return this.hello?.overwrite === true;
+  }
+
+  /** Nobody has to wait for it: it says nothing until it is asked, or triggered. */
+  get isIdle(): boolean {
+    return this.isFlight && !this.link.dump.isUnderWay;
+  }
+
   /** How long it has not been further: others wait for that. */
   stalledMs(nowMs: number): number {
+    if (this.isIdle) return 0;
     return this.link.source.isFile ? 0 : nowMs - this.#progressMs;
   }
 

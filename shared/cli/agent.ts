@@ -23,6 +23,7 @@ export type WorkerNews<Done> =
 
 /** The means to stop a worker: a flag that it reads, and a descriptor that it polls. */
 export interface StopMeans {
+  /** Int32Array of two: not zero means stop; how often SIGUSR2 came. */
   readonly stopFlag: SharedArrayBuffer;
   readonly eventFdNumber: number;
 }
@@ -33,16 +34,20 @@ export function exitWith(program: string, failure: Failure): never {
   process.exit(failure.exitCode);
 }
 
-/** Runs `worker` until it ends. The first signal asks it to stop, the second does not ask. */
+/**
+ * Runs `worker` until it ends. The first signal asks it to stop, the second does not ask. One that
+ * `isAskable` is told of SIGUSR2, which would end it otherwise.
+ */
 export function superviseWorker<Order extends StopMeans, Done>(
   program: string,
   worker: Worker,
   orderOf: (stop: StopMeans) => Order,
   isQuiet: boolean,
   onDone: (done: Done) => ExitCode,
+  isAskable = false,
 ): void {
   const eventFd = openEventFd();
-  const stopFlag = new SharedArrayBuffer(4);
+  const stopFlag = new SharedArrayBuffer(8);
   const order = orderOf({ stopFlag, eventFdNumber: eventFd.number });
   let signals = 0;
   const stop = (): void => {
@@ -51,6 +56,12 @@ export function superviseWorker<Order extends StopMeans, Done>(
     wakeEventFd(eventFd.number);
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
+  if (isAskable) {
+    process.on("SIGUSR2", () => {
+      Atomics.add(new Int32Array(stopFlag), 1, 1);
+      wakeEventFd(eventFd.number);
+    });
+  }
   worker.onerror = (event) => {
     const { error, message } = event as ErrorEvent;
     exitWith(program, failureOf(error ?? new Error(`Worker failed: ${message}`)));

@@ -4,7 +4,7 @@
  */
 import { ffi } from "#ffi";
 import { O_CLOEXEC, S_IFMT, SYS } from "./abi.ts";
-import { checked, EINTR, SysError } from "./errno.ts";
+import { checked, EAGAIN, EINTR, SysError } from "./errno.ts";
 import { type Address, addressOf, cString, syscall } from "./syscall.ts";
 
 /** One owner of one descriptor. close() is idempotent. */
@@ -156,6 +156,14 @@ export function openEventFd(): Fd {
 }
 
 const ONE = BigUint64Array.of(1n);
+
+const COUNT = new BigUint64Array(1);
+
+/** Makes a woken eventfd wait again. */
+export function resetEventFd(eventFdNumber: number): void {
+  const result = syscall(SYS.read, eventFdNumber, addressOf(COUNT), 8, 0, 0, 0);
+  if (result < 0 && result !== -EAGAIN) throw new SysError("read the eventfd", -result);
+}
 
 /** Wakes whoever polls `eventFdNumber`; callable from any thread. */
 export function wakeEventFd(eventFdNumber: number): void {

@@ -120,11 +120,17 @@ function getOption(fd: Fd, option: number, words: number): Int32Array {
   return value;
 }
 
-function checkedBind(result: number, action: string): void {
+function checkedBind(result: number, kind: SocketAddress["kind"], action: string): void {
   const EACCES = 13;
-  if (result !== -EACCES) checked(result, action);
-  else
-    throw new SysError(action, EACCES, "wants CAP_NET_BIND_SERVICE, or the right to write there");
+  if (result !== -EACCES) {
+    checked(result, action);
+    return;
+  }
+  const hint =
+    kind === "tcp"
+      ? "a port below 1024 wants CAP_NET_BIND_SERVICE"
+      : "choose a folder of this user's; --keep-privileges keeps CAP_DAC_OVERRIDE";
+  throw new SysError(action, EACCES, hint);
 }
 
 /** Opens a listening socket. Throws SysError (EADDRINUSE, ...). Port 0 lets the kernel choose. */
@@ -135,7 +141,8 @@ export function listenOn(address: SocketAddress): Fd {
   try {
     if (address.kind === "tcp") setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     const at = addressOf(encoded);
-    checkedBind(syscall(SYS.bind, fd.number, at, encoded.length, 0, 0, 0), action);
+    const bound = syscall(SYS.bind, fd.number, at, encoded.length, 0, 0, 0);
+    checkedBind(bound, address.kind, action);
     checked(syscall(SYS.listen, fd.number, LISTEN_BACKLOG, 0, 0, 0, 0), action);
     return fd;
   } catch (error) {

@@ -54,12 +54,13 @@ export const FrameType = {
   STATS: 14,
   ERROR: 15,
   BYE: 16,
+  DUMP: 18,
 } as const;
 
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 
 /** Types run from 1 to this. */
-export const FRAME_TYPE_LAST = FrameType.BYE;
+export const FRAME_TYPE_LAST = FrameType.DUMP;
 
 /** CPUs that a stream may name: the most that any Linux kernel is built for (NR_CPUS). */
 export const CPUS_MAX = 8192;

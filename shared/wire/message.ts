@@ -18,6 +18,7 @@ import {
   ClockSample,
   Control,
   ControlReply,
+  Dump,
   Events,
   Hello,
   Lost,
@@ -49,6 +50,7 @@ export interface MessageOf {
   [FrameType.STATS]: Stats;
   [FrameType.ERROR]: WireError;
   [FrameType.BYE]: Bye;
+  [FrameType.DUMP]: Dump;
 }
 
 /** The generated reader and writer of one message. */
@@ -74,6 +76,7 @@ export const MESSAGE_CODECS: { readonly [T in FrameType]: MessageCodec<MessageOf
   [FrameType.STATS]: Stats,
   [FrameType.ERROR]: WireError,
   [FrameType.BYE]: Bye,
+  [FrameType.DUMP]: Dump,
 };
 
 /** A message that cannot be read. The stream goes on with the next frame. */

@@ -74,6 +74,7 @@ const SHAPES: { readonly [T in FrameType]: Shape } = {
     [3, new Map([[1, PACKED]])],
     [4, texts(1)],
     [5, texts(1)],
+    [6, new Map()],
   ]),
   [FrameType.CONTROL_REPLY]: new Map([
     [2, ERROR],
@@ -82,6 +83,7 @@ const SHAPES: { readonly [T in FrameType]: Shape } = {
   [FrameType.STATS]: new Map([[1, CPU_STATS]]),
   [FrameType.ERROR]: ERROR,
   [FrameType.BYE]: texts(3),
+  [FrameType.DUMP]: texts(2),
 };
 
 function texts(...fields: number[]): Map<number, number> {

@@ -149,7 +149,7 @@ describe.skipIf(NO_TRACING !== "" || NO_SETPRIV !== "")("without root", () => {
 
   test("a port below 1024 without CAP_NET_BIND_SERVICE: it is named", async () => {
     const said = await failure("agent-guest", LOW_PORT, TRACING);
-    expect(said).toMatch(/HINT: wants CAP_NET_BIND_SERVICE/);
+    expect(said).toMatch(/HINT: a port below 1024 wants CAP_NET_BIND_SERVICE/);
   });
 
   test("a port below 1024 wants CAP_NET_BIND_SERVICE", async () => {

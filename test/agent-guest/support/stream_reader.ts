@@ -11,6 +11,7 @@ import type {
   ClockSample,
   ControlReply,
   CpuPosition,
+  Dump,
   Event,
   Hello,
   Lost,
@@ -43,6 +44,7 @@ export class StreamReader {
   readonly errors: WireError[] = [];
   readonly replies: ControlReply[] = [];
   readonly pongs: number[] = [];
+  readonly dumps: Dump[] = [];
   readonly comms = new Map<number, string>();
   bye: Bye | undefined;
   /** Frames by type, those that are not kept included. */
@@ -126,6 +128,9 @@ export class StreamReader {
         return;
       case FrameType.LOST:
         this.lost.push(decodeMessage(type, bytes, from, to));
+        return;
+      case FrameType.DUMP:
+        this.dumps.push(decodeMessage(type, bytes, from, to));
         return;
       case FrameType.STATS:
         this.stats.push(decodeMessage(type, bytes, from, to));

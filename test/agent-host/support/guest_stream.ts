@@ -86,6 +86,7 @@ export function fakeHello(changes: Partial<Hello> = {}): Hello {
     watermarkBytes: 256 * 1024,
     start: [{ cpu: 0, position: 0n }],
     serving: false,
+    overwrite: false,
     ...changes,
   };
 }

@@ -71,6 +71,7 @@ export const FULL_MESSAGES: { readonly [T in FrameType]: MessageOf[T] } = {
     watermarkBytes: 1024 * 1024,
     start: [{ cpu: 300, position: 8n }],
     serving: false,
+    overwrite: false,
   },
   [FrameType.EVENTS]: { events: [EVENT] },
   [FrameType.CLOCK_SAMPLE]: {
@@ -178,4 +179,5 @@ export const FULL_MESSAGES: { readonly [T in FrameType]: MessageOf[T] } = {
     position: 0,
   },
   [FrameType.BYE]: { reason: ByeReason.SIGNAL, exitCode: 130, message: "SIGINT" },
+  [FrameType.DUMP]: { number: 3, trigger: "SIGUSR2", complete: true, tsc: 0xfedcba9876543210n },
 };

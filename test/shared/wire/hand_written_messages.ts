@@ -40,6 +40,7 @@ export const HAND_WRITTEN: readonly {
       ...[0x3a, "v", 0x42, [0x08, 2, 0x10, 0], 0x4a, [0x08, 1, 0x10, 4, 0x1a, "tsc", 0x20, 9]],
       ...[0x52, [0x08, 1, 0x12, "irq", 0x1a, "x"], 0x58, 2, 0x60, 1, 0x68, 1],
       ...[0x70, 0x80, 0x20, 0x78, 8, 0x80, 0x01, 4, 0x8a, 0x01, [0x10, 8], 0x90, 0x01, 1],
+      ...[0xa0, 0x01, 1],
     ],
     {
       streamNonce: 0x1234n,
@@ -77,6 +78,7 @@ export const HAND_WRITTEN: readonly {
       watermarkBytes: 4,
       start: [{ cpu: 0, position: 8n }],
       serving: true,
+      overwrite: true,
     },
   ],
   [
@@ -285,5 +287,10 @@ export const HAND_WRITTEN: readonly {
     FrameType.BYE,
     [0x08, 2, 0x10, 0x82, 0x01, 0x1a, "SIGINT"],
     { reason: 2, exitCode: 130, message: "SIGINT" },
+  ],
+  [
+    FrameType.DUMP,
+    [0x08, 3, 0x12, "host", 0x18, 1, 0x21, ...LE_1234],
+    { number: 3, trigger: "host", complete: true, tsc: 0x1234n },
   ],
 ];

@@ -4,6 +4,7 @@ import {
   FRAME_FLAG_CHECKSUM,
   FRAME_HEADER_BYTES,
   FRAME_PAYLOAD_BYTES_MAX,
+  FRAME_TYPE_LAST,
   FrameType,
   frameBodyBytes,
   framePayloadBytes,
@@ -122,7 +123,7 @@ export function decodePlainly(stream: Uint8Array): Decoded[] {
       at = inner;
       continue;
     }
-    const known = frameType(stream, at) >= 1 && frameType(stream, at) <= FrameType.BYE;
+    const known = frameType(stream, at) >= 1 && frameType(stream, at) <= FRAME_TYPE_LAST;
     if (known && (stream[at + 5]! & ~FRAME_FLAG_CHECKSUM) === 0) {
       frames.push({
         type: frameType(stream, at),

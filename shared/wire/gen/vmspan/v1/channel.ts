@@ -164,6 +164,11 @@ export interface Hello {
   readonly start: readonly CpuPosition[];
   /** The guest obeys Control: it opens what the host asks for. Without events, until it is asked. */
   readonly serving: boolean;
+  /**
+   * The rings are overwritten: what they hold is sent when it is asked for, or when something in the
+   * guest triggers it (a dump). In between nothing comes but Stats, now and then.
+   */
+  readonly overwrite: boolean;
 }
 
 /** A CPU of the guest that has a ring. */
@@ -272,6 +277,18 @@ export interface Progress {
   readonly tsc: bigint;
 }
 
+/** A dump of overwritten rings: its Samples lie between two of these. */
+export interface Dump {
+  /** Counts the dumps of the stream, from 1. */
+  readonly number: number;
+  /** What caused it, for the reader: "host", "SIGUSR2", "sched:sched_switch". */
+  readonly trigger: string;
+  /** All of it has been sent: every record stamped before tsc, as far as the rings held it. */
+  readonly complete: boolean;
+  /** When the rings had been read; 0 in the first of the two. */
+  readonly tsc: bigint;
+}
+
 /**
  * The guest lost records of a CPU that the kernel does not count: they were never sent. Without
  * bytes they never were in the ring either: the agent had its output paused (shed).
@@ -334,7 +351,12 @@ export interface Control {
     | { readonly $case: "close"; readonly value: CloseEvents }
     | { readonly $case: "list"; readonly value: ListEvents }
     | { readonly $case: "describe"; readonly value: DescribeEvents }
+    | { readonly $case: "dump"; readonly value: DumpRings }
     | undefined;
+}
+
+/** Send what the overwritten rings hold that no dump has sent before. */
+export interface DumpRings {
 }
 
 /**
@@ -607,6 +629,7 @@ function createBaseHello(): Hello {
     watermarkBytes: 0,
     start: [],
     serving: false,
+    overwrite: false,
   };
 }
 
@@ -671,6 +694,9 @@ export const Hello: MessageFns<Hello> = {
     }
     if (message.serving !== false) {
       writer.uint32(144).bool(message.serving);
+    }
+    if (message.overwrite !== false) {
+      writer.uint32(160).bool(message.overwrite);
     }
     return writer;
   },
@@ -830,6 +856,14 @@ export const Hello: MessageFns<Hello> = {
             }
 
             message.serving = reader.bool();
+            continue;
+          }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.overwrite = reader.bool();
             continue;
           }
         }
@@ -1666,6 +1700,88 @@ export const Progress: MessageFns<Progress> = {
   },
 };
 
+function createBaseDump(): Dump {
+  return { number: 0, trigger: "", complete: false, tsc: 0n };
+}
+
+export const Dump: MessageFns<Dump> = {
+  encode(message: Dump, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0) {
+      writer.uint32(8).uint32(message.number);
+    }
+    if (message.trigger !== "") {
+      writer.uint32(18).string(message.trigger);
+    }
+    if (message.complete !== false) {
+      writer.uint32(24).bool(message.complete);
+    }
+    if (message.tsc !== 0n) {
+      if (BigInt.asUintN(64, message.tsc) !== message.tsc) {
+        throw new globalThis.Error("value provided for field message.tsc of type fixed64 too large");
+      }
+      writer.uint32(33).fixed64(message.tsc);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Dump {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDump() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.trigger = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.complete = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.tsc = reader.fixed64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBaseLost(): Lost {
   return { cpu: 0, place: "", events: 0n, bytes: 0n, fromPosition: 0n, toPosition: 0n };
 }
@@ -2109,6 +2225,9 @@ export const Control: MessageFns<Control> = {
       case "describe":
         DescribeEvents.encode(message.request.value, writer.uint32(42).fork()).join();
         break;
+      case "dump":
+        DumpRings.encode(message.request.value, writer.uint32(50).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2166,6 +2285,49 @@ export const Control: MessageFns<Control> = {
             message.request = { $case: "describe", value: DescribeEvents.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.request = { $case: "dump", value: DumpRings.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDumpRings(): DumpRings {
+  return {};
+}
+
+export const DumpRings: MessageFns<DumpRings> = {
+  encode(_: DumpRings, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DumpRings {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDumpRings() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;

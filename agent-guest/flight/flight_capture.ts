@@ -1,0 +1,364 @@
+/**
+ * The stream of a flight recorder: nothing but dumps, and what they need to be understood.
+ *
+ *   Hello{overwrite}, Events        to each receiver
+ *   Dump{1, "host"}                 a dump begins
+ *   ClockSample...  Task...         of all the time that it reaches back to
+ *   Samples...                      of each CPU, from the rings that a dump is copied into
+ *   Dump{1, complete, tsc}, Stats   it has been sent
+ *
+ * Recording goes on whether somebody listens or not. A dump that nobody has taken waits for the
+ * next receiver, and so does the wish for another one.
+ */
+import type { CpuRing } from "../../shared/event/event_set.ts";
+import { countSamples } from "../../shared/perf/record.ts";
+import { readTsc } from "../../shared/sys/clock.ts";
+import type { PollSet } from "../../shared/sys/poll.ts";
+import { FrameType } from "../../shared/wire/frame.ts";
+import {
+  type Attach,
+  ByeReason,
+  type Control,
+  type CpuStats,
+  ErrorCode,
+} from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import { type ClockSampler, clockSamplerOf } from "../clock_samples.ts";
+import { type StreamDescription, sendHello } from "../hello.ts";
+import { type Counters, Ledger } from "../ledger.ts";
+import { Receiver, type ReceiverLedger } from "../receiver.ts";
+import type { Outlet } from "../sink/outlet.ts";
+import type { Sink, SinkHost } from "../sink/sink.ts";
+import { ClockHistory } from "./clock_history.ts";
+import type { FlightRecorder } from "./recorder.ts";
+
+/** Pause between readings of the clock, once there are enough for a line. */
+const CLOCK_MS = 10_000;
+/** While a dump is being sent: how often receivers are looked at. */
+const SENDING_MS = 10;
+/** A sign of life to receivers between dumps. */
+const STATS_MS = 10_000;
+/** Longest sleep: nothing is due in between. */
+const IDLE_MS_MAX = 5000;
+/** A port whose host is away has to be looked at. */
+const ABSENT_MS_MAX = 100;
+/** How long a dump waits for a receiver that does not read; a later one would have to wait too. */
+const PATIENCE_MS = 10_000;
+
+/** A receiver, and what it has of the dump under way. */
+interface Taker {
+  readonly receiver: Receiver;
+  /** The TSC of the last reading of the clock that it has. */
+  clockTsc: bigint;
+  /** It has been told that the dump is complete. */
+  isDone: boolean;
+}
+
+export interface FlightOptions extends StreamDescription {
+  readonly onStatus: (text: string) => void;
+}
+
+export class FlightCapture implements SinkHost {
+  /** Budgets of a server do not apply here. */
+  readonly capture = undefined;
+  readonly #recorder: FlightRecorder;
+  readonly #options: FlightOptions;
+  readonly #streamNonce = crypto.getRandomValues(new BigUint64Array(1))[0]! | 1n;
+  readonly #clock: ClockSampler;
+  readonly #history = new ClockHistory();
+  #sink: Sink | undefined;
+  #takers: Taker[] = [];
+  /** Of the host that vanished, until it comes back or another one does. */
+  #waiting: Taker | undefined;
+  /** What the last dump was for, and when the rings had been read. */
+  #cause = "";
+  #dumpTsc = 0n;
+  /** Counters before the dump that lies in the rings. */
+  #before: Counters[];
+  #nextClockMs = 0;
+  #nextStatsMs = 0;
+  #patientUntilMs = 0;
+
+  constructor(recorder: FlightRecorder, options: FlightOptions) {
+    this.#recorder = recorder;
+    this.#options = options;
+    this.#clock = clockSamplerOf(recorder.set);
+    this.#before = this.#counters();
+  }
+
+  attachSink(sink: Sink): void {
+    this.#sink = sink;
+    this.#recorder.start();
+  }
+
+  get sink(): Sink {
+    if (this.#sink === undefined) throw new RangeError("Cannot use a recorder before its sink");
+    return this.#sink;
+  }
+
+  get rings(): readonly CpuRing[] {
+    return this.#recorder.set.rings;
+  }
+
+  get hasEnded(): boolean {
+    return this.#recorder.set.hasEnded;
+  }
+
+  /** A dump fills a ring at once, and nothing is lost by waiting for it to be taken. */
+  get lagShareMax(): number {
+    return performance.now() < this.#patientUntilMs ? Infinity : 0;
+  }
+
+  status(text: string): void {
+    this.#options.onStatus(text);
+  }
+
+  /** Asks for a dump. */
+  request(cause: string): void {
+    this.#recorder.request(cause);
+  }
+
+  register(poll: PollSet): void {
+    this.#recorder.register(poll);
+    this.sink.register(poll);
+  }
+
+  dueInMs(nowMs: number): number {
+    if (this.#isSending) return SENDING_MS;
+    const idleMs = this.sink.isAbsent === true ? ABSENT_MS_MAX : IDLE_MS_MAX;
+    const dumpMs = this.#hasContent ? Infinity : this.#recorder.dueInMs(nowMs);
+    return Math.min(idleMs, dumpMs, Math.max(0, this.#nextClockMs - nowMs));
+  }
+
+  pump(poll: PollSet, nowMs: number): void {
+    this.#recorder.notePoll(poll);
+    this.sink.service(poll);
+    if (nowMs >= this.#nextClockMs) this.#readClock(nowMs);
+    if (!this.#hasContent && !this.#isSending) this.#dump(nowMs);
+    if (this.#isSending || this.sink.isLeaving) this.#send();
+    this.#release();
+    if (nowMs < this.#nextStatsMs) return;
+    this.#nextStatsMs = nowMs + STATS_MS;
+    for (const { receiver } of this.#takers) this.#sendStats(receiver, false);
+  }
+
+  begin(outlet: Outlet, attach: Attach | undefined): boolean {
+    outlet.setRings(this.rings.length);
+    const before = this.#takePrevious(outlet);
+    const resumed = before !== undefined && attach?.streamNonce === this.#streamNonce;
+    if (before !== undefined && !resumed) this.#giveUp(before);
+    const resume = new Map(attach?.resume.map((at) => [at.cpu, Number(at.position)]));
+    this.rings.forEach(({ cpu, ring }, index) => {
+      const wanted = resumed ? resume.get(cpu) : undefined;
+      const isHeld = wanted !== undefined && wanted >= ring.tail && wanted <= ring.head;
+      // Where others are taking a dump, this one comes in time for the next.
+      const start = this.#takers.length > 0 ? ring.head : ring.tail;
+      outlet.seek(index, isHeld ? wanted : start);
+    });
+    outlet.restart();
+    const { agentVersion, ...options } = this.#options;
+    const nonces = { streamNonce: this.#streamNonce, attachNonce: attach?.attachNonce ?? 0n };
+    sendHello(outlet, this.#recorder.set, { ...options, agentVersion, ...nonces });
+    const ledger = resumed ? before.receiver.ledger : this.#newLedger();
+    const receiver = new Receiver(outlet, ledger, (text) => this.status(text));
+    const isDone = !this.#hasContent || this.#takers.length > 0;
+    const taker = { receiver, clockTsc: 0n, isDone };
+    this.#takers.push(taker);
+    this.#sendClock(taker);
+    if (!isDone) this.#announce(taker);
+    return true;
+  }
+
+  control(outlet: Outlet, { id, request }: Control): void {
+    if (request?.$case === "dump") this.request("host");
+    const message = "Cannot do what the host asks: this agent is a flight recorder";
+    const hint = "start it as agent-guest serve";
+    const refusal = { code: ErrorCode.UNSUPPORTED, message, hint, text: "", position: 0 };
+    const error = request?.$case === "dump" ? undefined : refusal;
+    outlet.send(FrameType.CONTROL_REPLY, { id, error, events: [], more: false });
+  }
+
+  vanish(outlet: Outlet): void {
+    const taker = this.#takers.find(({ receiver }) => receiver.outlet === outlet);
+    if (taker === undefined) return;
+    this.#takers = this.#takers.filter((candidate) => candidate !== taker);
+    this.#waiting = taker;
+  }
+
+  end(outlet: Outlet): void {
+    const taker = this.#takers.find(({ receiver }) => receiver.outlet === outlet);
+    if (taker === undefined) return;
+    this.#takers = this.#takers.filter((candidate) => candidate !== taker);
+    if (outlet.failure !== undefined) return;
+    taker.receiver.dropUnsent(this.rings, "host left");
+    this.#sendStats(taker.receiver, true);
+    outlet.send(FrameType.BYE, { reason: ByeReason.DETACHED, exitCode: 0, message: "" });
+    if (this.#takers.length === 0) this.#forgetDump();
+  }
+
+  missed(outlet: Outlet, ringIndex: number, from: number, to: number): void {
+    const taker = this.#takers.find(({ receiver }) => receiver.outlet === outlet);
+    taker?.receiver.miss(this.rings[ringIndex]!, ringIndex, from, to);
+  }
+
+  /** Stops recording; what a dump has taken is still sent. */
+  stopEvents(): void {
+    const left = this.#recorder.stop();
+    const ledgers = [...this.#takers, ...(this.#waiting === undefined ? [] : [this.#waiting])];
+    left.forEach((events, index) => {
+      if (events === 0) return;
+      for (const { receiver } of ledgers) receiver.ledger.drop(index, "not dumped", events, 0);
+    });
+  }
+
+  finish(exitCode: number): ReceiverLedger[] {
+    const reason = exitCode === 0 ? ByeReason.DONE : ByeReason.ERROR;
+    const reports = this.#takers.map(({ receiver }) => {
+      receiver.dropUnsent(this.rings, "not taken before the end");
+      const rows = this.#sendStats(receiver, true);
+      receiver.outlet.send(FrameType.BYE, { reason, exitCode, message: "" });
+      return { name: receiver.outlet.name, rows };
+    });
+    const waiting = this.#waiting;
+    if (waiting === undefined) return reports;
+    return [...reports, { name: this.sink.name, rows: this.#giveUp(waiting) }];
+  }
+
+  close(): void {
+    this.#sink?.close();
+    this.#recorder.close();
+  }
+
+  /** The rings hold a dump, or a part of one, that was not taken. */
+  get #hasContent(): boolean {
+    return this.rings.some(({ ring }) => ring.tail !== ring.head);
+  }
+
+  get #isSending(): boolean {
+    return this.#takers.some(({ isDone }) => !isDone);
+  }
+
+  #counters(): Counters[] {
+    return this.rings.map((_, index) => this.#recorder.countersOf(index));
+  }
+
+  /** From the last dump on, or from before it when it has not been taken. */
+  #newLedger(): Ledger {
+    const takesDump = this.#hasContent && this.#takers.length === 0;
+    const read = (index: number): Counters => this.#recorder.countersOf(index);
+    return new Ledger(this.#recorder.set, true, read, takesDump ? this.#before : this.#counters());
+  }
+
+  #takePrevious(outlet: Outlet): Taker | undefined {
+    const own = this.#takers.find(({ receiver }) => receiver.outlet === outlet);
+    const before = own ?? this.#waiting;
+    this.#takers = this.#takers.filter((taker) => taker !== before);
+    this.#waiting = undefined;
+    return before;
+  }
+
+  /** Another host came instead of the one that vanished: what waited for that one goes. */
+  #giveUp({ receiver }: Taker): CpuStats[] {
+    this.rings.forEach((ring, index) => {
+      receiver.dropFrom(ring, index, "host did not come back", this.sink.releasable(index));
+    });
+    const rows = this.#rows(receiver);
+    this.#forgetDump();
+    return rows;
+  }
+
+  /** What was taken in part is nothing for another receiver. */
+  #forgetDump(): void {
+    for (const { ring } of this.rings) ring.setTail(ring.head);
+  }
+
+  #readClock(nowMs: number): void {
+    const wasSettled = this.#clock.isSettled;
+    for (const sample of this.#clock.poll(nowMs)) {
+      // Of the other CPUs only what the sampler itself keeps: the line is the reference's.
+      if (sample.cpu === this.#clock.reference) this.#history.add(sample);
+    }
+    // A receiver that came early needs enough of them for a line, or it is not ready for a dump.
+    if (!wasSettled) for (const taker of this.#takers) this.#sendClock(taker);
+    const { isSettled } = this.#clock;
+    this.#nextClockMs = nowMs + (isSettled ? CLOCK_MS : this.#clock.dueInMs(nowMs));
+  }
+
+  #sendClock(taker: Taker): void {
+    for (const sample of this.#history.since(taker.clockTsc)) {
+      taker.receiver.outlet.send(FrameType.CLOCK_SAMPLE, sample);
+      taker.clockTsc = sample.realtimeTsc;
+    }
+  }
+
+  #dump(nowMs: number): void {
+    const before = this.#counters();
+    const cause = this.#recorder.dump(nowMs);
+    if (cause === "") return;
+    this.#before = before;
+    this.#cause = cause;
+    this.#dumpTsc = readTsc();
+    this.#nextClockMs = nowMs + CLOCK_MS;
+    this.#patientUntilMs = nowMs + PATIENCE_MS;
+    for (const sample of this.#clock.takeNow()) this.#history.add(sample);
+    const events = this.rings.reduce(
+      (sum, { ring }) => sum + countSamples(ring, ring.tail, ring.head),
+      0,
+    );
+    const when = this.#takers.length === 0 ? ", which wait for a receiver" : "";
+    this.status(`Dump ${this.#recorder.dumps} (${cause}): ${events} events${when}`);
+    for (const taker of this.#takers) this.#announce(taker);
+  }
+
+  /** A dump begins for this receiver. */
+  #announce(taker: Taker): void {
+    taker.isDone = false;
+    const { dumps } = this.#recorder;
+    const mark = { number: dumps, trigger: this.#cause, complete: false, tsc: 0n };
+    taker.receiver.outlet.send(FrameType.DUMP, mark);
+    this.#sendClock(taker);
+    taker.receiver.nameTasksAgain();
+  }
+
+  /** Names first: whoever prints an event wants to know whose it is. */
+  #send(): void {
+    let isNaming = false;
+    for (const { receiver } of this.#takers) {
+      if (!receiver.outlet.isBlocked) receiver.sendTasks();
+      isNaming ||= receiver.isNaming;
+    }
+    if (isNaming && !this.sink.isLeaving) return;
+    this.sink.send();
+    for (const taker of this.#takers) {
+      const { receiver, isDone } = taker;
+      const { outlet } = receiver;
+      const hasAll = this.rings.every(({ ring }, i) => outlet.positions[i] === ring.head);
+      if (isDone || outlet.isBlocked || !hasAll) continue;
+      taker.isDone = true;
+      const { dumps } = this.#recorder;
+      const mark = { number: dumps, trigger: this.#cause, complete: true, tsc: this.#dumpTsc };
+      outlet.send(FrameType.DUMP, mark);
+      this.#sendStats(receiver, false);
+    }
+  }
+
+  /** Gives back what has arrived; a dump without any receiver stays. */
+  #release(): void {
+    if (this.#takers.length === 0 && this.#waiting === undefined) return;
+    this.rings.forEach(({ ring }, index) => {
+      const position = this.sink.releasable(index);
+      if (position > ring.tail) ring.setTail(position);
+    });
+  }
+
+  #sendStats(receiver: Receiver, final: boolean): CpuStats[] {
+    const rows = this.#rows(receiver);
+    receiver.sendStats(rows, final);
+    return rows;
+  }
+
+  #rows({ ledger, outlet }: Receiver): CpuStats[] {
+    return this.rings
+      .map((ring, i) => ledger.row(ring, i, outlet.positions[i]!, this.sink.releasable(i)))
+      .filter((row) => row !== undefined);
+  }
+}
