@@ -11,6 +11,7 @@ import { POLLIN } from "../shared/sys/abi.ts";
 import { PollSet } from "../shared/sys/poll.ts";
 import type { Consumer } from "./consumer.ts";
 import { GuestWatch } from "./guest_watch.ts";
+import { DUMP_HINT } from "./link/dump_state.ts";
 import { SourceError } from "./link/source.ts";
 import { type Machines, openMachines } from "./machines.ts";
 import { pairingHints } from "./pairing_hints.ts";
@@ -196,7 +197,7 @@ export class Engine {
     if (other !== undefined) {
       throw new SourceError(
         `Cannot dump ${other.link.source.name}: it sends its events as they happen`,
-        "a flight recorder is started with agent-guest trace --overwrite",
+        DUMP_HINT,
       );
     }
     for (const { link } of this.#machines.guests) link.dump.ask(performance.now());

@@ -16,6 +16,9 @@ const BEGIN_MS_MAX = 5000;
 /** Requests for events count from 1 (guest_question.ts); these are told from them. */
 const ID_FIRST = 0x4000_0000;
 
+/** How to have a guest that can be asked. */
+export const DUMP_HINT = "a flight recorder is started with agent-guest trace --overwrite";
+
 export class DumpState {
   /** Number of the last dump that is complete; 0 before the first. */
   completed = 0;

@@ -29,7 +29,7 @@ import type {
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
 import { PongView, readPong } from "../../shared/wire/ping_frame.ts";
 import { readSamples, SamplesView } from "../../shared/wire/samples_reader.ts";
-import { DumpState } from "./dump_state.ts";
+import { DUMP_HINT, DumpState } from "./dump_state.ts";
 import { FrameBudget } from "./frame_budget.ts";
 import { Asker, type Question, refusalOf } from "./guest_question.ts";
 import { type Source, SourceError } from "./source.ts";
@@ -186,8 +186,7 @@ export class GuestLink {
   tick(nowMs: number): void {
     if (this.source.isFile || this.source.hasEnded || this.bye !== undefined) return;
     this.source.flush();
-    const isFlight = this.#hello?.overwrite === true;
-    const silenceMsMax = isFlight ? FLIGHT_SILENCE_MS_MAX : SILENCE_MS_MAX;
+    const silenceMsMax = this.#hello?.overwrite ? FLIGHT_SILENCE_MS_MAX : SILENCE_MS_MAX;
     const isSilent = this.#isStreaming && nowMs - this.#lastFrameMs > silenceMsMax;
     const isDue = (!this.#isStreaming || isSilent) && nowMs >= this.#nextAttachMs;
     if (isDue && this.#asker?.isWaiting(nowMs) !== true) this.#attach(nowMs);
@@ -298,11 +297,7 @@ export class GuestLink {
   #ask(): void {
     const { name } = this.source;
     if (this.#asker === undefined) {
-      const hint = "a flight recorder is started with agent-guest trace --overwrite";
-      throw new SourceError(
-        `Cannot dump ${name}: it is no flight recorder, and has no events`,
-        hint,
-      );
+      throw new SourceError(`Cannot dump ${name}: it serves, and is no flight recorder`, DUMP_HINT);
     }
     this.#asker.ask(this.#attachNonce, this.#lastFrameMs);
   }
