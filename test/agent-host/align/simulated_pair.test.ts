@@ -16,11 +16,17 @@ import {
   perfNsOfTsc,
 } from "../../../shared/tsc/perf_to_tsc.ts";
 import { guestTsc, hostTsc } from "../../../shared/tsc/tsc.ts";
+import { ClockProof } from "../../clock_proof.ts";
+import { perNight } from "../../nightly.ts";
 
 /** Rounds before the first step: a step is told from a rate only by who knows the rate. */
 const ROUNDS_QUIET = 10;
 /** Rounds between steps, so that each is over before the next. */
 const ROUNDS_BETWEEN = 8;
+/** Scripts of rounds that are played. */
+const RUNS = perNight(300, 10_000);
+/** Of a host of 3 GHz, for printing. */
+const NS_PER_CYCLE = 1 / 3;
 
 type Source = "ping" | "kvm polled" | "kvm traced";
 type Step = "tsc" | "clock" | "both" | "none";
@@ -222,12 +228,16 @@ function makeStep(world: World, tool: Tool, { step, tscJump, clockJumpNs }: Roun
   }
 }
 
+/** The guest's TSC and this oracle round down to whole cycles, up to two of the host's each. */
+const ORACLE_CYCLES = 4;
+
 /** Error and bound of an event by the map as it is now. */
-function check(tool: Tool, event: StampedEvent, start: bigint): void {
+function check(tool: Tool, event: StampedEvent, start: bigint, proof?: ClockProof): void {
   const { cycles, boundCycles } = tool.chain.map.convert(event.ns);
-  // The guest's TSC and this oracle round down to whole cycles, up to two of the host's each.
-  const error = Math.abs(cycles - Number(event.truth - start));
-  expect(error).toBeLessThanOrEqual(boundCycles + 4);
+  const truth = Number(event.truth - start);
+  const [low, high] = [truth - ORACLE_CYCLES, truth + ORACLE_CYCLES];
+  proof?.count(cycles, boundCycles, low, high, NS_PER_CYCLE);
+  expect(Math.abs(cycles - truth)).toBeLessThanOrEqual(boundCycles + ORACLE_CYCLES);
 }
 
 /** Plays the rounds; returns all events. Live conversions of quiet times are checked on the way. */
@@ -268,25 +278,24 @@ const rounds = fc.array(round, { minLength: 30, maxLength: 60 });
 
 describe("simulated pair", () => {
   test("fitted clock: every event of the session within its bound, through every kind of step", () => {
-    let checked = 0;
+    const proof = new ClockProof("simulated pair, fitted clock");
     fc.assert(
       fc.property(setting(["ping", "kvm polled", "kvm traced"]), rounds, (s, script) => {
         const world = new World(s);
         const tool = new Tool(world, undefined);
         const start = world.now;
         for (const event of play(world, tool, script)) {
-          check(tool, event, start);
-          checked++;
+          check(tool, event, start, proof);
         }
         expect(tool.chain.isPending).toBe(false);
       }),
-      { numRuns: 300, endOnFailure: true },
+      { numRuns: RUNS, endOnFailure: true },
     );
-    expect(checked).toBeGreaterThan(1000);
+    proof.report(1000);
   });
 
   test("exact clock: written TSCs move perf time itself, every event within its bound", () => {
-    let checked = 0;
+    const proof = new ClockProof("simulated pair, exact clock");
     fc.assert(
       fc.property(setting(["ping", "kvm polled", "kvm traced"]), rounds, (s, script) => {
         // A guest that has just booted: its perf time does not wrap.
@@ -301,12 +310,11 @@ describe("simulated pair", () => {
           tscJump: (BigInt.asUintN(48, r.tscJump) >> 4n) + (1n << 23n),
         }));
         for (const event of play(world, tool, forward)) {
-          check(tool, event, start);
-          checked++;
+          check(tool, event, start, proof);
         }
       }),
-      { numRuns: 300, endOnFailure: true },
+      { numRuns: RUNS, endOnFailure: true },
     );
-    expect(checked).toBeGreaterThan(1000);
+    proof.report(1000);
   });
 });
