@@ -61,7 +61,7 @@ class EventProgram implements ChunkProgram {
     return this.#program.skippedCount;
   }
 
-  /** Divisions by zero and their kin, and reads outside a record: their value is 0. */
+  /** Divisions by zero and their kin, and reads outside a record. */
   get undefined(): number {
     return this.#program.undefinedCount + this.#program.outsideCount;
   }
@@ -147,7 +147,7 @@ export class SessionEvents {
     return this.#bound.reduce((sum, program) => sum + program.skipped, 0);
   }
 
-  /** Operations in keys, filters and roles that have no value in C, and count as 0. */
+  /** Operations in keys, filters and roles that have no value in C. */
   get undefinedOperations(): number {
     return this.#bound.reduce((sum, program) => sum + program.undefined, 0);
   }

@@ -60,8 +60,8 @@ function sessionFaults({ merger, events, unheardEvents }: Session): Fault[] {
     [
       "undefined_operations",
       events.undefinedOperations,
-      "operations in keys, filters or roles had no value (division by zero, too wide a shift, " +
-        "data outside the record) and counted as 0",
+      "operations in keys, filters or roles have no value in C (division by zero, a shift by 64 and " +
+        "more, data outside the record)",
     ],
     ["unheard_events", unheardEvents, "events came before all clocks were known"],
   ]);
