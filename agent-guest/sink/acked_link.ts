@@ -14,6 +14,8 @@ export const LEAVE_MS_MAX = 1000;
 export class AckedLink {
   /** The attached host's outlet, or undefined while none is attached. */
   outlet: Outlet | undefined;
+  /** The outlet whose peer has said who it is, with a stream or without. */
+  attached: Outlet | undefined;
   /** A host has been attached, and did not say goodbye: it may come back for the rest. */
   isExpected = false;
   /** The peer closed its end since this was last reset. */
@@ -35,6 +37,7 @@ export class AckedLink {
   readerFor(outlet: Outlet): PeerReader {
     return new PeerReader({
       onAttach: (attach) => {
+        this.attached = outlet;
         this.#leavingUntilMs = undefined;
         if (this.#host.begin(outlet, attach)) this.streamTo(outlet);
         else if (this.outlet === outlet) this.outlet = undefined;

@@ -29,6 +29,8 @@ import { Outlet } from "./outlet.ts";
 import type { PeerReader } from "./peer_reader.ts";
 import type { HostSink, SinkHost } from "./sink.ts";
 
+/** A client that does not attach within this gives way to the next one. */
+const ATTACH_MS_MAX = 3000;
 const SOCKET_MODE = 0o660;
 /** Takes what a busy CPU forwards at once; the system's default of 208 KiB takes five turns. */
 const SEND_BUFFER_BYTES = 2 * 1024 * 1024;
@@ -69,6 +71,7 @@ export class HostSocketSink implements HostSink {
   #reader: PeerReader | undefined;
   /** Who is attached, for those that are turned away. */
   #holder = "";
+  #sinceMs = 0;
   #listenerSlot = -1;
   #slot = -1;
 
@@ -144,6 +147,10 @@ export class HostSocketSink implements HostSink {
   #dropIfEnded(): void {
     const outlet = this.#outlet;
     if (outlet === undefined || (!this.#link.hasEnded && outlet.failure === undefined)) return;
+    this.#drop(outlet);
+  }
+
+  #drop(outlet: Outlet): void {
     this.#link.outlet = undefined;
     this.#link.hasEnded = false;
     this.#host.vanish(outlet);
@@ -165,16 +172,24 @@ export class HostSocketSink implements HostSink {
       if (this.#address.kind === "tcp") setNoDelay(fd);
       const options = { isStaged: false, hasChecksums: false };
       const outlet = new Outlet(fd, this.name, this.#host.rings.length, options);
+      if (this.#outlet !== undefined && this.#isSilent(this.#outlet)) this.#drop(this.#outlet);
       if (this.#outlet !== undefined) {
         this.#refuse(outlet);
         continue;
       }
+      this.#sinceMs = performance.now();
       this.#holder = describePeer(fd, this.#address);
       this.#outlet = outlet;
       this.#reader = this.#link.readerFor(outlet);
       this.#link.hasEnded = false;
       this.#host.status(`Connected to ${this.name}`);
     }
+  }
+
+  /** It connected and did not say what for: whoever that is must not keep hosts out. */
+  #isSilent(outlet: Outlet): boolean {
+    const isLate = performance.now() - this.#sinceMs > ATTACH_MS_MAX;
+    return isLate && this.#link.attached !== outlet;
   }
 
   #refuse(outlet: Outlet): void {

@@ -1,4 +1,4 @@
-/** ShedCount on counters that the test sets, with and without the kernel's count of what is lost. */
+/** ShedCount on counters that the test sets, where the kernel counts what is lost and where not. */
 import { describe, expect, test } from "bun:test";
 import type { Ledger } from "../../agent-guest/ledger.ts";
 import { ShedCount } from "../../agent-guest/shed_count.ts";

@@ -3,6 +3,7 @@
  * what becomes of its events when it changes its mind, leaves or vanishes.
  */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { SysError } from "../../../shared/sys/errno.ts";
 import { ErrorCode } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
 import { callGetppid, NO_TRACING } from "../../shared/event/kernel.ts";
 import { waitUntil } from "../../vm/deadline.ts";
@@ -219,6 +220,30 @@ describe.skipIf(NO_TRACING !== "")("Server, when a host goes", () => {
     await other.client.until(() => other.reader.samples === 30, "30 samples");
     expect(ascending(other.reader.numbers)).toEqual(range(30).map((n) => n + 1000));
     other.client.close();
+  });
+
+  test("a client that never attaches keeps no host out for long", async () => {
+    await using served = await startServe();
+    const silent = served.connect();
+    await served.said("Connected to");
+    const attaches = async (): Promise<boolean> => {
+      const host = served.connect();
+      try {
+        host.attach();
+        await host.until(() => host.hasEnded || host.reader.hello !== undefined, "an answer");
+        return host.reader.hello?.serving === true;
+      } catch (error) {
+        // It was refused before it could say anything.
+        if (!(error instanceof SysError)) throw error;
+        return false;
+      } finally {
+        host.close();
+      }
+    };
+    expect(await attaches()).toBe(false);
+    await waitUntil(attaches, DEADLINE_MS, "the silent client to give way");
+    await silent.until(() => silent.hasEnded, "its end");
+    silent.close();
   });
 
   test("a second host is told which process the first one is", async () => {
