@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { ClockSampler, HISTORY_MAX } from "../../agent-guest/clock_samples.ts";
 import type { EventSet } from "../../shared/event/event_set.ts";
+import { onlineCpus } from "../../shared/event/machine.ts";
 import type { UserTime } from "../../shared/perf/user_time.ts";
 import { CLOCK_MONOTONIC_RAW } from "../../shared/sys/abi.ts";
 import { readTsc } from "../../shared/sys/clock.ts";
@@ -67,5 +68,38 @@ describe("ClockSampler", () => {
     expect(sampler.history.length).toBe(HISTORY_MAX);
     const stamps = sampler.history.map(({ realtimeTsc }) => realtimeTsc);
     expect(stamps).toEqual(stamps.toSorted((a, b) => (a < b ? -1 : 1)));
+  });
+
+  test("poll() reads on every CPU once the reference is known, and again and again", () => {
+    const cpus = onlineCpus();
+    const sampler = new ClockSampler(FITTED, cpus);
+    const readings = new Map<number, number>();
+    for (let ms = 0; ms < 35_000; ms += 5) {
+      for (const { cpu, conversion } of sampler.poll(ms)) {
+        expect(conversion!.$case).toBe("fitted");
+        readings.set(cpu, (readings.get(cpu) ?? 0) + 1);
+      }
+    }
+    const [reference, ...others] = cpus;
+    expect(readings.get(reference!)).toBeGreaterThan(35);
+    // A loaded machine may keep a visit waiting: the next one is then left out.
+    for (const cpu of others) expect(readings.get(cpu) ?? 0).toBeGreaterThanOrEqual(2);
+    const kept = sampler.history.map(({ cpu }) => cpu);
+    expect(kept.filter((cpu) => cpu === reference).length).toBe(HISTORY_MAX);
+    expect(new Set(kept)).toEqual(new Set(cpus));
+    expect(kept[0]).toBe(reference);
+  });
+
+  test("poll() does not go to CPUs that are to be avoided, nor beside an exact clock", () => {
+    const [reference, ...others] = onlineCpus();
+    const avoiding = new ClockSampler(FITTED, [reference!, ...others], others);
+    const exact = new ClockSampler(
+      exactSet({ timeZero: 1n, timeMult: 3, timeShift: 31 }),
+      onlineCpus(),
+    );
+    for (let ms = 0; ms < 25_000; ms += 5) {
+      const samples = [...avoiding.poll(ms), ...exact.poll(ms)];
+      expect(samples.every(({ cpu }) => cpu === reference)).toBe(true);
+    }
   });
 });

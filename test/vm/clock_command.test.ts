@@ -108,9 +108,21 @@ describe("agent-host clock on real guests", () => {
       expect(cpu!.event_bound_ns).toBeLessThan(EVENT_BOUND_NS_MAX);
       expect(Math.abs(channel.tsc_hz / host!.tsc_hz - 1)).toBeLessThan(1e-3);
     });
-    // The stock kernel's clock is read on each CPU; the other's is the TSC, by the kernel's word.
+    // The other guest's perf clock is the TSC, by its kernel's word.
     expect(channels.map(({ perf_clock }) => perf_clock)).toEqual(["exact", "fitted"]);
-    expect(channels[1]!.cpus_checked).toBe(1);
+  });
+
+  test("a stock guest's clock is read on each of its CPUs, now and then", () => {
+    const { channel } = guests[1]!;
+    // A CPU that let the agent wait, as on a loaded machine, is not visited each time.
+    for (let tries = 0; tries < 5; tries++) {
+      const { status, stdout } = clock([channel, "--json", "--for", tries === 0 ? "3" : "11"]);
+      expect(status).toBe(0);
+      const [, object] = objectsOf(stdout);
+      expect(object!.cpus_apart).toEqual([]);
+      if (object!.cpus_checked === 1) return;
+    }
+    throw new Error("its second CPU was never read");
   });
 
   test("as text, with the VM named by process id and by an unknown name", () => {
@@ -121,7 +133,7 @@ describe("agent-host clock on real guests", () => {
     expect(stdout).toMatch(/ after \d+\.\d s, settled$/m);
     expect(stdout).toMatch(/^ +behind it: process \d+ \("vmspan-guest"\)$/m);
     expect(stdout).toMatch(/^ +method QEMU's emulated TSC, \d+ readings$/m);
-    expect(stdout).toMatch(/^ +check ping agrees: \d+ round trips, \+-.* us, quickest .* us$/m);
+    expect(stdout).toMatch(/^ +check ping agrees: \d+ round trips, \+-.* us, quickest .* [um]s$/m);
     const unknown = clock([guest!.channel, "--vm", "vmspan-guests"]);
     expect(unknown.status).toBe(1);
     expect(unknown.stderr).toContain('Cannot find virtual machine "vmspan-guests": there are ');

@@ -28,6 +28,25 @@ describe("CpuVisitor", () => {
     expect(allowed()).toEqual(before);
   });
 
+  test("visit() leaves a CPU alone that let it wait, for twice as long each time", () => {
+    const [cpu] = onlineCpus() as [number];
+    const visitor = new CpuVisitor();
+    const now = performance.now;
+    let ms = 0;
+    // A clock in which each visit takes 21 ms, then none.
+    let step = 21;
+    performance.now = () => (ms += step);
+    try {
+      const visits = Array.from({ length: 12 }, () => visitor.visit(cpu, () => 1) ?? 0);
+      expect(visits.join("")).toBe("101001000010");
+      step = 0;
+      while (visitor.visit(cpu, () => 1) === undefined) ms++;
+      expect(visitor.visit(cpu, () => 1)).toBe(1);
+    } finally {
+      performance.now = now;
+    }
+  });
+
   test("visit() gives nothing for CPUs that are avoided, or that there are not", () => {
     const [cpu] = onlineCpus() as [number];
     expect(new CpuVisitor([cpu]).visit(cpu, allowed)).toBeUndefined();
