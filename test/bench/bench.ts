@@ -22,6 +22,7 @@ import {
   recordCalls,
 } from "./host_side.ts";
 import { pinSelf } from "./kernel.ts";
+import { measureKey } from "./key_cost.ts";
 import { Load } from "./program.ts";
 import { guestRows, hostRows, lifeRows } from "./rows.ts";
 import { LOAD_CPU } from "./sampler.ts";
@@ -146,13 +147,14 @@ async function measureAll(plan: Plan): Promise<void> {
   const noHost: HostSide = { pairing: [], printing: [] };
   const life = plan.hasAgent ? await measureLife(plan) : noLife;
   const host = plan.hasAgent ? await measureHostSide(plan) : noHost;
+  const keyNs = await attempt("key expression", measureKey);
   const rows = [
     ...guestRows(series),
     ...lifeRows(life.firstEventMs, life.idle),
-    ...hostRows(host.pairing, host.printing),
+    ...hostRows(host.pairing, host.printing, keyNs),
   ];
   const machine = describeMachine();
-  const figures = { machine, events: plan.events, rows, series, life, host };
+  const figures = { machine, events: plan.events, rows, series, life, host, keyNs };
   writeFileSync("build/bench.json", `${JSON.stringify(figures, undefined, 2)}\n`);
   const seconds = (performance.now() - startedMs) / 1000;
   console.log(`${machine.cpu}, ${machine.cpuCount} CPUs, Linux ${machine.kernel}`);
