@@ -96,6 +96,22 @@ export const EXPLANATIONS: readonly Explanation[] = [
   ),
 ];
 
+/** What differs between us and the kernel itself: what only it can know, or what perf decides. */
+export const KERNEL_EXPLANATIONS: readonly Explanation[] = [
+  inPart(
+    "addresses of pages count from vmemmap_base, a variable of the kernel",
+    /^(kmem:mm_page_|vmscan:mm_vmscan_write_folio)/,
+    /page=\S+/g,
+  ),
+  inPart("ages count to jiffies, a variable of the kernel", /^writeback:/, /age=\S+/g),
+  inPart("jiffies are milliseconds only at HZ=1000", /^jbd2:/, NUMBER),
+  inPart(
+    "%pS of data: the kernel prints the address, perf and we the symbol before it",
+    /^(xfs:|iomap:)/,
+    /ops \S+/g,
+  ),
+];
+
 /**
  * Text with what we escape escaped, and without white space at its ends. A control character is
  * \xNN here, whether we wrote it so or as \n.
@@ -123,8 +139,8 @@ export class Comparison {
   readonly #explanations: readonly Explanation[];
 
   /** `isMadeUp`: the records do not come from a kernel. */
-  constructor(isMadeUp = false) {
-    this.#explanations = EXPLANATIONS.filter((entry) => isMadeUp || entry.isMadeUp !== true);
+  constructor(isMadeUp = false, explanations = EXPLANATIONS) {
+    this.#explanations = explanations.filter((entry) => isMadeUp || entry.isMadeUp !== true);
   }
 
   /** Adds one pair of texts. */

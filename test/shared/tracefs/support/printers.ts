@@ -2,6 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { ByteWriter } from "../../../../shared/text/byte_writer.ts";
+import { resolveEnumNames } from "../../../../shared/tracefs/enum_names.ts";
+import { parseFormat } from "../../../../shared/tracefs/format.ts";
 import { KernelStrings } from "../../../../shared/tracefs/kernel_strings.ts";
 import { compilePrintFormat, type PrintRenderer } from "../../../../shared/tracefs/print_format.ts";
 import { KallsymsResolver } from "../../../../shared/tracefs/symbols.ts";
@@ -22,14 +24,17 @@ export class Printers {
   /** "sched:sched_switch", all of the systems asked for. */
   readonly names: readonly string[];
   readonly #tracefs: Tracefs;
+  readonly #hasConstants: boolean;
   readonly #names = new Map<number, string>();
   readonly #renderers = new Map<number, PrintRenderer>();
   readonly #symbols = KallsymsResolver.parse(readFileSync("/proc/kallsyms"));
   readonly #strings: KernelStrings;
   readonly #out = new ByteWriter(1 << 18);
 
-  constructor(tracefs: Tracefs, systems: readonly string[]) {
+  /** `hasConstants`: names of enum constants in formats get their values. */
+  constructor(tracefs: Tracefs, systems: readonly string[], hasConstants = false) {
     this.#tracefs = tracefs;
+    this.#hasConstants = hasConstants;
     this.systems = systems;
     this.#strings = KernelStrings.parse(tracefs.printkFormats());
     for (const system of systems) {
@@ -62,7 +67,9 @@ export class Printers {
   #compile(id: number, name: string): PrintRenderer | undefined {
     if (!this.#names.has(id)) return undefined;
     const [system, event] = name.split(":") as [string, string];
-    const renderer = compilePrintFormat(this.#tracefs.format(system, event), {
+    const raw = this.#tracefs.formatText(system, event);
+    const text = this.#hasConstants ? resolveEnumNames(raw) : raw;
+    const renderer = compilePrintFormat(parseFormat(text, system), {
       symbols: this.#symbols,
       strings: this.#strings,
     });

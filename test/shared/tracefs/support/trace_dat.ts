@@ -106,7 +106,12 @@ function readHead(cursor: Cursor, path: string): number {
   return pageBytes;
 }
 
-function readPages(view: DataView, from: number, size: number, pageBytes: number): TraceRecord[] {
+export function readPages(
+  view: DataView,
+  from: number,
+  size: number,
+  pageBytes: number,
+): TraceRecord[] {
   const records: TraceRecord[] = [];
   for (let page = from; page + pageBytes <= from + size; page += pageBytes) {
     const commit = view.getUint32(page + 8, true) & COMMIT_MASK;
