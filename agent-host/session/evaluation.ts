@@ -8,7 +8,7 @@ import type { SymbolResolver } from "../../shared/tracefs/symbols.ts";
 import type { TaskNames } from "./task_names.ts";
 
 /** The task of every idle CPU. */
-const IDLE = "<idle>";
+const IDLE = new TextEncoder().encode("<idle>");
 
 export interface EvaluationParts {
   readonly names: TaskNames;
@@ -24,14 +24,9 @@ export function evaluationOf({
   architecture,
   placeOf,
 }: EvaluationParts): ProgramOptions {
-  const decoder = new TextDecoder("latin1");
   const functions = makeEvalFunctions({
     symbols,
-    comm: (pid) => {
-      if (pid === 0) return IDLE;
-      const name = names.get(pid);
-      return name === undefined ? undefined : decoder.decode(name);
-    },
+    comm: (pid) => (pid === 0 ? IDLE : names.get(pid)),
     machine: architecture === "aarch64" ? "aarch64" : "x86_64",
   });
   return placeOf === undefined ? { functions } : { functions, placeOf };

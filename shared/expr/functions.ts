@@ -1,7 +1,7 @@
 // The bodies of the functions that expressions call: printf, ksymbol, comm_get, syscall_name,
 // exit_reason_str.
 //
-//   const functions = makeEvalFunctions({ symbols, comm: (pid) => comms.get(pid) });
+//   const functions = makeEvalFunctions({ symbols, comm: (pid) => names.get(pid) });
 //   compileExpr('printf("%s %d", comm_get(_pid), key)', format, ["key"], functions)
 //
 // What has no name comes out as its number, so that a key made of names never merges what is
@@ -14,6 +14,8 @@ import { exitReasonName } from "./names/exit_reasons.ts";
 import { type SyscallMachine, syscallName } from "./names/syscalls.ts";
 import { toSignedDouble } from "./word64.ts";
 
+const TWO_32 = 4294967296;
+const UNKNOWN_COMM = new TextEncoder().encode("<...>");
 /** Results that one function keeps; the oldest are dropped. */
 const CACHED_MAX = 4096;
 /** Formats of printf() calls that are kept parsed. */
@@ -25,8 +27,8 @@ const PADDED_BYTES_MAX = 4096;
 export interface FunctionSources {
   /** For ksymbol(). */
   readonly symbols?: SymbolResolver | undefined;
-  /** For comm_get(): the name of a process, if known. */
-  readonly comm?: ((pid: number) => string | undefined) | undefined;
+  /** For comm_get(): the bytes of the name of a process, if known. */
+  readonly comm?: ((pid: number) => Uint8Array | undefined) | undefined;
   /** For syscall_name(); x86_64 unless told. */
   readonly machine?: SyscallMachine | undefined;
 }
@@ -38,32 +40,35 @@ export function makeEvalFunctions(sources: FunctionSources = {}): EvalFunctions 
     ["printf", printfFunction()],
     [
       "ksymbol",
-      cachedText(([address]) => {
-        const { lo, hi } = intOf(address);
-        const name = symbols?.lookup(lo, hi)?.name;
-        return (
-          name ?? `0x${BigInt.asUintN(64, (BigInt(hi) << 32n) | BigInt(lo >>> 0)).toString(16)}`
-        );
-      }),
+      cachedText(
+        ([address]) => {
+          const { lo, hi } = intOf(address);
+          return symbols?.lookup(lo, hi)?.name;
+        },
+        ([address]) => {
+          const { lo, hi } = intOf(address);
+          return `0x${BigInt.asUintN(64, (BigInt(hi) << 32n) | BigInt(lo >>> 0)).toString(16)}`;
+        },
+      ),
     ],
     [
       "comm_get",
       // Not kept: a process may change its name.
-      ([pid]) => encode(comm?.(intOf(pid).lo) ?? "<...>"),
+      ([pid]) => comm?.(intOf(pid).lo) ?? UNKNOWN_COMM,
     ],
     [
       "syscall_name",
-      cachedText(([number]) => {
-        const value = numberOf(number);
-        return syscallName(machine, value) ?? String(value);
-      }),
+      cachedText(
+        ([number]) => syscallName(machine, numberOf(number)),
+        ([number]) => String(numberOf(number)),
+      ),
     ],
     [
       "exit_reason_str",
-      cachedText(([isa, reason]) => {
-        const value = intOf(reason).lo >>> 0;
-        return exitReasonName(numberOf(isa), value) ?? `0x${value.toString(16)}`;
-      }),
+      cachedText(
+        ([isa, reason]) => exitReasonName(numberOf(isa), intOf(reason).lo >>> 0),
+        ([, reason]) => `0x${(intOf(reason).lo >>> 0).toString(16)}`,
+      ),
     ],
   ]);
 }
@@ -81,17 +86,33 @@ function encode(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }
 
-/** A function of numbers whose result never changes: encoded once per set of arguments. */
-function cachedText(make: (args: readonly CallArgument[]) => string): EvalFunction {
-  const cache = new Map<string, Uint8Array>();
+/** Of arguments that fit: a number, which costs no allocation per event; otherwise text. */
+function cacheKey(args: readonly CallArgument[]): number | string {
+  const [only] = args;
+  if (args.length === 1 && only?.kind === "int" && (only.hi === 0 || only.hi === -1)) {
+    return only.hi * TWO_32 + (only.lo >>> 0);
+  }
+  return args.map((arg) => (arg.kind === "int" ? `${arg.lo},${arg.hi}` : "")).join(";");
+}
+
+/**
+ * A function of numbers: names never change, and are encoded once per set of arguments. What has no
+ * name is written by `nameless` each time: a guest's symbols may still be on their way.
+ */
+function cachedText(
+  nameOf: (args: readonly CallArgument[]) => string | undefined,
+  nameless: (args: readonly CallArgument[]) => string,
+): EvalFunction {
+  const cache = new Map<number | string, Uint8Array>();
   return (args) => {
-    const key = args.map((arg) => (arg.kind === "int" ? `${arg.lo},${arg.hi}` : "")).join(";");
-    let text = cache.get(key);
-    if (text === undefined) {
-      text = encode(make(args));
-      if (cache.size >= CACHED_MAX) cache.delete(cache.keys().next().value!);
-      cache.set(key, text);
-    }
+    const key = cacheKey(args);
+    const known = cache.get(key);
+    if (known !== undefined) return known;
+    const name = nameOf(args);
+    if (name === undefined) return encode(nameless(args));
+    const text = encode(name);
+    if (cache.size >= CACHED_MAX) cache.delete(cache.keys().next().value!);
+    cache.set(key, text);
     return text;
   };
 }

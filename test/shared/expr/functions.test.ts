@@ -10,7 +10,7 @@ const functions = makeEvalFunctions({
     lookup: (lo, hi) =>
       hi === -1 && lo === (0x81000010 | 0) ? { name: "do_idle", offset: 16 } : undefined,
   },
-  comm: (pid) => (pid === 26027 ? "worker3_1.95" : undefined),
+  comm: (pid) => (pid === 26027 ? new TextEncoder().encode("worker3_1.95") : undefined),
 });
 
 function run(source: string): string | bigint {
@@ -51,6 +51,31 @@ describe("makeEvalFunctions()", () => {
   ] as const) {
     test(source, () => expect(run(source)).toBe(want));
   }
+
+  test("ksymbol() finds a name that came later, and keeps one that it found", () => {
+    const names = new Map<number, string>();
+    let lookups = 0;
+    const late = makeEvalFunctions({
+      symbols: {
+        lookup: (lo, hi) => {
+          lookups++;
+          const name = hi === -1 ? names.get(lo >>> 0) : undefined;
+          return name === undefined ? undefined : { name, offset: 0 };
+        },
+      },
+    });
+    const context = contextFor(makeRecord({ a64: 0xffffffff81000010n }));
+    const expr = compileExpr("ksymbol(a64)", FORMAT, [], late);
+    const read = (): string => {
+      expr.evaluate(context);
+      const { textBytes, textFrom, textTo } = context;
+      return new TextDecoder().decode(textBytes.subarray(textFrom, textTo));
+    };
+    expect([read(), read()]).toEqual(["0xffffffff81000010", "0xffffffff81000010"]);
+    names.set(0x81000010, "do_idle");
+    expect([read(), read(), read()]).toEqual(["do_idle", "do_idle", "do_idle"]);
+    expect(lookups).toBe(3);
+  });
 
   test("printf() without an output writes nowhere", () => {
     const expr = compileExpr('printf("%d", a8)', FORMAT, [], functions);
