@@ -13,7 +13,7 @@ import { GuestAlignment } from "../align/alignment.ts";
 import type { CausalBound } from "../align/causality.ts";
 import { KvmLookupError, type KvmVm, readVcpus, vmOfPid } from "../align/kvm_debugfs.ts";
 import { pidOfTcpPeer } from "../align/peer_lookup.ts";
-import { RATE_EQUAL, RATE_UNKNOWN } from "../align/ping.ts";
+import { type PingStep, RATE_EQUAL, RATE_UNKNOWN } from "../align/ping.ts";
 import { VmLookupError } from "../align/vm_lookup_error.ts";
 import { emulatesAtHostRate } from "../align/vmm_clock.ts";
 import type { GuestLink } from "../link/guest_link.ts";
@@ -120,12 +120,14 @@ export class GuestTime {
       return;
     }
     this.#sent.delete(seq);
+    const { lastStep } = this.alignment.ping;
     const finding = this.alignment.addRoundTrip({
       hostSent: hostTsc(sent),
       guestReceived: guestTsc(guestReceived),
       guestSent: guestTsc(guestSent),
       hostReceived: hostTsc(received),
     });
+    this.#reportStep(lastStep, guestSent);
     this.version++;
     if (finding?.method === "emulator") {
       this.#dropEmulator();
@@ -153,6 +155,25 @@ export class GuestTime {
   /** Tells the user something about this guest's clocks. */
   report(text: string): void {
     this.#options.onFinding(text);
+  }
+
+  /**
+   * A step is found some time after it was made. Events of that time that were converted before
+   * are off by as much, whatever their bound says: the user must know which they are.
+   */
+  #reportStep(known: PingStep | undefined, guestNow: bigint): void {
+    const { lastStep } = this.alignment.ping;
+    const { method } = this.alignment;
+    const hz = this.#options.hostClock.frequency?.hz;
+    if (lastStep === undefined || lastStep === known || hz === undefined) return;
+    // Exact relations are read again, and a trip that contradicts them is a finding of its own.
+    if (method !== "ping" && method !== "emulator") return;
+    const agoMs = (Number(BigInt.asIntN(64, guestNow - lastStep.sinceGuest)) / hz) * 1000;
+    this.report(
+      `WARNING: the guest's TSC stepped by some ${((lastStep.apartCycles / hz) * 1e6).toFixed(0)} us ` +
+        `against the host's within the last ${agoMs.toFixed(0)} ms of its time (stopped, restored, ` +
+        "or written): what came of that time before this line is off by as much",
+    );
   }
 
   /** The guest's clock has stepped: its TSC may have, too. */

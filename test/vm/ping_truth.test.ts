@@ -30,6 +30,8 @@ const SETTLED_MS = 5_000;
 const READY_DEADLINE_MS = 60_000;
 /** More than this is no creeping any more, but a step. */
 const OFFSET_CREEP_MAX = 1_000_000;
+/** How long the guest is stopped. */
+const STOP_MS = 200;
 const EVENT = "irq:irq_handler_entry";
 
 setDefaultTimeout(perNight(240_000, 900_000));
@@ -111,6 +113,37 @@ describe("ping on a real guest", () => {
   test("contains the truth at every moment", async () => {
     expect(truth.isKnown).toBe(true);
     expect(await prove("emulated guest", QUIET_MS)).toBeGreaterThan(100);
+  });
+
+  test("finds that the guest was stopped, tells, and contains the truth anew", async () => {
+    const { anchor, nsPerCycle, statuses } = session;
+    const before = truth.offset();
+    const epochs = [equal, unknown].map(({ epoch }) => epoch);
+    await guest.qmp.execute("stop");
+    const stoppedMs = performance.now();
+    await waitUntil(() => performance.now() - stoppedMs > STOP_MS, READY_DEADLINE_MS, "a pause");
+    await guest.qmp.execute("cont");
+    const stepped = Number(before - truth.offset());
+    expect(stepped).toBeGreaterThan(0);
+    const hasSeen = (): boolean => {
+      session.round();
+      return [equal, unknown].every(({ epoch, isReady }, i) => isReady && epoch > epochs[i]!);
+    };
+    await waitUntil(hasSeen, READY_DEADLINE_MS, "a ping after the stop");
+    for (const estimator of [equal, unknown]) {
+      const now = readTsc();
+      const claimed = estimator.map.convert(BigInt.asUintN(64, now + truth.offset()));
+      expect(Math.abs(claimed.cycles - Number(now - anchor))).toBeLessThanOrEqual(
+        claimed.boundCycles,
+      );
+    }
+    const { apartCycles } = equal.lastStep!;
+    expect(Math.abs(apartCycles - stepped)).toBeLessThan(stepped / 2 + 10_000_000);
+    const warning = statuses.find((text) =>
+      text.startsWith("WARNING: the guest's TSC stepped by some"),
+    );
+    expect(warning).toBeDefined();
+    console.log(`  stopped for ${((stepped * nsPerCycle) / 1000).toFixed(0)} us: ${warning}`);
   });
 
   test("with all cores busy too", async () => {

@@ -49,6 +49,8 @@ export interface TimedEvent {
 
 export class LiveSession {
   readonly events: TimedEvent[] = [];
+  /** What the user would have been told. */
+  readonly statuses: string[] = [];
   readonly machines: Machines;
   readonly #session: Session;
   readonly #poll = new PollSet();
@@ -56,7 +58,9 @@ export class LiveSession {
   /** Connects and opens; `events` are -e arguments, with key= where the key is of interest. */
   constructor(events: readonly string[], order: Partial<EngineOrder> = {}) {
     this.#session = new Session(undefined);
-    this.machines = openMachines({ ...ORDER, ...order, events }, this.#session, () => {});
+    this.machines = openMachines({ ...ORDER, ...order, events }, this.#session, (text) => {
+      this.statuses.push(text);
+    });
     this.#session.sink = (chunk, from, to) => {
       for (let i = from; i < to; i++) {
         this.events.push({
