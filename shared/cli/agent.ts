@@ -28,6 +28,12 @@ export interface StopMeans {
   readonly eventFdNumber: number;
 }
 
+/**
+ * Signals this close to the first one are the same request: timeout(1) signals the process and then
+ * its group, and the second would cost the user the results.
+ */
+const SAME_REQUEST_MS = 300;
+
 /** Prints a failure and exits with its code. */
 export function exitWith(program: string, failure: Failure): never {
   process.stderr.write(formatFailure(program, failure));
@@ -35,7 +41,7 @@ export function exitWith(program: string, failure: Failure): never {
 }
 
 /**
- * Runs `worker` until it ends. The first signal asks it to stop, the second does not ask. One that
+ * Runs `worker` until it ends. The first signal asks it to stop, a later one does not ask. One that
  * `isAskable` is told of SIGUSR2, which would end it otherwise.
  */
 export function superviseWorker<Order extends StopMeans, Done>(
@@ -49,9 +55,11 @@ export function superviseWorker<Order extends StopMeans, Done>(
   const eventFd = openEventFd();
   const stopFlag = new SharedArrayBuffer(8);
   const order = orderOf({ stopFlag, eventFdNumber: eventFd.number });
-  let signals = 0;
+  let askedMs: number | undefined;
   const stop = (): void => {
-    if (++signals > 1) process.exit(EXIT.FAILED);
+    const nowMs = performance.now();
+    askedMs ??= nowMs;
+    if (nowMs - askedMs > SAME_REQUEST_MS) process.exit(EXIT.FAILED);
     Atomics.store(new Int32Array(stopFlag), 0, 1);
     wakeEventFd(eventFd.number);
   };

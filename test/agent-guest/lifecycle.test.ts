@@ -24,7 +24,15 @@ describe.skipIf(NO_TRACING !== "")("agent-guest trace", () => {
     });
   }
 
-  test("a second signal ends it at once, although a host may still come back", async () => {
+  test("two signals at the same time, as timeout sends them, are one request to end", async () => {
+    await using trace = await startTrace("FOLDER/x.vms");
+    await untilSampling(trace, "x.vms");
+    callGetppid(10);
+    trace.agent.kill("SIGTERM");
+    expect(await trace.stop("SIGINT")).toMatchObject([{ produced: 10, forwarded: 10 }]);
+  });
+
+  test("a later signal ends it at once, although a host may still come back", async () => {
     await using trace = await startTrace("unix:FOLDER/s");
     const client = GuestClient.connect({ kind: "unix", path: trace.workspace.file("s") });
     client.attach();
