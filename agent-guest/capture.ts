@@ -15,14 +15,16 @@ import {
   type Control,
   type CpuStats,
   ErrorCode,
+  type SymbolRequest,
 } from "../shared/wire/gen/vmspan/v1/channel.ts";
 import { type ClockSampler, clockSamplerOf } from "./clock_samples.ts";
-import { type StreamDescription, sendHello } from "./hello.ts";
+import { type StreamDescription, sendHello, sendsSymbolsUnasked } from "./hello.ts";
 import { Ledger } from "./ledger.ts";
 import { Receiver, type ReceiverLedger } from "./receiver.ts";
 import { ShedCount } from "./shed_count.ts";
 import type { Outlet } from "./sink/outlet.ts";
 import type { Sink, SinkHost } from "./sink/sink.ts";
+import { KERNEL_REQUEST } from "./symbol_answers.ts";
 
 /**
  * How often what lies below the rings' watermarks is forwarded. It bounds how late an event reaches
@@ -102,6 +104,7 @@ export class Capture implements SinkHost {
 
   /** Milliseconds until what lies below the rings' watermarks is forwarded too. */
   dueInMs(nowMs: number): number {
+    if (this.#receivers.some(({ symbols }) => symbols.isBusy)) return 0;
     return Math.max(0, this.#nextFlushMs - nowMs);
   }
 
@@ -125,6 +128,7 @@ export class Capture implements SinkHost {
       // being written when this round read the heads has been seen.
       this.#previousTsc = tsc;
     } else this.#release();
+    for (const { symbols } of this.#receivers) symbols.work();
   }
 
   #isRingReady(poll: PollSet): boolean {
@@ -167,7 +171,12 @@ export class Capture implements SinkHost {
     const receiver = new Receiver(outlet, ledger, (text) => this.status(text));
     this.#receivers.push(receiver);
     receiver.sendTasks();
+    if (sendsSymbolsUnasked(this.set, this.#options)) receiver.symbols.ask(0, KERNEL_REQUEST);
     return true;
+  }
+
+  askSymbols(outlet: Outlet, id: number, request: SymbolRequest): void {
+    this.#receivers.find((receiver) => receiver.outlet === outlet)?.symbols.ask(id, request);
   }
 
   /** Fixed events: whoever started the agent has chosen them. */
@@ -247,6 +256,7 @@ export class Capture implements SinkHost {
   finish(exitCode: number): ReceiverLedger[] {
     const reason = exitCode === 0 ? ByeReason.DONE : ByeReason.ERROR;
     const reports = this.#receivers.map((receiver) => {
+      receiver.symbols.finish();
       receiver.dropUnsent(this.rings, "not taken before the end");
       const rows = this.#sendStats(receiver, true);
       receiver.outlet.send(FrameType.BYE, { reason, exitCode, message: "" });

@@ -5,8 +5,9 @@
 import type { EventSet } from "../shared/event/event_set.ts";
 import type { RefusedFilter } from "../shared/event/filter_error.ts";
 import type { MachineInfo } from "../shared/event/machine.ts";
-import { PERF_SAMPLE_IDENTIFIER } from "../shared/perf/sample_type.ts";
+import { PERF_SAMPLE_CALLCHAIN, PERF_SAMPLE_IDENTIFIER } from "../shared/perf/sample_type.ts";
 import { PAGE_BYTES } from "../shared/sys/abi.ts";
+import { printsSymbols } from "../shared/tracefs/symbols.ts";
 import { FRAME_PAYLOAD_BYTES_MAX, FrameType } from "../shared/wire/frame.ts";
 import {
   ClockSource,
@@ -59,9 +60,9 @@ function refusalOf(refusal: RefusedFilter | undefined) {
 
 /**
  * The set's events, in groups that each fit into a frame; when a host has asked for them, with the
- * request of each.
+ * request of each. `kernelSymbols`: this kernel's symbols are sent unasked.
  */
-export function splitEvents(set: EventSet, isServing: boolean): Event[][] {
+export function splitEvents(set: EventSet, isServing: boolean, kernelSymbols = false): Event[][] {
   const hasIds = (set.sampleType & PERF_SAMPLE_IDENTIFIER) !== 0;
   const groups: Event[][] = [];
   let group: Event[] = [];
@@ -89,11 +90,22 @@ export function splitEvents(set: EventSet, isServing: boolean): Event[][] {
       sampleIdAll: true,
       kind: event.spec.probe ? KINDS[event.spec.probe.kind] : EventKind.TRACEPOINT,
       definition: event.probe?.definition ?? "",
+      kernelSymbols,
       request: isServing ? event.specIndex + 1 : 0,
     });
   });
   groups.push(group);
   return groups;
+}
+
+/** Whether a host prints addresses of this kernel's, and could not ask what they are. */
+export function sendsSymbolsUnasked(
+  { sampleType, events }: EventSet,
+  { isTwoWay }: Pick<StreamDescription, "isTwoWay">,
+): boolean {
+  if (isTwoWay) return false;
+  const hasChains = (sampleType & PERF_SAMPLE_CALLCHAIN) !== 0;
+  return hasChains || events.some(({ formatText }) => printsSymbols(formatText));
 }
 
 export function buildHello(set: EventSet, machine: MachineInfo, options: HelloOptions): Hello {
@@ -136,7 +148,8 @@ export function sendHello(
   set: EventSet,
   stream: StreamDescription & Pick<HelloOptions, "streamNonce" | "attachNonce">,
 ): void {
-  const [first = [], ...rest] = splitEvents(set, stream.isServing);
+  const sendsSymbols = sendsSymbolsUnasked(set, stream);
+  const [first = [], ...rest] = splitEvents(set, stream.isServing, sendsSymbols);
   const start = outlet.positions;
   outlet.send(
     FrameType.HELLO,

@@ -8,6 +8,7 @@ import { FrameType } from "../shared/wire/frame.ts";
 import type { CpuStats } from "../shared/wire/gen/vmspan/v1/channel.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Outlet } from "./sink/outlet.ts";
+import { SymbolSender } from "./symbol_sender.ts";
 
 /** Time that one wake-up may spend on naming tasks. */
 const TASK_SLICE_MS = 4;
@@ -21,6 +22,7 @@ export interface ReceiverLedger {
 export class Receiver {
   readonly outlet: Outlet;
   readonly ledger: Ledger;
+  readonly symbols: SymbolSender;
   /** Events that it missed since the user was told. */
   missed = 0;
   readonly #onStatus: (text: string) => void;
@@ -29,6 +31,7 @@ export class Receiver {
   constructor(outlet: Outlet, ledger: Ledger, onStatus: (text: string) => void) {
     this.outlet = outlet;
     this.ledger = ledger;
+    this.symbols = new SymbolSender(outlet);
     this.#onStatus = onStatus;
   }
 

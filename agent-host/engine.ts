@@ -23,6 +23,8 @@ import { Session } from "./session/session.ts";
 
 /** Longest wait of the loop: acknowledgements, pings and readings of the clock are due by time. */
 const POLL_MS_MAX = 20;
+/** How long the end waits for the names of frames. */
+const NAMES_MS_MAX = 1000;
 /** How long the end waits for the guests' last words. */
 const LEAVE_MS_MAX = 2000;
 /** More events than these take the kernel noticeable time to close. */
@@ -225,6 +227,7 @@ export class Engine {
     const { guests } = this.#machines;
     this.#machines.local?.stop();
     if (this.#consumer !== undefined) this.#awaitDumps();
+    if (this.#consumer?.isDone === false) this.#awaitNames();
     this.#sayGoodbye();
     this.#drainLocal();
     for (const guest of guests) guest.settle();
@@ -248,6 +251,17 @@ export class Engine {
   #drainLocal(): void {
     const { local } = this.#machines;
     while (local?.drain(performance.now()) === false) this.#session.merger.forceRelease(0);
+  }
+
+  /** Frames that were met last are named too: once the guests have been left nobody answers. */
+  #awaitNames(): void {
+    const { guests } = this.#machines;
+    const deadlineMs = performance.now() + NAMES_MS_MAX;
+    const isWaiting = (): boolean =>
+      guests.some((guest) => !guest.hasEnded && guest.symbols.isWaiting);
+    while (this.#watch.failure === undefined && isWaiting() && performance.now() < deadlineMs) {
+      this.#round();
+    }
   }
 
   /** Tells live guests that we leave, and takes what they still have to say. */

@@ -25,14 +25,6 @@ class EventPrinter implements InfoPrinter {
   }
 }
 
-/** Conversions that print a kernel symbol: "%pS", "%-20ps". */
-const PRINTS_SYMBOL = /%[-+ #0-9]*p[SsFfB]/;
-
-/** Whether a format prints a kernel symbol. */
-export function printsSymbols(format: EventFormat): boolean {
-  return PRINTS_SYMBOL.test(format.printFormat);
-}
-
 /**
  * A printer of records in this format; `symbols` and `strings` are those of the kernel that it came
  * from.

@@ -28,6 +28,7 @@ class EventsListener implements GuestListener {
   onProgress(): void {}
   onPong(): void {}
   onTask(): void {}
+  onSymbols(): void {}
   onLost(): void {}
   onStats(): void {}
   positions(): [] {

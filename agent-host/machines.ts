@@ -132,7 +132,8 @@ class OpenMachines implements Machines {
             })
           : undefined;
         const isDump = order.command === "dump";
-        const options = { ...order, isDump, onStatus };
+        const printsEvents = order.command !== "multi-trace" || order.thanNs > 0;
+        const options = { ...order, isDump, printsEvents, onStatus };
         this.guests.push(new Guest(session, machine, source, events, time, options));
       }
     } catch (error) {
@@ -146,7 +147,7 @@ class OpenMachines implements Machines {
   }
 
   symbolsOf(machine: number): SymbolResolver | undefined {
-    return machine === 0 ? this.local?.symbols : undefined;
+    return machine === 0 ? this.local?.symbols : this.guests[machine - 1]?.symbols;
   }
 
   checkTimeLine(): void {

@@ -176,10 +176,11 @@ export class Report {
         names: local?.rings.names ?? noNames,
         symbols: local?.symbols,
       },
-      ...guests.map(({ rings, machine }) => ({
+      ...guests.map(({ rings, machine, symbols }) => ({
         name: machineName(machine),
         isGuest: true,
         names: rings.names,
+        symbols,
       })),
     ];
   }

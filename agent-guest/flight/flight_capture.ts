@@ -21,13 +21,15 @@ import {
   type Control,
   type CpuStats,
   ErrorCode,
+  type SymbolRequest,
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { type ClockSampler, clockSamplerOf } from "../clock_samples.ts";
-import { type StreamDescription, sendHello } from "../hello.ts";
+import { type StreamDescription, sendHello, sendsSymbolsUnasked } from "../hello.ts";
 import { type Counters, Ledger } from "../ledger.ts";
 import { Receiver, type ReceiverLedger } from "../receiver.ts";
 import type { Outlet } from "../sink/outlet.ts";
 import type { Sink, SinkHost } from "../sink/sink.ts";
+import { KERNEL_REQUEST } from "../symbol_answers.ts";
 import { ClockHistory } from "./clock_history.ts";
 import type { FlightRecorder } from "./recorder.ts";
 
@@ -123,6 +125,7 @@ export class FlightCapture implements SinkHost {
   }
 
   dueInMs(nowMs: number): number {
+    if (this.#takers.some(({ receiver }) => receiver.symbols.isBusy)) return 0;
     if (this.#isSending) return SENDING_MS;
     const idleMs = this.sink.isAbsent === true ? ABSENT_MS_MAX : IDLE_MS_MAX;
     const dumpMs = this.#hasContent ? Infinity : this.#recorder.dueInMs(nowMs);
@@ -136,6 +139,7 @@ export class FlightCapture implements SinkHost {
     if (!this.#hasContent && !this.#isSending) this.#dump(nowMs);
     if (this.#isSending || this.sink.isLeaving) this.#send();
     this.#release();
+    for (const { receiver } of this.#takers) receiver.symbols.work();
     if (nowMs < this.#nextStatsMs) return;
     this.#nextStatsMs = nowMs + STATS_MS;
     for (const { receiver } of this.#takers) this.#sendStats(receiver, false);
@@ -165,7 +169,13 @@ export class FlightCapture implements SinkHost {
     this.#takers.push(taker);
     this.#sendClock(taker);
     if (!isDone) this.#announce(taker);
+    if (sendsSymbolsUnasked(this.#recorder.set, options)) receiver.symbols.ask(0, KERNEL_REQUEST);
     return true;
+  }
+
+  askSymbols(outlet: Outlet, id: number, request: SymbolRequest): void {
+    const taker = this.#takers.find(({ receiver }) => receiver.outlet === outlet);
+    taker?.receiver.symbols.ask(id, request);
   }
 
   control(outlet: Outlet, { id, request }: Control): void {
@@ -213,6 +223,7 @@ export class FlightCapture implements SinkHost {
   finish(exitCode: number): ReceiverLedger[] {
     const reason = exitCode === 0 ? ByeReason.DONE : ByeReason.ERROR;
     const reports = this.#takers.map(({ receiver }) => {
+      receiver.symbols.finish();
       receiver.dropUnsent(this.rings, "not taken before the end");
       const rows = this.#sendStats(receiver, true);
       receiver.outlet.send(FrameType.BYE, { reason, exitCode, message: "" });

@@ -29,6 +29,7 @@ function eventOf({ system, name }: EventName, commonType: number, format: Uint8A
     kind: EventKind.TRACEPOINT,
     definition: "",
     request: 0,
+    kernelSymbols: false,
     refusedFilter: "",
   };
 }

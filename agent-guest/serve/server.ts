@@ -28,6 +28,7 @@ import {
   ErrorCode,
   type Event,
   OpenEvents,
+  type SymbolRequest,
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { Capture, FLUSH_MS } from "../capture.ts";
 import { buildIdleHello } from "../hello.ts";
@@ -154,6 +155,10 @@ export class Server implements SinkHost {
   control(outlet: Outlet, control: Control): void {
     if (this.#requests.length < REQUESTS_MAX) this.#requests.push({ outlet, control });
     else this.refusedRequests++;
+  }
+
+  askSymbols(outlet: Outlet, id: number, request: SymbolRequest): void {
+    this.#capture?.askSymbols(outlet, id, request);
   }
 
   end(outlet: Outlet): void {

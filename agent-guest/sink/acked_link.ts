@@ -47,6 +47,9 @@ export class AckedLink {
         if (this.outlet === outlet) for (const position of ack.positions) this.#onAck(position);
       },
       onPing: (ping, received) => outlet.sendPong(ping, received),
+      onSymbols: (id, request) => {
+        if (this.outlet === outlet) this.#host.askSymbols(outlet, id, request);
+      },
       onBye: () => {
         if (this.outlet === outlet) this.#leavingUntilMs ??= performance.now() + LEAVE_MS_MAX;
         else this.#host.end(outlet);

@@ -40,6 +40,8 @@ class Client {
       onAck: () => {},
       onControl: (control) => host.control(this.outlet, control),
       onPing: (ping, received) => this.outlet.sendPong(ping, received),
+      // What it needs of the kernel's it gets unasked.
+      onSymbols: () => {},
       onBye: () => {
         this.isGone = true;
       },

@@ -1,6 +1,6 @@
 /**
- * Reads what a host says on a two-way link: Attach, Ack, Ping, Control, Bye. Else is skipped and
- * counted; the guest obeys this vocabulary only.
+ * Reads what a host says on a two-way link: Attach, Ack, Ping, Control, Symbols, Bye. Else
+ * is skipped and counted; the guest obeys this vocabulary only.
  */
 
 import { EAGAIN } from "../../shared/sys/errno.ts";
@@ -9,7 +9,13 @@ import { Mapping } from "../../shared/sys/mapping.ts";
 import type { Address } from "../../shared/sys/syscall.ts";
 import { FrameType } from "../../shared/wire/frame.ts";
 import { DECODER_BUFFER_BYTES_MIN, FrameDecoder } from "../../shared/wire/frame_decoder.ts";
-import type { Ack, Attach, Control } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import type {
+  Ack,
+  Attach,
+  Control,
+  SymbolRequest,
+  Symbols,
+} from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
 import { PingView, readPing } from "../../shared/wire/ping_frame.ts";
 
@@ -30,6 +36,7 @@ export interface PeerListener {
   /** `received` is this machine's TSC, read right after the bytes came: low, high. */
   onPing(ping: PingView, received: Uint32Array): void;
   onControl(control: Control): void;
+  onSymbols(id: number, request: SymbolRequest): void;
   onBye(): void;
   /** The peer closed its end; `errno` says how reading failed, 0 when it ended in good order. */
   onEnd(errno: number): void;
@@ -107,6 +114,11 @@ export class PeerReader {
     if (nowMs >= this.#awakeUntilMs) this.#awakeUntilMs = 0;
   }
 
+  #onSymbols({ id, request }: Symbols): void {
+    if (request === undefined) this.refusedFrames++;
+    else this.#listener.onSymbols(id, request);
+  }
+
   #dispatchAll(): void {
     for (let frame = this.#decoder.next(); frame !== undefined; frame = this.#decoder.next()) {
       const { type, bytes, payloadStart: from, payloadEnd: to } = frame;
@@ -120,6 +132,8 @@ export class PeerReader {
           this.#listener.onAck(decodeMessage(type, bytes, from, to));
         else if (type === FrameType.ATTACH) {
           this.#listener.onAttach(decodeMessage(type, bytes, from, to));
+        } else if (type === FrameType.SYMBOLS) {
+          this.#onSymbols(decodeMessage(type, bytes, from, to));
         } else if (type === FrameType.CONTROL) {
           this.#listener.onControl(decodeMessage(type, bytes, from, to));
         } else if (type === FrameType.BYE) this.#listener.onBye();

@@ -4,7 +4,7 @@
  */
 import type { CpuRing } from "../../shared/event/event_set.ts";
 import type { PollSet } from "../../shared/sys/poll.ts";
-import type { Attach, Control } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import type { Attach, Control, SymbolRequest } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import type { Outlet } from "./outlet.ts";
 
 /** What a sink needs of its capture. */
@@ -17,6 +17,8 @@ export interface SinkHost {
   begin(outlet: Outlet, attach: Attach | undefined): boolean;
   /** A two-way host asks for something. */
   control(outlet: Outlet, control: Control): void;
+  /** The host on a two-way link wants names for addresses. */
+  askSymbols(outlet: Outlet, id: number, request: SymbolRequest): void;
   /** The host said goodbye: what it has not taken is no longer wanted. */
   end(outlet: Outlet): void;
   /** The host went without a word, and may come back: its ledger waits, its outlet is dead. */

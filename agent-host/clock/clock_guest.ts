@@ -107,6 +107,7 @@ export class ClockGuest implements GuestListener {
 
   // Names and ledgers are of no use to a clock.
   onTask(): void {}
+  onSymbols(): void {}
   onLost(): void {}
   onStats(): void {}
 

@@ -23,6 +23,8 @@ import type {
   Hello,
   Lost,
   Stats,
+  SymbolRequest,
+  Symbols,
   Task,
   Error as WireError,
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
@@ -76,6 +78,7 @@ export interface GuestListener {
   onProgress(tsc: bigint): void;
   onPong(pong: PongView, receivedTsc: bigint): void;
   onTask(task: Task): void;
+  onSymbols(symbols: Symbols): void;
   onLost(lost: Lost): void;
   onStats(stats: Stats): void;
   /** Of a flight recorder: a dump begins, or has come. */
@@ -198,6 +201,19 @@ export class GuestLink {
     return this.source.ping(seq, awaitUs);
   }
 
+  /** Asks the guest for names; it answers with Symbols. */
+  askSymbols(id: number, request: SymbolRequest): void {
+    this.source.send(FrameType.SYMBOLS, {
+      id,
+      request,
+      kernel: new Uint8Array(0),
+      kernelEnd: false,
+      maps: [],
+      functions: [],
+      end: false,
+    });
+  }
+
   /** Tells the guest that we leave; it answers with the rest and its last Stats. */
   leave(): void {
     if (this.#hasLeft) return;
@@ -265,6 +281,9 @@ export class GuestLink {
         return;
       case FrameType.TASK:
         listener.onTask(decodeMessage(type, bytes, from, to));
+        return;
+      case FrameType.SYMBOLS:
+        listener.onSymbols(decodeMessage(type, bytes, from, to));
         return;
       case FrameType.LOST:
         listener.onLost(decodeMessage(type, bytes, from, to));

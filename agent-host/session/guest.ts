@@ -15,6 +15,7 @@ import type {
   Hello,
   Lost,
   Stats,
+  Symbols,
   Task,
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import type { PongView } from "../../shared/wire/ping_frame.ts";
@@ -32,6 +33,7 @@ import { GuestConversion } from "./guest_conversion.ts";
 import { checkCpus } from "./guest_cpus.ts";
 import { GuestEvents, type WantedEvent } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
+import { GuestSymbols } from "./guest_symbols.ts";
 import type { GuestTime } from "./guest_time.ts";
 import { machineName } from "./machine_name.ts";
 import { MachineRings } from "./machine_rings.ts";
@@ -53,6 +55,15 @@ interface CpuStream {
 /** How often the user is told of a dump at most: its guest says when one has come. */
 const DUMP_SAID_MS = 500;
 
+export interface GuestOptions extends RequestOptions {
+  readonly agentVersion: string;
+  /** Only dumps are wanted: a guest that serves is not asked to open anything. */
+  readonly isDump?: boolean;
+  /** Events are printed, not only counted and timed: their addresses want names. */
+  readonly printsEvents: boolean;
+  readonly onStatus: (text: string) => void;
+}
+
 export class Guest implements GuestListener {
   readonly machine: number;
   readonly link: GuestLink;
@@ -60,6 +71,7 @@ export class Guest implements GuestListener {
   readonly ledger = new GuestLedger();
   readonly events: GuestEvents;
   readonly conversion: GuestConversion;
+  readonly symbols: GuestSymbols;
   /** The guest TSC before which everything has come, as it said last. */
   progressTsc: bigint | undefined;
   /** The same in canonical cycles, the most that it was. */
@@ -70,6 +82,7 @@ export class Guest implements GuestListener {
   futureProgress = 0;
   readonly #session: Session;
   readonly #onStatus: (text: string) => void;
+  readonly #printsEvents: boolean;
   readonly #shedPlaces = new Set<string>();
   /** By CPU: where its ring begins. */
   #starts = new Map<number, number>();
@@ -85,12 +98,7 @@ export class Guest implements GuestListener {
     source: Source,
     wanted: readonly WantedEvent[],
     time: GuestTime | undefined,
-    options: RequestOptions & {
-      readonly agentVersion: string;
-      /** Only dumps are wanted: a guest that serves is not asked to open anything. */
-      readonly isDump?: boolean;
-      readonly onStatus: (text: string) => void;
-    },
+    options: GuestOptions,
   ) {
     this.#session = session;
     this.machine = machine;
@@ -102,6 +110,8 @@ export class Guest implements GuestListener {
     this.#onStatus = options.onStatus;
     this.rings = new MachineRings(session, machine);
     this.events = new GuestEvents(session, machine, wanted, source.name, options.onStatus);
+    this.symbols = new GuestSymbols(machineName(machine), options.onStatus);
+    this.#printsEvents = options.printsEvents;
   }
 
   get hello(): Hello | undefined {
@@ -130,6 +140,8 @@ export class Guest implements GuestListener {
 
   /** Guest perf ns to canonical cycles on a CPU; undefined until known. */
   mapFor(cpu: number): TimeSegments | undefined {
+    // Keys and filters are computed on decoding: what they ask for has to be there by then.
+    if (this.events.evaluatesSymbols && this.symbols.isKernelDue) return undefined;
     return this.conversion.mapFor(cpu);
   }
 
@@ -145,17 +157,23 @@ export class Guest implements GuestListener {
   /** Decodes what came, and tells the merger how far this guest is. */
   settle(): void {
     this.#decode();
+    const nowMs = performance.now();
+    if (this.hasEnded) this.symbols.giveUp();
+    else this.symbols.tick(nowMs, (id, request) => this.link.askSymbols(id, request));
     const tsc = this.progressTsc;
     if (tsc === undefined || !this.isReady) return;
     const cycles = this.conversion.canonical(tsc, this.#firstCpu);
-    if (cycles <= this.progressCycles) return;
-    if (this.#isFuture(cycles)) {
-      this.progressTsc = undefined;
-      return;
+    if (cycles > this.progressCycles) {
+      if (this.#isFuture(cycles)) {
+        this.progressTsc = undefined;
+        return;
+      }
+      this.progressCycles = cycles;
+      this.#progressMs = nowMs;
     }
-    this.progressCycles = cycles;
-    this.#progressMs = performance.now();
-    this.#session.merger.setProgress(this.rings.mergerSource, this.progressCycles);
+    // What waits for its names is not to be released yet.
+    const released = Math.min(this.progressCycles, this.symbols.heldFromCycles);
+    this.#session.merger.setProgress(this.rings.mergerSource, released);
   }
 
   onStream(hello: Hello, events: readonly Event[], resumed: boolean): void {
@@ -164,9 +182,10 @@ export class Guest implements GuestListener {
     if (!resumed) {
       this.#endStream();
       const { names } = this.rings;
-      const evaluation = { names, symbols: undefined, architecture: hello.machine };
+      const evaluation = { names, symbols: this.symbols, architecture: hello.machine };
       this.events.begin(events, this.rings, evaluationOf(evaluation));
     }
+    this.#beginSymbols(hello, events, resumed);
     this.time?.begin(hello);
     this.ledger.begin(hello, resumed);
     for (const [cpu, { joiner }] of this.#streams) {
@@ -256,6 +275,10 @@ export class Guest implements GuestListener {
     for (const { pid, comm } of tasks) this.rings.names.set(pid, comm, 0, comm.length);
   }
 
+  onSymbols(symbols: Symbols): void {
+    this.symbols.onSymbols(symbols);
+  }
+
   onLost(lost: Lost): void {
     this.ledger.onLost(lost);
     if (lost.bytes === 0n) this.#sayShed(printableAscii(lost.place.slice(0, PLACE_CHARS_SHOWN)));
@@ -310,6 +333,22 @@ export class Guest implements GuestListener {
       if (this.#starts.has(cpu) && position <= POSITION_MAX)
         this.#starts.set(cpu, Number(position));
     }
+  }
+
+  #beginSymbols(hello: Hello, events: readonly Event[], resumed: boolean): void {
+    const { source } = this.link;
+    const { hasKernelAddresses, hasUserChains, evaluatesSymbols } = this.events;
+    this.rings.users = this.symbols.users;
+    const needs = {
+      kernel: evaluatesSymbols || (this.#printsEvents && hasKernelAddresses),
+      users: this.#printsEvents && hasUserChains,
+      isTwoWay: hello.twoWay && !source.isFile,
+      isKernelComing: events.some(({ kernelSymbols }) => kernelSymbols),
+      isFile: source.isFile,
+    };
+    this.symbols.begin(needs, resumed);
+    const programs = this.#session.events.programsOf(this.machine);
+    if (needs.users && !programs.includes(this.symbols)) programs.push(this.symbols);
   }
 
   /** Another stream follows: what came is decoded with its own clock and events, or never. */

@@ -16,6 +16,7 @@ import { caretLines } from "../../shared/text/caret.ts";
 import { globMatcher } from "../../shared/text/glob.ts";
 import { printableAscii } from "../../shared/text/printable_ascii.ts";
 import { FormatError, parseFormat } from "../../shared/tracefs/format.ts";
+import { printsSymbols } from "../../shared/tracefs/symbols.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import type { Event } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { sampleLayout } from "../analyze/sample_layout.ts";
@@ -139,12 +140,16 @@ function filtersOf(spec: EventSpec, { filter, refusedFilter }: Event): string[] 
 /** The events of one guest in the session. */
 export class GuestEvents {
   readonly list: SessionEvent[] = [];
+  /** Whether a key or a filter of these events asks for names of kernel addresses. */
+  readonly evaluatesSymbols: boolean;
   readonly #session: Session;
   readonly #machine: number;
   readonly #wanted: readonly WantedEvent[];
   readonly #sourceName: string;
   readonly #onStatus: (text: string) => void;
   #signatures: readonly string[] | undefined;
+  #hasChains = false;
+  #hasTasks = false;
 
   constructor(
     session: Session,
@@ -157,6 +162,7 @@ export class GuestEvents {
     this.#session = session;
     this.#machine = machine;
     this.#wanted = wanted;
+    this.evaluatesSymbols = wanted.some(({ spec }) => /\bksymbol\s*\(/.test(spec.text));
     this.#sourceName = sourceName;
   }
 
@@ -181,6 +187,16 @@ export class GuestEvents {
     }
   }
 
+  /** Whether what is printed of these events has addresses of the guest's kernel. */
+  get hasKernelAddresses(): boolean {
+    return this.#hasChains || this.list.some(({ format }) => printsSymbols(format.printFormat));
+  }
+
+  /** Whether their records may have call chains of user space, with whose process it is. */
+  get hasUserChains(): boolean {
+    return this.#hasChains && this.#hasTasks;
+  }
+
   #checkSame(signatures: readonly string[]): void {
     const before = this.#signatures;
     this.#signatures = signatures;
@@ -197,7 +213,10 @@ export class GuestEvents {
       throw new SourceError(`Cannot use ${this.#sourceName}: its events differ in layout`);
     }
     const { sampleType, sampleIdAll } = described[0]!;
-    rings.setLayout(sampleLayout(Number(sampleType), sampleIdAll));
+    const layout = sampleLayout(Number(sampleType), sampleIdAll);
+    this.#hasChains = layout.hasChain;
+    this.#hasTasks = layout.tasksOffset >= 0;
+    rings.setLayout(layout);
     rings.lookup.clear();
   }
 

@@ -4,7 +4,7 @@
  * those of other mount namespaces; once the process has ended by its name, if that is still the
  * same file.
  */
-import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync, type Stats, statSync } from "node:fs";
 import { ElfError, ElfFile } from "./elf_file.ts";
 import { ElfSymbols } from "./elf_symbols.ts";
 import { type CodeMapping, parseCodeMappings } from "./process_maps.ts";
@@ -19,10 +19,13 @@ export class ElfCache {
   /** undefined: it cannot be read, or is no ELF. */
   readonly #files = new Map<string, ElfSymbols | undefined>();
   readonly #bytesMax: number;
+  readonly #tableBytesMax: number | undefined;
   #bytes = 0;
 
-  constructor(bytesMax: number = CACHE_BYTES_MAX) {
+  /** `tableBytesMax`: larger symbol tables are not read. */
+  constructor(bytesMax: number = CACHE_BYTES_MAX, tableBytesMax?: number) {
     this.#bytesMax = bytesMax;
+    this.#tableBytesMax = tableBytesMax;
   }
 
   /** Symbols of a mapped file; undefined when there are none to be had. */
@@ -35,7 +38,8 @@ export class ElfCache {
       this.#files.set(key, known);
       return known;
     }
-    const symbols = mapping.path === VDSO ? vdsoSymbols() : fileSymbols(pid, mapping);
+    const isVdso = mapping.path === VDSO;
+    const symbols = isVdso ? vdsoSymbols() : fileSymbols(pid, mapping, this.#tableBytesMax);
     this.#bytes += symbols?.bytes ?? 0;
     this.#files.set(key, symbols);
     this.#evict();
@@ -51,7 +55,11 @@ export class ElfCache {
   }
 }
 
-function fileSymbols(pid: number, mapping: CodeMapping): ElfSymbols | undefined {
+function fileSymbols(
+  pid: number,
+  mapping: CodeMapping,
+  tableBytesMax: number | undefined,
+): ElfSymbols | undefined {
   const { start, end, path, file } = mapping;
   if (!path.startsWith("/") || file === "") return undefined;
   const range = `${start.toString(16)}-${end.toString(16)}`;
@@ -59,7 +67,8 @@ function fileSymbols(pid: number, mapping: CodeMapping): ElfSymbols | undefined 
   for (const place of places) {
     if (place === path && !isSameFile(path, file)) continue;
     try {
-      return ElfSymbols.of(ElfFile.open(place));
+      if (statusOf(place)?.isFile() !== true) continue;
+      return ElfSymbols.of(ElfFile.open(place, tableBytesMax));
     } catch (error) {
       if (!(error instanceof ElfError)) throw error;
       // Not there for us, or no ELF: the next place may be better.
@@ -70,8 +79,18 @@ function fileSymbols(pid: number, mapping: CodeMapping): ElfSymbols | undefined 
 
 /** Devices are no help: overlay and btrfs name another one in maps than in stat. */
 function isSameFile(path: string, file: string): boolean {
-  const inode = statSync(path, { throwIfNoEntry: false })?.ino;
+  const inode = statusOf(path)?.ino;
   return inode !== undefined && file.endsWith(` ${inode}`);
+}
+
+/** undefined where there is nothing, or nothing for us. */
+function statusOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    return undefined;
+  }
 }
 
 /** The vDSO is the same for all 64-bit processes, this one among them. */

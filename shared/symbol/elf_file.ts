@@ -51,13 +51,15 @@ interface ByteSource {
 export class ElfFile {
   readonly #source: ByteSource;
   readonly #path: string;
+  readonly #tableBytesMax: number;
   readonly #header: DataView;
   #sections: readonly ElfSection[] | undefined;
   #segments: readonly ElfSegment[] | undefined;
 
   /** Throws ElfError for what is no 64-bit little-endian ELF, and closes the source. */
-  private constructor(path: string, source: ByteSource) {
+  private constructor(path: string, tableBytesMax: number, source: ByteSource) {
     this.#path = path;
+    this.#tableBytesMax = tableBytesMax;
     this.#source = source;
     try {
       this.#header = this.read(0, 64);
@@ -73,8 +75,8 @@ export class ElfFile {
     }
   }
 
-  /** Opens a file. Throws ElfError. */
-  static open(path: string): ElfFile {
+  /** Opens a file; tables of more than `tableBytesMax` are refused. Throws ElfError. */
+  static open(path: string, tableBytesMax: number = TABLE_BYTES_MAX): ElfFile {
     let fd: number;
     try {
       fd = openSync(path, "r");
@@ -83,7 +85,7 @@ export class ElfFile {
       throw new ElfError(`Cannot read symbols of "${path}": ${reason}`, { cause: error });
     }
     const status = fstatSync(fd);
-    return new ElfFile(path, {
+    return new ElfFile(path, tableBytesMax, {
       bytes: status.isFile() ? status.size : 0,
       read: (into, at) => readSync(fd, into, 0, into.length, at),
       close: () => closeSync(fd),
@@ -92,7 +94,7 @@ export class ElfFile {
 
   /** An image that is in memory. Throws ElfError. */
   static of(name: string, image: Uint8Array): ElfFile {
-    return new ElfFile(name, {
+    return new ElfFile(name, TABLE_BYTES_MAX, {
       bytes: image.length,
       read: (into, at) => {
         const piece = image.subarray(at, at + into.length);
@@ -105,7 +107,7 @@ export class ElfFile {
 
   /** Throws ElfError when the file has no such bytes, or they are too many. */
   read(offset: number, bytes: number): DataView {
-    if (bytes > TABLE_BYTES_MAX) throw this.#error(`it has a table of ${bytes} bytes`);
+    if (bytes > this.#tableBytesMax) throw this.#error(`it has a table of ${bytes} bytes`);
     if (offset + bytes > this.#source.bytes) throw this.#error("it ends early");
     const buffer = new Uint8Array(bytes);
     let filled = 0;

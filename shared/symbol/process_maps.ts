@@ -49,6 +49,19 @@ export function parseCodeMappings(text: string): CodeMapping[] {
   return mappings;
 }
 
+/** Lines that parseCodeMappings() reads, at most `bytesMax` characters of them. */
+export function formatCodeMappings(mappings: readonly CodeMapping[], bytesMax: number): string {
+  let text = "";
+  for (const { start, end, fileOffset, file, path, isDeleted } of mappings) {
+    const range = `${start.toString(16)}-${end.toString(16)} r-xp ${fileOffset.toString(16)}`;
+    const name = path.replaceAll("\n", "\\012") + (isDeleted ? DELETED : "");
+    const line = `${range} ${file === "" ? "00:00 0" : file} ${name}\n`;
+    if (text.length + line.length > bytesMax) break;
+    text += line;
+  }
+  return text;
+}
+
 /** What an MMAP2 record says of one mapping, as a line of maps would. */
 export function recordedMapping(record: {
   readonly start: number;

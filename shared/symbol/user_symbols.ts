@@ -1,22 +1,15 @@
 /**
  * Frames of user space: process, address and time to a function and its file. What is mapped where
- * comes from /proc/PID/maps when somebody first asks, and, where the rings carry MMAP2 records,
- * from those, so that a process which ended long before its events are printed has names too.
+ * comes from its maps (this machine's /proc, or a guest's, which takes a while) when somebody first
+ * asks, and, where the rings carry MMAP2 records, from those, so that a process which ended long
+ * before its events are printed has names too.
  *
  *   pid 4711   until 17:03:05.120400  what its parent had mapped (fork)
  *              from then on           /usr/bin/make, libc, ... (exec)
  */
-import { readFileSync } from "node:fs";
 import type { SymbolHit } from "../tracefs/symbols.ts";
-import { ElfCache } from "./elf_cache.ts";
-import { PERF_MAP_BYTES_MAX, PerfMap } from "./perf_map.ts";
-import {
-  ANONYMOUS,
-  type CodeMapping,
-  MAPPINGS_MAX,
-  mappingAt,
-  parseCodeMappings,
-} from "./process_maps.ts";
+import { LocalProcesses, type ProcessSource } from "./local_processes.ts";
+import { ANONYMOUS, type CodeMapping, MAPPINGS_MAX, mappingAt } from "./process_maps.ts";
 
 /** Processes that are known; the ones that ended first are forgotten first. */
 export const PROCESSES_MAX = 8192;
@@ -41,22 +34,25 @@ interface Space {
   readonly origin: { readonly pid: number; readonly cycles: number } | undefined;
   nextReadMs: number;
   readonly frames: Map<number, SymbolHit>;
-  jit: PerfMap | undefined;
+  /** The source has been asked what is mapped, and has yet to say. */
+  isAsked: boolean;
 }
 
 function newSpace(sinceCycles: number, origin?: Space["origin"]): Space {
   const frames = new Map<number, SymbolHit>();
-  return { sinceCycles, mappings: [], origin, nextReadMs: 0, frames, jit: undefined };
+  return { sinceCycles, mappings: [], origin, nextReadMs: 0, frames, isAsked: false };
 }
 
 export class UserSymbols {
-  readonly #elves: ElfCache;
+  /** Whether the last lookup() gave nothing because the source has yet to answer. */
+  isPending = false;
+  readonly #source: ProcessSource;
   /** Newest first. */
   readonly #spaces = new Map<number, Space[]>();
   readonly #ended = new Set<number>();
 
-  constructor(elves: ElfCache = new ElfCache()) {
-    this.#elves = elves;
+  constructor(source: ProcessSource = new LocalProcesses()) {
+    this.#source = source;
   }
 
   get processCount(): number {
@@ -68,6 +64,7 @@ export class UserSymbols {
    * `module` is the file. Undefined when nothing is mapped there.
    */
   lookup(pid: number, address: number, cycles: number = Infinity): SymbolHit | undefined {
+    this.isPending = false;
     const space = this.#spaceAt(pid, cycles);
     const known = space.frames.get(address);
     if (known !== undefined) return known;
@@ -92,6 +89,14 @@ export class UserSymbols {
   map(pid: number, mapping: CodeMapping, cycles: number): void {
     const space = this.#spaceAt(pid, cycles);
     addMapping(space, mapping);
+  }
+
+  /** The source's answer to what a process has mapped; undefined when it could not tell. */
+  setMappings(pid: number, mappings: CodeMapping[] | undefined): void {
+    const space = this.#spaces.get(pid)?.[0];
+    if (space === undefined) return;
+    space.isAsked = false;
+    if (mappings !== undefined) space.mappings = merged(space.mappings, mappings);
   }
 
   exit(pid: number): void {
@@ -129,57 +134,43 @@ export class UserSymbols {
     }
     if (mapping === undefined) {
       const { origin } = space;
-      if (origin === undefined || generations === 0) return undefined;
+      if (this.isPending || origin === undefined || generations === 0) return undefined;
       const before = this.#spaceAt(origin.pid, origin.cycles);
       if (before === space) return undefined;
       return this.#resolve(origin.pid, before, address, generations - 1);
     }
-    if (mapping.file === "" && !mapping.path.startsWith("[vdso")) {
-      return (
-        this.#jitted(pid, space, address) ?? {
-          name: "",
-          offset: 0,
-          module: mapping.path || ANONYMOUS,
-        }
-      );
+    const hit = this.#source.symbolAt(pid, mapping, address);
+    if (hit === "pending") {
+      this.isPending = true;
+      return undefined;
     }
-    const fileOffset = address - mapping.start + mapping.fileOffset;
-    const hit = this.#elves.symbolsOf(pid, mapping)?.lookup(fileOffset);
-    const module = mapping.path + (mapping.isDeleted ? " (deleted)" : "");
-    return { name: hit?.name ?? "", offset: hit?.offset ?? fileOffset, module };
+    const path = mapping.path === "" ? ANONYMOUS : mapping.path;
+    const module = hit?.module ?? path + (mapping.isDeleted ? " (deleted)" : "");
+    return { name: hit?.name ?? "", offset: hit?.offset ?? 0, module };
   }
 
   /** Whether there is something new: only of the program that runs now, and not too often. */
   #reread(pid: number, space: Space): boolean {
     const nowMs = performance.now();
     const isNewest = this.#spaces.get(pid)?.[0] === space;
+    if (isNewest && space.isAsked) this.isPending = true;
     if (!isNewest || this.#ended.has(pid) || nowMs < space.nextReadMs) return false;
     space.nextReadMs = nowMs + REREAD_MS;
-    const text = readText(`/proc/${pid}/maps`);
-    if (text === undefined) return false;
-    space.mappings = parseCodeMappings(text);
-    return true;
-  }
-
-  #jitted(pid: number, space: Space, address: number): SymbolHit | undefined {
-    space.jit ??= PerfMap.parse(readText(`/tmp/perf-${pid}.map`) ?? "");
-    const hit = space.jit.lookup(address);
-    return hit && { ...hit, module: `/tmp/perf-${pid}.map` };
+    const mappings = this.#source.mappingsOf(pid);
+    if (mappings === "pending") {
+      space.isAsked = true;
+      this.isPending = true;
+    } else if (mappings !== undefined) space.mappings = merged(space.mappings, mappings);
+    return Array.isArray(mappings);
   }
 }
 
-/** The text of a file; undefined when there is none, or it is too long. */
-function readText(path: string): string | undefined {
-  try {
-    const bytes = readFileSync(path);
-    return bytes.length > PERF_MAP_BYTES_MAX ? undefined : bytes.toString("utf8");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ESRCH" || code === "EACCES" || code === "EPERM") {
-      return undefined;
-    }
-    throw error;
-  }
+/** What is mapped now, and what was mapped before where that is free now. */
+function merged(before: readonly CodeMapping[], now: CodeMapping[]): CodeMapping[] {
+  const isFree = ({ start, end }: CodeMapping): boolean =>
+    mappingAt(now, start) === undefined && mappingAt(now, end - 1) === undefined;
+  const all = [...before.filter(isFree), ...now].slice(0, MAPPINGS_MAX);
+  return all.sort((a, b) => a.start - b.start);
 }
 
 /** Puts a mapping in the place of what it covers. */

@@ -31,6 +31,8 @@ const NEWLINE = 0x0a;
 const SPACE = 0x20;
 const TAB = 0x09;
 const BRACKET = 0x5b;
+const BRACKET_END = 0x5d;
+const latin1 = new TextDecoder("latin1");
 /** The last symbol of a module reaches at least so far, to the end of a page: as in perf. */
 const PAGE_BYTES = 4096;
 /** Text, data, bss, read-only and weak; what perf takes, in both cases. */
@@ -39,8 +41,6 @@ const TYPES = new Set(Array.from("TtWwDdBbRrVv", (letter) => letter.charCodeAt(0
 /** Symbols in the order in which they were met. Addresses as signed doubles. */
 export interface SymbolColumns {
   readonly addresses: number[];
-  /** The letter that kallsyms has: T t W w D d ... */
-  readonly types: number[];
   readonly nameFrom: number[];
   readonly nameTo: number[];
   /** Index into `modules`. */
@@ -50,7 +50,7 @@ export interface SymbolColumns {
 }
 
 export function emptySymbolColumns(): SymbolColumns {
-  return { addresses: [], types: [], nameFrom: [], nameTo: [], module: [], modules: [""] };
+  return { addresses: [], nameFrom: [], nameTo: [], module: [], modules: [""] };
 }
 
 /**
@@ -128,56 +128,91 @@ export class KallsymsResolver implements SymbolResolver {
     let name = this.#names.get(index);
     if (name === undefined) {
       const bytes = this.#text.subarray(this.#nameFrom[index]!, this.#nameTo[index]!);
-      name = new TextDecoder("latin1").decode(bytes);
+      name = latin1.decode(bytes);
       this.#names.set(index, name);
     }
     return name;
   }
 }
 
+/** One line of kallsyms; filled anew by each parseKallsymsLine(). */
+export class KallsymsLine {
+  /** As a signed double. */
+  address = 0;
+  type = 0;
+  nameFrom = 0;
+  nameTo = 0;
+  /** Empty for the kernel's own symbols. */
+  moduleFrom = 0;
+  moduleTo = 0;
+}
+
 /** `ffffffff81000000 T _text`, with a tab and [module] behind the name of a module's symbol. */
 function readLines(text: Uint8Array): SymbolColumns {
   const lines = emptySymbolColumns();
+  const line = new KallsymsLine();
   let at = 0;
   while (at < text.length && lines.addresses.length < SYMBOLS_MAX) {
     let end = text.indexOf(NEWLINE, at);
     if (end < 0) end = text.length;
-    readLine(text, at, end, lines);
+    if (parseKallsymsLine(text, at, end, line) && TYPES.has(line.type)) {
+      lines.addresses.push(line.address);
+      lines.nameFrom.push(line.nameFrom);
+      lines.nameTo.push(line.nameTo);
+      lines.module.push(moduleOf(text, line, lines.modules));
+    }
     at = end + 1;
   }
   return lines;
 }
 
-function readLine(text: Uint8Array, from: number, end: number, lines: SymbolColumns): void {
+/** Reads text[from, end); false when it is no symbol, or its address is hidden. */
+export function parseKallsymsLine(
+  text: Uint8Array,
+  from: number,
+  end: number,
+  line: KallsymsLine,
+): boolean {
   const nameFrom = from + 19;
-  if (nameFrom >= end || text[from + 16] !== SPACE || text[from + 18] !== SPACE) return;
-  const type = text[from + 17]!;
+  if (nameFrom >= end || text[from + 16] !== SPACE || text[from + 18] !== SPACE) return false;
   const high = readHex(text, from);
   const low = readHex(text, from + 8);
-  if (!TYPES.has(type) || high < 0 || low < 0 || (high === 0 && low === 0)) return;
-  let nameTo = nameFrom;
-  // Printable ASCII up to the tab before [module].
-  while (nameTo < end && text[nameTo]! > SPACE && text[nameTo]! < 0x7f) nameTo++;
-  if (nameTo === nameFrom || nameTo - nameFrom > SYMBOL_NAME_MAX) return;
-  lines.addresses.push((high | 0) * 4294967296 + low);
-  lines.types.push(type);
-  lines.nameFrom.push(nameFrom);
-  lines.nameTo.push(nameTo);
-  lines.module.push(readModule(text, nameTo, end, lines));
+  if (high < 0 || low < 0 || (high === 0 && low === 0)) return false;
+  const nameTo = plainEnd(text, nameFrom, end);
+  if (nameTo === nameFrom || nameTo - nameFrom > SYMBOL_NAME_MAX) return false;
+  line.address = (high | 0) * 4294967296 + low;
+  line.type = text[from + 17]!;
+  line.nameFrom = nameFrom;
+  line.nameTo = nameTo;
+  line.moduleFrom = nameTo;
+  line.moduleTo = nameTo;
+  if (text[nameTo] !== TAB || text[nameTo + 1] !== BRACKET) return true;
+  const moduleTo = plainEnd(text, nameTo + 2, end);
+  if (text[moduleTo - 1] !== BRACKET_END || moduleTo - nameTo > SYMBOL_NAME_MAX) return true;
+  line.moduleFrom = nameTo + 2;
+  line.moduleTo = moduleTo - 1;
+  return true;
 }
 
-/** Index of the module named behind a symbol: a tab, then [name]. The last one seen is likely. */
-function readModule(text: Uint8Array, from: number, end: number, lines: SymbolColumns): number {
-  if (text[from] !== TAB || text[from + 1] !== BRACKET) return 0;
-  const nameFrom = from + 2;
-  let nameTo = nameFrom;
-  while (nameTo < end && text[nameTo]! > SPACE && text[nameTo]! < 0x7f && text[nameTo] !== 0x5d) {
-    nameTo++;
-  }
-  if (nameTo - nameFrom > SYMBOL_NAME_MAX) return 0;
-  const { modules } = lines;
-  const name = new TextDecoder("latin1").decode(text.subarray(nameFrom, nameTo));
-  return internModule(modules, name);
+/** Where printable ASCII without spaces ends. */
+function plainEnd(text: Uint8Array, from: number, end: number): number {
+  let to = from;
+  while (to < end && text[to]! > SPACE && text[to]! < 0x7f) to++;
+  return to;
+}
+
+function moduleOf(text: Uint8Array, line: KallsymsLine, modules: string[]): number {
+  const { moduleFrom, moduleTo } = line;
+  if (moduleFrom === moduleTo) return 0;
+  return internModule(modules, latin1.decode(text.subarray(moduleFrom, moduleTo)));
+}
+
+/** Conversions that print a kernel symbol: "%pS", "%-20ps". */
+const PRINTS_SYMBOL = /%[-+ #0-9]*p[SsFfB]/;
+
+/** Whether a print format, or the text that has it, prints kernel symbols. */
+export function printsSymbols(printFormat: string): boolean {
+  return PRINTS_SYMBOL.test(printFormat);
 }
 
 /** Index of a module's name in `modules`, added if need be; 0 when there are too many. */

@@ -54,6 +54,7 @@ export const FrameType = {
   STATS: 14,
   ERROR: 15,
   BYE: 16,
+  SYMBOLS: 17,
   DUMP: 18,
 } as const;
 

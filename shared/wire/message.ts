@@ -27,6 +27,7 @@ import {
   Progress,
   Samples,
   Stats,
+  Symbols,
   Task,
   Error as WireError,
 } from "./gen/vmspan/v1/channel.ts";
@@ -51,6 +52,7 @@ export interface MessageOf {
   [FrameType.ERROR]: WireError;
   [FrameType.BYE]: Bye;
   [FrameType.DUMP]: Dump;
+  [FrameType.SYMBOLS]: Symbols;
 }
 
 /** The generated reader and writer of one message. */
@@ -77,6 +79,7 @@ export const MESSAGE_CODECS: { readonly [T in FrameType]: MessageCodec<MessageOf
   [FrameType.ERROR]: WireError,
   [FrameType.BYE]: Bye,
   [FrameType.DUMP]: Dump,
+  [FrameType.SYMBOLS]: Symbols,
 };
 
 /** A message that cannot be read. The stream goes on with the next frame. */

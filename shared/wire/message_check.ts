@@ -18,6 +18,11 @@ export const FORMAT_BYTES_MAX = 64 * 1024;
 /** The longest comm: the kernel's TASK_COMM_LEN is 16, kernel threads have longer names. */
 export const COMM_BYTES_MAX = 64;
 
+/** A piece of a kernel's symbols. */
+export const SYMBOL_PIECE_BYTES_MAX = 64 * 1024;
+/** The mappings of a process's code, as text. */
+export const MAPS_BYTES_MAX = 256 * 1024;
+
 /** What is wrong with a message. */
 export class MessageFault extends SyntaxError {
   override readonly name = "MessageFault";
@@ -45,6 +50,10 @@ const ERROR: Shape = texts(2, 3, 4);
 const EVENT_REQUEST: Shape = new Map<number, number | typeof PACKED>([
   ...texts(2, 3, 4, 5, 6),
   [7, PACKED], // cpus
+]);
+const SYMBOL_REQUEST: Shape = new Map<number, Shape | typeof PACKED>([
+  [2, PACKED], // maps_of
+  [3, new Map<number, number | typeof PACKED>([...texts(5, 6), [7, PACKED]])], // code
 ]);
 const CPU_STATS: Shape = new Map([[4, texts(1)]]);
 
@@ -84,6 +93,12 @@ const SHAPES: { readonly [T in FrameType]: Shape } = {
   [FrameType.ERROR]: ERROR,
   [FrameType.BYE]: texts(3),
   [FrameType.DUMP]: texts(2),
+  [FrameType.SYMBOLS]: new Map<number, number | Shape>([
+    [2, SYMBOL_REQUEST],
+    [3, SYMBOL_PIECE_BYTES_MAX],
+    [5, new Map([[2, MAPS_BYTES_MAX]])],
+    [6, texts(3, 5)],
+  ]),
 };
 
 function texts(...fields: number[]): Map<number, number> {

@@ -62,7 +62,7 @@ function readStream(bytes: Uint8Array): { readonly released: number; readonly gu
   const wanted = [{ stage: 0, spec: parseEventSpecs(`${FAKE_EVENT}//key=value/`)[0]! }];
   const source = new Source({ kind: "file", name: path, path });
   const request = { ringBytes: 4096, callChains: false, key: undefined };
-  const options = { ...request, agentVersion: "test", onStatus: () => {} };
+  const options = { ...request, agentVersion: "test", printsEvents: true, onStatus: () => {} };
   const guest = new Guest(session, 1, source, wanted, undefined, options);
   try {
     while (!guest.hasEnded) {

@@ -57,6 +57,7 @@ export function fakeEvent(changes: Partial<Event> = {}): Event {
     definition: "",
     refusedFilter: "",
     request: 0,
+    kernelSymbols: false,
     ...changes,
   };
 }

@@ -112,6 +112,7 @@ export class LinkHarness implements Disposable {
       },
       onProgress: (tsc) => heard.push(`progress ${tsc}`),
       onPong: ({ seq }) => heard.push(`pong ${seq}`),
+      onSymbols: ({ id, end }) => heard.push(`symbols ${id}${end ? " end" : ""}`),
       onTask: ({ tasks }) => heard.push(`tasks ${tasks.length}`),
       onLost: ({ events }) => heard.push(`lost ${events}`),
       onStats: ({ final }) => heard.push(`stats${final ? " final" : ""}`),

@@ -31,6 +31,7 @@ export const EVENT: Event = {
   definition: "p:vmspan/x do_sys_open",
   refusedFilter: "",
   request: 0,
+  kernelSymbols: true,
 };
 
 export const FULL_MESSAGES: { readonly [T in FrameType]: MessageOf[T] } = {
@@ -180,4 +181,27 @@ export const FULL_MESSAGES: { readonly [T in FrameType]: MessageOf[T] } = {
   },
   [FrameType.BYE]: { reason: ByeReason.SIGNAL, exitCode: 130, message: "SIGINT" },
   [FrameType.DUMP]: { number: 3, trigger: "SIGUSR2", complete: true, tsc: 0xfedcba9876543210n },
+  [FrameType.SYMBOLS]: {
+    id: 7,
+    request: {
+      kernel: true,
+      mapsOf: [1, 4711],
+      code: [
+        {
+          pid: 4711,
+          start: 0x7f33c1428000n,
+          end: 0x7f33c15b6000n,
+          fileOffset: 0x28000n,
+          file: "fe:01 131612",
+          path: ascii("/lib/libc.so.6"),
+          addresses: [0x7f33c1428001n, 0x7f33c1430000n],
+        },
+      ],
+    },
+    kernel: Uint8Array.of(0x54, 2, 1, 0x61),
+    kernelEnd: true,
+    maps: [{ pid: 4711, text: ascii("1000-2000 r-xp 0 00:00 0 \n") }],
+    functions: [{ code: 0, address: 1, name: ascii("write"), offset: 23n, module: ascii("libc") }],
+    end: true,
+  },
 };

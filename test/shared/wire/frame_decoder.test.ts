@@ -4,6 +4,7 @@ import {
   FRAME_FLAG_CHECKSUM,
   FRAME_HEADER_BYTES,
   FRAME_PAYLOAD_BYTES_MAX,
+  FRAME_TYPE_LAST,
   FrameType,
   headerCheck,
   writeU32,
@@ -208,7 +209,13 @@ describe("FrameDecoder with a torn frame", () => {
 
 describe("FrameDecoder counters", () => {
   test("count frames of unknown types and flags, which are skipped", () => {
-    const decoder = pushed(frame(A, 0, 0), frame(A, 1, 99), frame(A, 2, 255), frame(A, 3, 5, 2), B);
+    const decoder = pushed(
+      frame(A, 0, 0),
+      frame(A, 1, FRAME_TYPE_LAST + 1),
+      frame(A, 2, 255),
+      frame(A, 3, 5, 2),
+      B,
+    );
     expect(payloads(decoder)).toEqual(["beta"]);
     expect(decoder.counters.unknownFrames).toBe(4);
     expect(decoder.counters.frames).toBe(1);

@@ -68,6 +68,7 @@ export const HAND_WRITTEN: readonly {
           definition: "",
           refusedFilter: "",
           request: 0,
+          kernelSymbols: false,
         },
       ],
       eventCount: 2,
@@ -87,8 +88,8 @@ export const HAND_WRITTEN: readonly {
       0x0a,
       [
         ...[0x08, 1, 0x12, "s", 0x1a, "n", 0x22, "a", 0x28, 74, 0x32, "f", 0x3a, "x==1"],
-        ...[0x42, [7, 0x80, 0x01], 0x48, 0x84, 0x08, 0x50, 1, 0x58, 1, 0x62, "d", 0x78, 2],
-        ...[0x9a, 0x01, "y+1==2", 0xa2, 0x01, "why", 0xa8, 0x01, 3],
+        ...[0x42, [7, 0x80, 0x01], 0x48, 0x84, 0x08, 0x50, 1, 0x58, 1, 0x62, "d", 0x68, 1],
+        ...[0x78, 2, 0x9a, 0x01, "y+1==2", 0xa2, 0x01, "why", 0xa8, 0x01, 3],
       ],
     ],
     {
@@ -110,6 +111,7 @@ export const HAND_WRITTEN: readonly {
           refusedReason: "why",
           refusedPosition: 3,
           request: 2,
+          kernelSymbols: true,
         },
       ],
     },
@@ -287,6 +289,44 @@ export const HAND_WRITTEN: readonly {
     FrameType.BYE,
     [0x08, 2, 0x10, 0x82, 0x01, 0x1a, "SIGINT"],
     { reason: 2, exitCode: 130, message: "SIGINT" },
+  ],
+  [
+    FrameType.SYMBOLS,
+    [
+      ...[0x08, 7, 0x12, [0x08, 1, 0x12, [2, 3], 0x1a, [0x08, 9, 0x10, 0x80, 0x20, 0x18, 1]]],
+      ...[0x1a, "T", 0x20, 1, 0x2a, [0x08, 2], 0x32, [0x10, 3, 0x1a, "w", 0x20, 5], 0x38, 1],
+    ],
+    {
+      id: 7,
+      request: {
+        kernel: true,
+        mapsOf: [2, 3],
+        code: [
+          {
+            pid: 9,
+            start: 4096n,
+            end: 1n,
+            fileOffset: 0n,
+            file: "",
+            path: new Uint8Array(0),
+            addresses: [],
+          },
+        ],
+      },
+      kernel: Uint8Array.of(0x54),
+      kernelEnd: true,
+      maps: [{ pid: 2 }],
+      functions: [
+        {
+          code: 0,
+          address: 3,
+          name: Uint8Array.of(0x77),
+          offset: 5n,
+          module: new Uint8Array(0),
+        },
+      ],
+      end: true,
+    },
   ],
   [
     FrameType.DUMP,

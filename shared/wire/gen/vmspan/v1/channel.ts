@@ -211,6 +211,11 @@ export interface Event {
   readonly kind: EventKind;
   /** The probe's definition, for kprobes and uprobes. */
   readonly definition: string;
+  /**
+   * The guest sends its kernel's symbols unasked: call chains of this event, or what it prints, are
+   * addresses, and nobody can ask on this link.
+   */
+  readonly kernelSymbols: boolean;
   /** Which of the events of OpenEvents asked for it, counted from 1; 0 when none did. */
   readonly request: number;
   /** The filter that the guest's user gave and its kernel refused: the host applies it. */
@@ -415,6 +420,68 @@ export interface ControlReply {
   readonly events: readonly Event[];
   /** Another frame with the same id follows. */
   readonly more: boolean;
+}
+
+/**
+ * Names for addresses. On a two-way link the host says what it wants to know and the guest answers;
+ * on others the guest sends its kernel's when an event has kernel_symbols.
+ */
+export interface Symbols {
+  /** Chosen by the host, echoed in all parts of the answer. 0 in what nobody asked for. */
+  readonly id: number;
+  /** Host to guest. */
+  readonly request:
+    | SymbolRequest
+    | undefined;
+  /** Guest to host: a piece of the kernel's table, see shared/symbol/symbol_pieces.ts. */
+  readonly kernel: Uint8Array;
+  /** It was the last piece. An empty table means that the guest's kernel hides its addresses. */
+  readonly kernelEnd: boolean;
+  readonly maps: readonly ProcessMaps[];
+  readonly functions: readonly FunctionName[];
+  /** Nothing more follows with this id. */
+  readonly end: boolean;
+}
+
+/** What a host wants to know. */
+export interface SymbolRequest {
+  /** All functions of the kernel and its modules. */
+  readonly kernel: boolean;
+  /** Processes whose mappings of code are wanted. */
+  readonly mapsOf: readonly number[];
+  readonly code: readonly MappedCode[];
+}
+
+/** Addresses in one mapping of a process, as ProcessMaps or a record named it. */
+export interface MappedCode {
+  readonly pid: number;
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly fileOffset: bigint;
+  /** Device and inode: "fe:01 131612", empty for memory without a file. */
+  readonly file: string;
+  readonly path: Uint8Array;
+  /** In the process. */
+  readonly addresses: readonly bigint[];
+}
+
+/** What one process has mapped. */
+export interface ProcessMaps {
+  readonly pid: number;
+  /** Lines of /proc/PID/maps that can be executed. Absent when the process has ended. */
+  readonly text?: Uint8Array | undefined;
+}
+
+/** What one address of the request lies in; those without a name have none of these. */
+export interface FunctionName {
+  /** Index of the MappedCode in the request, and of the address in it. */
+  readonly code: number;
+  readonly address: number;
+  readonly name: Uint8Array;
+  /** Bytes from the function's start. */
+  readonly offset: bigint;
+  /** Where the name is from, when it is not the mapped file. */
+  readonly module: Uint8Array;
 }
 
 /** The ledger and the agent's own cost. Each side sends its view. */
@@ -1032,6 +1099,7 @@ function createBaseEvent(): Event {
     sampleIdAll: false,
     kind: 0,
     definition: "",
+    kernelSymbols: false,
     request: 0,
     refusedFilter: "",
     refusedReason: undefined,
@@ -1086,6 +1154,9 @@ export const Event: MessageFns<Event> = {
     }
     if (message.definition !== "") {
       writer.uint32(98).string(message.definition);
+    }
+    if (message.kernelSymbols !== false) {
+      writer.uint32(104).bool(message.kernelSymbols);
     }
     if (message.request !== 0) {
       writer.uint32(120).uint32(message.request);
@@ -1219,6 +1290,14 @@ export const Event: MessageFns<Event> = {
             }
 
             message.definition = reader.string();
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.kernelSymbols = reader.bool();
             continue;
           }
           case 15: {
@@ -2807,6 +2886,496 @@ export const ControlReply: MessageFns<ControlReply> = {
             }
 
             message.more = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSymbols(): Symbols {
+  return {
+    id: 0,
+    request: undefined,
+    kernel: new Uint8Array(0),
+    kernelEnd: false,
+    maps: [],
+    functions: [],
+    end: false,
+  };
+}
+
+export const Symbols: MessageFns<Symbols> = {
+  encode(message: Symbols, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== 0) {
+      writer.uint32(8).uint32(message.id);
+    }
+    if (message.request !== undefined) {
+      SymbolRequest.encode(message.request, writer.uint32(18).fork()).join();
+    }
+    if (message.kernel.length !== 0) {
+      writer.uint32(26).bytes(message.kernel);
+    }
+    if (message.kernelEnd !== false) {
+      writer.uint32(32).bool(message.kernelEnd);
+    }
+    for (const v of message.maps) {
+      ProcessMaps.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.functions) {
+      FunctionName.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.end !== false) {
+      writer.uint32(56).bool(message.end);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Symbols {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSymbols() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.id = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.request = SymbolRequest.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kernel = reader.bytes();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.kernelEnd = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.maps.push(ProcessMaps.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.functions.push(FunctionName.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.end = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSymbolRequest(): SymbolRequest {
+  return { kernel: false, mapsOf: [], code: [] };
+}
+
+export const SymbolRequest: MessageFns<SymbolRequest> = {
+  encode(message: SymbolRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kernel !== false) {
+      writer.uint32(8).bool(message.kernel);
+    }
+    if (message.mapsOf.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.mapsOf) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    for (const v of message.code) {
+      MappedCode.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SymbolRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSymbolRequest() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.kernel = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.mapsOf.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.mapsOf.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.code.push(MappedCode.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseMappedCode(): MappedCode {
+  return { pid: 0, start: 0n, end: 0n, fileOffset: 0n, file: "", path: new Uint8Array(0), addresses: [] };
+}
+
+export const MappedCode: MessageFns<MappedCode> = {
+  encode(message: MappedCode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pid !== 0) {
+      writer.uint32(8).uint32(message.pid);
+    }
+    if (message.start !== 0n) {
+      if (BigInt.asUintN(64, message.start) !== message.start) {
+        throw new globalThis.Error("value provided for field message.start of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.start);
+    }
+    if (message.end !== 0n) {
+      if (BigInt.asUintN(64, message.end) !== message.end) {
+        throw new globalThis.Error("value provided for field message.end of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.end);
+    }
+    if (message.fileOffset !== 0n) {
+      if (BigInt.asUintN(64, message.fileOffset) !== message.fileOffset) {
+        throw new globalThis.Error("value provided for field message.fileOffset of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.fileOffset);
+    }
+    if (message.file !== "") {
+      writer.uint32(42).string(message.file);
+    }
+    if (message.path.length !== 0) {
+      writer.uint32(50).bytes(message.path);
+    }
+    if (message.addresses.length !== 0) {
+      writer.uint32(58).fork();
+      for (const v of message.addresses) {
+        if (BigInt.asUintN(64, v) !== v) {
+          throw new globalThis.Error("a value provided in array field addresses of type uint64 is too large");
+        }
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MappedCode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMappedCode() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.pid = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.start = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.end = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.fileOffset = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.file = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.path = reader.bytes();
+            continue;
+          }
+          case 7: {
+            if (tag === 56) {
+              message.addresses.push(reader.uint64() as bigint);
+
+              continue;
+            }
+
+            if (tag === 58) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.addresses.push(reader.uint64() as bigint);
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseProcessMaps(): ProcessMaps {
+  return { pid: 0, text: undefined };
+}
+
+export const ProcessMaps: MessageFns<ProcessMaps> = {
+  encode(message: ProcessMaps, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pid !== 0) {
+      writer.uint32(8).uint32(message.pid);
+    }
+    if (message.text !== undefined) {
+      writer.uint32(18).bytes(message.text);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProcessMaps {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProcessMaps() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.pid = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.text = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseFunctionName(): FunctionName {
+  return { code: 0, address: 0, name: new Uint8Array(0), offset: 0n, module: new Uint8Array(0) };
+}
+
+export const FunctionName: MessageFns<FunctionName> = {
+  encode(message: FunctionName, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.code !== 0) {
+      writer.uint32(8).uint32(message.code);
+    }
+    if (message.address !== 0) {
+      writer.uint32(16).uint32(message.address);
+    }
+    if (message.name.length !== 0) {
+      writer.uint32(26).bytes(message.name);
+    }
+    if (message.offset !== 0n) {
+      if (BigInt.asUintN(64, message.offset) !== message.offset) {
+        throw new globalThis.Error("value provided for field message.offset of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.offset);
+    }
+    if (message.module.length !== 0) {
+      writer.uint32(42).bytes(message.module);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FunctionName {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFunctionName() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.code = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.address = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.bytes();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.offset = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.module = reader.bytes();
             continue;
           }
         }

@@ -1,0 +1,154 @@
+/**
+ * A guest's processes as far as the guest has told: what it is asked next, and what it answered.
+ * UserSymbols asks here; what is not known yet is pending, and goes into the next request.
+ *
+ *   symbolAt(4711, libc, 0x7f33c1430000)   -> "pending"
+ *   takeRequest()   { mapsOf: [], code: [{ pid: 4711, ... addresses: [0x7f33c1430000] }] }
+ *   onFunctions(request, names)            ... symbolAt() gives "write"
+ */
+import type { ProcessSource } from "../../shared/symbol/local_processes.ts";
+import { type CodeMapping, parseCodeMappings } from "../../shared/symbol/process_maps.ts";
+import type { SymbolHit } from "../../shared/tracefs/symbols.ts";
+import type {
+  FunctionName,
+  MappedCode,
+  SymbolRequest,
+} from "../../shared/wire/gen/vmspan/v1/channel.ts";
+
+/** Of one request; what is beyond waits for the next. */
+const REQUEST_PROCESSES_MAX = 64;
+const REQUEST_ADDRESSES_MAX = 2048;
+/** Names that are kept of one guest; then it is asked anew. */
+export const NAMES_MAX = 262_144;
+/** Longest name that is kept, in characters. */
+const NAME_CHARS_MAX = 512;
+/** Code of one file or process that names are kept of. */
+const PLACES_MAX = 4096;
+
+interface Place {
+  readonly pid: number;
+  readonly mapping: CodeMapping;
+  /** By offset in the file, or by address where there is none. null: it has no name. */
+  readonly names: Map<number, SymbolHit | null>;
+  /** Addresses to ask about, in this mapping. */
+  wanted: number[];
+}
+
+const utf8 = new TextDecoder();
+const encoder = new TextEncoder();
+
+export class RemoteProcesses implements ProcessSource {
+  /** Somebody answers: without that what is not known stays unknown. */
+  canAsk = false;
+  readonly #places = new Map<string, Place>();
+  readonly #wantedMaps = new Set<number>();
+  #nameCount = 0;
+  /** What is being asked: by index in the request. */
+  #asked: { readonly place: Place; readonly addresses: readonly number[] }[] = [];
+
+  mappingsOf(pid: number): undefined | "pending" {
+    if (!this.canAsk) return undefined;
+    this.#wantedMaps.add(pid);
+    return "pending";
+  }
+
+  symbolAt(pid: number, mapping: CodeMapping, address: number): SymbolHit | undefined | "pending" {
+    const place = this.#placeOf(pid, mapping);
+    const known = place.names.get(keyOf(mapping, address));
+    if (known !== undefined) return known ?? undefined;
+    if (!this.canAsk) return undefined;
+    if (!place.wanted.includes(address)) place.wanted.push(address);
+    return "pending";
+  }
+
+  /** What to ask now; undefined when nothing is wanted. */
+  takeRequest(): Pick<SymbolRequest, "mapsOf" | "code"> | undefined {
+    const mapsOf = [...this.#wantedMaps].slice(0, REQUEST_PROCESSES_MAX);
+    for (const pid of mapsOf) this.#wantedMaps.delete(pid);
+    this.#asked = [];
+    let left = REQUEST_ADDRESSES_MAX;
+    for (const place of this.#places.values()) {
+      if (place.wanted.length === 0 || left === 0) continue;
+      if (this.#asked.length === REQUEST_PROCESSES_MAX) break;
+      const addresses = place.wanted.splice(0, left);
+      left -= addresses.length;
+      this.#asked.push({ place, addresses });
+    }
+    if (mapsOf.length === 0 && this.#asked.length === 0) return undefined;
+    return { mapsOf, code: this.#asked.map(({ place, addresses }) => toCode(place, addresses)) };
+  }
+
+  /** Names for what was asked last. The guest may say anything: numbers are checked. */
+  onFunctions(functions: readonly FunctionName[]): void {
+    for (const { code, address, name, offset, module } of functions) {
+      const asked = this.#asked[code];
+      const at = asked?.addresses[address];
+      if (asked === undefined || at === undefined || name.length === 0) continue;
+      const hit: SymbolHit = {
+        name: utf8.decode(name).slice(0, NAME_CHARS_MAX),
+        offset: Number(offset & 0xffff_ffff_ffffn),
+      };
+      if (module.length > 0) hit.module = utf8.decode(module).slice(0, NAME_CHARS_MAX);
+      this.#keep(asked.place, at, hit);
+    }
+  }
+
+  /** The request is answered: what got no name has none. */
+  onEnd(): void {
+    for (const { place, addresses } of this.#asked) {
+      for (const address of addresses) {
+        const key = keyOf(place.mapping, address);
+        if (!place.names.has(key)) this.#keep(place, address, null);
+      }
+    }
+    this.#asked = [];
+  }
+
+  static mappingsIn(text: Uint8Array): CodeMapping[] {
+    return parseCodeMappings(utf8.decode(text));
+  }
+
+  #keep(place: Place, address: number, hit: SymbolHit | null): void {
+    if (this.#nameCount >= NAMES_MAX) {
+      for (const { names } of this.#places.values()) names.clear();
+      this.#nameCount = 0;
+    }
+    place.names.set(keyOf(place.mapping, address), hit);
+    this.#nameCount++;
+  }
+
+  #placeOf(pid: number, mapping: CodeMapping): Place {
+    const { file, path } = mapping;
+    const key = file === "" ? `${pid} ${path}` : `${file} ${path}`;
+    let place = this.#places.get(key);
+    if (place === undefined) {
+      if (this.#places.size >= PLACES_MAX) this.#places.clear();
+      place = { pid, mapping, names: new Map(), wanted: [] };
+      this.#places.set(key, place);
+    }
+    // Another process may have the file elsewhere, and the one that asked first may be gone.
+    if (place.wanted.length === 0 && place.mapping !== mapping) {
+      place = { pid, mapping, names: place.names, wanted: [] };
+      this.#places.set(key, place);
+    }
+    return place;
+  }
+}
+
+/** A file's code is the same wherever it is mapped. */
+function keyOf({ file, start, fileOffset }: CodeMapping, address: number): number {
+  return file === "" ? address : address - start + fileOffset;
+}
+
+function toCode({ pid, mapping }: Place, addresses: readonly number[]): MappedCode {
+  const { start, end, fileOffset, file, path } = mapping;
+  return {
+    pid,
+    start: BigInt(start),
+    end: BigInt(end),
+    fileOffset: BigInt(fileOffset),
+    file,
+    path: encoder.encode(path),
+    addresses: addresses.map(BigInt),
+  };
+}
