@@ -23,7 +23,6 @@ import type {
   Hello,
   Lost,
   Stats,
-  SymbolRequest,
   Symbols,
   Task,
   Error as WireError,
@@ -35,6 +34,7 @@ import { DUMP_HINT, DumpState } from "./dump_state.ts";
 import { FrameBudget } from "./frame_budget.ts";
 import { Asker, type Question, refusalOf } from "./guest_question.ts";
 import { type Source, SourceError } from "./source.ts";
+import { truncationOf } from "./truncation.ts";
 
 /** A guest that sends nothing for this long is asked again: its agent may have been restarted. */
 const SILENCE_MS_MAX = 3000;
@@ -202,16 +202,8 @@ export class GuestLink {
   }
 
   /** Asks the guest for names; it answers with Symbols. */
-  askSymbols(id: number, request: SymbolRequest): void {
-    this.source.send(FrameType.SYMBOLS, {
-      id,
-      request,
-      kernel: new Uint8Array(0),
-      kernelEnd: false,
-      maps: [],
-      functions: [],
-      end: false,
-    });
+  askSymbols(question: Symbols): void {
+    this.source.send(FrameType.SYMBOLS, question);
   }
 
   /** Tells the guest that we leave; it answers with the rest and its last Stats. */
@@ -396,13 +388,7 @@ export class GuestLink {
   get truncation(): SourceError | undefined {
     const { source, bye } = this;
     if (!source.isFile || !source.hasEnded || bye !== undefined) return undefined;
-    const { pendingBytes } = source.decoder;
-    const where = pendingBytes === 0 ? "" : `, ${pendingBytes} bytes into a frame`;
-    return new SourceError(
-      `Cannot read all of "${source.name}": it ends in mid-stream after ${source.bytesRead} ` +
-        `bytes${where}`,
-      "agent-guest was killed, its disk was full, or it is still recording",
-    );
+    return truncationOf(source);
   }
 
   /** What a peer that is connected and not ready is doing, for the user who waits. */

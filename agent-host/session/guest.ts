@@ -25,7 +25,7 @@ import { CHUNK_BYTES } from "../analyze/chunk.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
 import { GuestLink, type GuestListener } from "../link/guest_link.ts";
 import { openQuestion } from "../link/guest_question.ts";
-import { openRequest, type RequestOptions } from "../link/open_request.ts";
+import { openRequest } from "../link/open_request.ts";
 import type { Source } from "../link/source.ts";
 import { evaluationOf } from "./evaluation.ts";
 import type { GuestClock } from "./guest_clock.ts";
@@ -33,6 +33,7 @@ import { GuestConversion } from "./guest_conversion.ts";
 import { checkCpus } from "./guest_cpus.ts";
 import { GuestEvents, type WantedEvent } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
+import type { GuestOptions } from "./guest_options.ts";
 import { GuestSymbols } from "./guest_symbols.ts";
 import type { GuestTime } from "./guest_time.ts";
 import { machineName } from "./machine_name.ts";
@@ -54,15 +55,6 @@ interface CpuStream {
 
 /** How often the user is told of a dump at most: its guest says when one has come. */
 const DUMP_SAID_MS = 500;
-
-export interface GuestOptions extends RequestOptions {
-  readonly agentVersion: string;
-  /** Only dumps are wanted: a guest that serves is not asked to open anything. */
-  readonly isDump?: boolean;
-  /** Events are printed, not only counted and timed: their addresses want names. */
-  readonly printsEvents: boolean;
-  readonly onStatus: (text: string) => void;
-}
 
 export class Guest implements GuestListener {
   readonly machine: number;
@@ -111,7 +103,7 @@ export class Guest implements GuestListener {
     this.rings = new MachineRings(session, machine);
     this.events = new GuestEvents(session, machine, wanted, source.name, options.onStatus);
     this.symbols = new GuestSymbols(machineName(machine), options.onStatus);
-    this.#printsEvents = options.printsEvents;
+    this.#printsEvents = options.printsEvents === true;
   }
 
   get hello(): Hello | undefined {
@@ -159,7 +151,7 @@ export class Guest implements GuestListener {
     this.#decode();
     const nowMs = performance.now();
     if (this.hasEnded) this.symbols.giveUp();
-    else this.symbols.tick(nowMs, (id, request) => this.link.askSymbols(id, request));
+    else this.symbols.tick(nowMs, (question) => this.link.askSymbols(question));
     const tsc = this.progressTsc;
     if (tsc === undefined || !this.isReady) return;
     const cycles = this.conversion.canonical(tsc, this.#firstCpu);

@@ -45,7 +45,12 @@ export interface SymbolNeeds {
 }
 
 /** Sends a request. */
-export type SymbolAsker = (id: number, request: SymbolRequest) => void;
+export type SymbolAsker = (question: Symbols) => void;
+
+function questionOf(id: number, request: SymbolRequest): Symbols {
+  const empty = { kernel: new Uint8Array(0), maps: [], functions: [] };
+  return { ...empty, id, request, kernelEnd: false, end: false };
+}
 
 interface WaitingFrame {
   readonly pid: number;
@@ -151,7 +156,8 @@ export class GuestSymbols implements ChainSymbols, SymbolResolver, ChunkProgram 
     if (!kernel && request === undefined) return;
     this.#askedId = ++this.#lastId;
     this.#newsMs = nowMs;
-    ask(this.#askedId, { kernel, mapsOf: request?.mapsOf ?? [], code: request?.code ?? [] });
+    const { mapsOf, code } = request ?? { mapsOf: [], code: [] };
+    ask(questionOf(this.#askedId, { kernel, mapsOf, code }));
   }
 
   /** No more names come: events are printed with those that there are, from now on too. */

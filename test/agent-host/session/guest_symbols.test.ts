@@ -61,7 +61,9 @@ class Asked {
 
   tick(afterMs = 0): void {
     this.#nowMs += afterMs;
-    this.symbols.tick(this.#nowMs, (id, request) => this.requests.push({ id, request }));
+    this.symbols.tick(this.#nowMs, ({ id, request }) => {
+      this.requests.push({ id, request: request! });
+    });
   }
 
   get last(): { id: number; request: SymbolRequest } {
