@@ -201,11 +201,6 @@ export class GuestLink {
     return this.source.ping(seq, awaitUs);
   }
 
-  /** Asks the guest for names; it answers with Symbols. */
-  askSymbols(question: Symbols): void {
-    this.source.send(FrameType.SYMBOLS, question);
-  }
-
   /** Tells the guest that we leave; it answers with the rest and its last Stats. */
   leave(): void {
     if (this.#hasLeft) return;

@@ -6,7 +6,7 @@
  */
 import { readTsc } from "../../shared/sys/clock.ts";
 import { printableAscii } from "../../shared/text/printable_ascii.ts";
-import { POSITION_MAX } from "../../shared/wire/frame.ts";
+import { FrameType, POSITION_MAX } from "../../shared/wire/frame.ts";
 import type {
   ClockSample,
   CpuPosition,
@@ -151,7 +151,7 @@ export class Guest implements GuestListener {
     this.#decode();
     const nowMs = performance.now();
     if (this.hasEnded) this.symbols.giveUp();
-    else this.symbols.tick(nowMs, (question) => this.link.askSymbols(question));
+    else this.symbols.tick(nowMs, (asked) => this.link.source.send(FrameType.SYMBOLS, asked));
     const tsc = this.progressTsc;
     if (tsc === undefined || !this.isReady) return;
     const cycles = this.conversion.canonical(tsc, this.#firstCpu);
