@@ -149,7 +149,7 @@ describe.skipIf(noUprobes)("removeStaleProbes", () => {
   test("removeStaleProbes() removes those of dead processes, and no other", () => {
     const dead = plantStaleProbe("left_behind");
     const live = Probe.create(root, probeSpec(`uprobe:getppid@"${libc}"`));
-    expect(removeStaleProbes(root)).toContain(dead);
+    removeStaleProbes(root);
     const left = readFileSync(UPROBES, "utf8");
     expect(left).not.toContain(dead);
     expect(left).toContain(live.name);
@@ -169,7 +169,9 @@ describe.skipIf(noUprobes)("removeStaleProbes", () => {
     expect(removeStaleProbes(root)).not.toContain(dead);
     expect(readFileSync(UPROBES, "utf8")).toContain(dead);
     set.close();
-    expect(removeStaleProbes(root)).toContain(dead);
+    // Whichever agent starts on this machine may have been quicker: it is gone all the same.
+    removeStaleProbes(root);
+    expect(readFileSync(UPROBES, "utf8")).not.toContain(dead);
   });
 
   test("removeStaleProbes() knows a process from another that has its id now", () => {
@@ -177,7 +179,8 @@ describe.skipIf(noUprobes)("removeStaleProbes", () => {
     const offset = functionFileOffset(libc, "getppid").toString(16);
     writeFileSync(UPROBES, `p:${own} ${libc}:0x${offset}\n`, { flag: "a" });
     stale.push(own);
-    expect(removeStaleProbes(root)).toContain(own);
+    removeStaleProbes(root);
+    expect(readFileSync(UPROBES, "utf8")).not.toContain(own);
   });
 
   test("startTicksOf() is the 22nd field of /proc/PID/stat, whatever the name holds", () => {
