@@ -74,6 +74,11 @@ export class GuestTimeMap {
     return this.#map;
   }
 
+  /** The alignment that the chain in force was made with: what is known by now may be newer. */
+  get alignmentInForce(): TimeSegment | undefined {
+    return this.#link?.outer;
+  }
+
   /** A step of one part waits for the other's readings. */
   get isPending(): boolean {
     return this.#pending !== undefined;

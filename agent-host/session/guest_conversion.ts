@@ -140,11 +140,20 @@ export class GuestConversion {
     if (bound !== undefined) time.addPair(bound);
   }
 
-  /** A guest TSC in canonical cycles. */
+  /**
+   * The canonical cycles before which no event will be put that happens after a guest TSC: events
+   * are converted by what is in force for their CPU, which follows what is known with a delay.
+   */
   canonical(tsc: bigint, cpu: number): number {
     const segment = this.time?.segmentFor(cpu);
-    if (segment !== undefined) return convert(segment, lowHalf(tsc), highHalf(tsc));
-    return Number(BigInt.asIntN(64, tsc - this.#session.anchor));
+    if (segment === undefined) return Number(BigInt.asIntN(64, tsc - this.#session.anchor));
+    let least = convert(segment, lowHalf(tsc), highHalf(tsc));
+    for (const { chain } of this.#maps.values()) {
+      const inForce = chain.alignmentInForce;
+      if (inForce === undefined) continue;
+      least = Math.min(least, convert(inForce, lowHalf(tsc), highHalf(tsc)));
+    }
+    return least;
   }
 
   #conversionOf(cpu: number): Conversion {
