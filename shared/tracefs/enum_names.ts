@@ -63,7 +63,8 @@ function readRunning(): BtfConstants | null {
   try {
     return BtfConstants.parse(new Uint8Array(readFileSync(BTF_PATH)));
   } catch (error) {
-    if (error instanceof BtfError) return null;
+    const isRefused = (error as NodeJS.ErrnoException).code !== undefined;
+    if (error instanceof BtfError || isRefused) return null;
     throw error;
   }
 }

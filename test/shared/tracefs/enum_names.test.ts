@@ -61,7 +61,8 @@ function kernelTexts(): { system: string; text: string }[] {
     return tracefs
       .find("*:*")
       .filter(({ system, name }) => tracefs.has(system, name))
-      .map(({ system, name }) => ({ system, text: tracefs.formatText(system, name) }));
+      .map(({ system, name }) => ({ system, text: tracefs.formatText(system, name) }))
+      .filter(({ text }) => namesConstants(text));
   } catch (error) {
     if (error instanceof TracefsError) return [];
     throw error;

@@ -70,7 +70,8 @@ function compare(printers: Printers, cpus: readonly CpuText[]): Comparison {
       const { name, text } = printers.print(cpu, record);
       const [event, theirs] = texts[index]!;
       if (!name.endsWith(`:${event}`)) throw new Error(`record ${index}: ${name}, not ${event}`);
-      comparison.add(name, plain(text), plain(theirs));
+      const isSame = text === theirs.trimEnd();
+      comparison.add(name, isSame ? text : plain(text), isSame ? text : plain(theirs));
     });
   }
   return comparison;
