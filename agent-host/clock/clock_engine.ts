@@ -136,7 +136,8 @@ export class ClockEngine {
     if (forMs > 0) return performance.now() - this.#startMs >= forMs;
     const hasEnded =
       this.#channels.length > 0 && this.#channels.every(({ guest }) => guest.hasEnded);
-    return hasEnded || (watchMs === 0 && this.#isSettled);
+    // A recording is read at once: the host's own clock takes longer.
+    return this.#hostSettling.isSettled && (hasEnded || (watchMs === 0 && this.#isSettled));
   }
 
   get #isSettled(): boolean {

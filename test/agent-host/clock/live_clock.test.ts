@@ -10,6 +10,7 @@ import { EXIT } from "../../../shared/cli/failure.ts";
 import { onlineCpus, parseApicIds } from "../../../shared/event/machine.ts";
 import { freePort } from "../../agent-guest/support/trace.ts";
 import { callGetppid, NO_TRACING } from "../../shared/event/kernel.ts";
+import { waitUntil } from "../../vm/deadline.ts";
 import { Workspace } from "../../vm/workspace.ts";
 import { KvmMachine } from "../align/kvm_truth/kvm_machine.ts";
 import { type AgentProcess, runAgent, startAgent } from "../support/agent_process.ts";
@@ -132,6 +133,28 @@ describe.skipIf(NO_TRACING !== "")("agent-host clock", () => {
       expect(stderr).toMatch(/^agent-host: ERROR: Cannot tell the clock of 127.0.0.1:\d+ after 1/m);
     } finally {
       server.close();
+    }
+  });
+
+  test("shows the clock of a recording, and relates it only by --tsc-offset", async () => {
+    const file = workspace.file("clock.vms");
+    const guest = await startGuest(workspace, file);
+    callGetppid(100);
+    // Three readings of the clock have to be in it.
+    const isEnough = async (): Promise<boolean> =>
+      (await runAgent(workspace, "agent-host", ["clock", file, "--for", "1"])).code === EXIT.DONE;
+    await waitUntil(isEnough, 40_000, "a recording of the clock");
+    expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
+    for (const [args, method] of [
+      [[], null],
+      [["--tsc-offset", "0"], "manual"],
+    ] as const) {
+      const command = ["clock", file, "--json", ...args];
+      const { code, stdout } = await runAgent(workspace, "agent-host", command);
+      expect(code).toBe(EXIT.DONE);
+      const [host, recording] = parse(stdout);
+      expect(recording).toMatchObject({ machine: "guest 1", method, cpus_apart: [] });
+      expect(Math.abs(recording!.tsc_hz / host!.tsc_hz - 1)).toBeLessThan(1e-3);
     }
   });
 
