@@ -118,8 +118,11 @@ describe.skipIf(NO_TRACING !== "" || NO_SETPRIV !== "")("without root", () => {
     await client.untilSampling();
     callGetppid(EVENTS);
     await client.until(() => client.reader.samples === EVENTS, `${EVENTS} samples`);
-    client.close();
+    client.bye();
+    await client.until(() => client.reader.bye !== undefined, "the answer");
+    // The port goes with the client: not before the agent, which would end with that fault.
     expect(await guest.stop()).toMatchObject({ code: 0 });
+    client.close();
   });
 
   test("a port that is another user's is refused", async () => {
