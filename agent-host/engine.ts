@@ -17,6 +17,7 @@ import { type Machines, openMachines } from "./machines.ts";
 import { pairingHints } from "./pairing_hints.ts";
 import { defaultKeyOf, type EngineOrder } from "./protocol.ts";
 import { Report } from "./results.ts";
+import { ResumeKeeper } from "./resume_keeper.ts";
 import type { Guest } from "./session/guest.ts";
 import { machineName } from "./session/machine_name.ts";
 import { Session } from "./session/session.ts";
@@ -41,6 +42,7 @@ export class Engine {
   readonly #machines: Machines;
   readonly #report: Report;
   readonly #watch: GuestWatch;
+  readonly #resume: ResumeKeeper | undefined;
   #consumer: Consumer | undefined;
   #nextProgressMs = 0;
 
@@ -52,6 +54,8 @@ export class Engine {
     this.#session = new Session(defaultKeyOf(order));
     this.#machines = openMachines(order, this.#session, onStatus);
     this.#report = new Report(order, this.#session, this.#machines);
+    const { resume, guests } = this.#machines;
+    this.#resume = resume && new ResumeKeeper(resume, guests);
     this.#watch = new GuestWatch(this.#machines, this.#session, onStatus);
   }
 
@@ -64,6 +68,7 @@ export class Engine {
       while (!this.#isStopped && !this.#isDone() && !this.#isExhausted()) {
         this.#round();
         this.#release();
+        this.#resume?.commit(performance.now());
         this.#watch.tellFaults(performance.now());
         this.#tellProgress();
       }
@@ -105,6 +110,7 @@ export class Engine {
     this.#machines.checkTimeLine();
     const { list } = this.#session.events;
     for (const hint of pairingHints(this.#order, list)) this.#onStatus(hint);
+    this.#resume?.begin();
     const consumer = this.#report.consumer();
     consumer.prepare();
     this.#consumer = consumer;
@@ -240,6 +246,7 @@ export class Engine {
       if (!link.source.isFile) this.#onStatus(`Disconnect from ${link.source.name}`);
       this.#watch.failure ??= link.truncation;
     }
+    this.#resume?.end(this.#watch.failure !== undefined);
     if (verdict.state === "unbalanced") {
       const isOurs = verdict.unaccounted.every(({ row }) => row.machine === machineName(0));
       return isOurs ? EXIT.FAILED : EXIT.SOURCE;

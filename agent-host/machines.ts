@@ -8,9 +8,10 @@ import { readTsc } from "../shared/sys/clock.ts";
 import type { SymbolResolver } from "../shared/tracefs/symbols.ts";
 import { parseTscOffset } from "./align/kvm_offset.ts";
 import { pidOfVm } from "./align/vm_lookup.ts";
-import { parseHostEvents, parsePullTarget } from "./link/pull_target.ts";
+import { type PullTarget, parseHostEvents, parsePullTarget } from "./link/pull_target.ts";
 import { Source, SourceError } from "./link/source.ts";
 import type { EngineOrder } from "./protocol.ts";
+import { ResumeFile } from "./resume_file.ts";
 import { Guest } from "./session/guest.ts";
 import type { WantedEvent } from "./session/guest_events.ts";
 import { GuestTime } from "./session/guest_time.ts";
@@ -24,6 +25,8 @@ export interface Machines {
   /** Undefined when canonical time is the guests' own: files of one machine. */
   readonly hostClock: HostClock | undefined;
   /** What a guest's alignment has to do by time: pings, re-reading KVM's offset. */
+  /** --resume's file. */
+  readonly resume: ResumeFile | undefined;
   tick(guest: Guest, nowMs: number): void;
   /** Throws SourceError when events of these machines cannot be put on one time line. */
   checkTimeLine(): void;
@@ -81,9 +84,25 @@ export function vmPidOf(vm: string | undefined, sources: number): number | undef
   return pidOfVm(vm);
 }
 
+/** The file of --resume, if it was given. Throws UsageError, before any output is touched. */
+function openResume(
+  { resumePath }: EngineOrder,
+  targets: readonly { readonly target: PullTarget }[],
+): ResumeFile | undefined {
+  if (resumePath === undefined) return undefined;
+  if (targets.length === 0 || targets.some(({ target }) => target.kind === "file")) {
+    throw new UsageError(
+      "Cannot use --resume: it is for what guests keep, and wants live sources only",
+      "pull= a port of QEMU or a unix socket; recordings can be read again at any time",
+    );
+  }
+  return new ResumeFile(resumePath);
+}
+
 class OpenMachines implements Machines {
   readonly local: LocalHost | undefined;
   readonly guests: Guest[] = [];
+  readonly resume: ResumeFile | undefined;
   readonly hostClock: HostClock | undefined;
 
   constructor(order: EngineOrder, session: Session, onStatus: (text: string) => void) {
@@ -108,6 +127,7 @@ class OpenMachines implements Machines {
       session.setAnchorOnce(readTsc());
       this.hostClock = new HostClock(session.anchor);
     }
+    this.resume = openResume(order, targets);
     try {
       if (wanted.local.length > 0) {
         const machineOf = (pid: number): number =>
@@ -133,7 +153,7 @@ class OpenMachines implements Machines {
           : undefined;
         const isDump = order.command === "dump";
         const printsEvents = order.command !== "multi-trace" || order.thanNs > 0;
-        const options = { ...order, isDump, printsEvents, onStatus };
+        const options = { ...order, isDump, printsEvents, onStatus, resume: this.resume };
         this.guests.push(new Guest(session, machine, source, events, time, options));
       }
     } catch (error) {

@@ -58,6 +58,7 @@ interface Options {
   readonly cycle?: true;
   readonly json?: true;
   readonly quiet?: true;
+  readonly resume?: string;
   readonly keepPrivileges?: true;
 }
 
@@ -176,6 +177,7 @@ function run(command: EngineCommand, typed: Options): void {
     isPerInstance: options.perins === true,
     isCycle: options.cycle === true,
     isJson: options.json === true,
+    resumePath: options.resume,
     agentVersion: VERSION,
   };
   confine({
@@ -274,6 +276,7 @@ function buildProgram(): Command {
     .configureOutput({ outputError: () => {} });
   addCommonOptions(program.command("trace"))
     .description("Print events of the host and of guests in time order.")
+    .option("--resume <FILE>", "go on where a killed run stood: nothing of a guest lost or twice")
     .addHelpText("after", EVENT_HELP)
     .action((options: Options) => run("trace", options));
   addCommonOptions(program.command("multi-trace"))

@@ -41,6 +41,8 @@ export interface EngineOrder {
   readonly isPerInstance: boolean;
   readonly isCycle: boolean;
   readonly isJson: boolean;
+  /** --resume: where to go on, and to say how far this run has got. */
+  readonly resumePath: string | undefined;
   readonly agentVersion: string;
   readonly stopFlag: SharedArrayBuffer;
   readonly eventFdNumber: number;

@@ -33,6 +33,8 @@ import { readSamples, SamplesView } from "../../shared/wire/samples_reader.ts";
 import { DUMP_HINT, DumpState } from "./dump_state.ts";
 import { FrameBudget } from "./frame_budget.ts";
 import { Asker, type Question, refusalOf } from "./guest_question.ts";
+import { HOST_FRAMES } from "./host_frames.ts";
+import { endError, NOT_OURS_HINT } from "./link_end.ts";
 import { type Source, SourceError } from "./source.ts";
 import { truncationOf } from "./truncation.ts";
 
@@ -60,15 +62,13 @@ const FORMAT_BYTES_MAX = 16 * 1024 * 1024;
 /** Before its Hello a peer may send the rest of an older stream: more than this is none of ours. */
 const FOREIGN_BYTES_MAX = 8 * 1024 * 1024;
 
-/** What a host says to a guest, and never hears. */
-const HOST_FRAMES: ReadonlySet<number> = new Set([
-  FrameType.ATTACH,
-  FrameType.ACK,
-  FrameType.PING,
-  FrameType.CONTROL,
-]);
-
-const NOT_OURS_HINT = "is it agent-guest that listens there?";
+/** How a link goes on with what another host has begun. */
+export interface Continuation {
+  /** The stream that it had, 0 for none. */
+  readonly streamNonce: bigint;
+  /** Acknowledge what has come; otherwise the owner does, when it has been used: acknowledge(). */
+  readonly acknowledgesItself: boolean;
+}
 
 export interface GuestListener {
   /** A stream begins, or goes on when `resumed`; all its events are known. */
@@ -106,6 +106,7 @@ export class GuestLink {
   readonly #asker: Asker | undefined;
   readonly #samples = new SamplesView();
   readonly #pong = new PongView();
+  readonly #acknowledgesItself: boolean;
   #attachNonce = 0n;
   #streamNonce = 0n;
   #hello: Hello | undefined;
@@ -121,12 +122,31 @@ export class GuestLink {
   #hasLeft = false;
 
   /** `question` is what a guest that serves is asked; other guests send what they send. */
-  constructor(source: Source, listener: GuestListener, agentVersion: string, question?: Question) {
+  constructor(
+    source: Source,
+    listener: GuestListener,
+    agentVersion: string,
+    question?: Question,
+    continuation: Continuation = { streamNonce: 0n, acknowledgesItself: true },
+  ) {
     this.source = source;
     this.dump = new DumpState(source);
     this.#listener = listener;
     this.#agentVersion = agentVersion;
     this.#asker = question && new Asker(source, question);
+    this.#streamNonce = continuation.streamNonce;
+    this.#acknowledgesItself = continuation.acknowledgesItself;
+  }
+
+  /** Of the stream that is read, or was. */
+  get streamNonce(): bigint {
+    return this.#streamNonce;
+  }
+
+  /** Tells the guest what it may forget. */
+  acknowledge(positions: CpuPosition[]): void {
+    if (!this.#isStreaming || positions.length === 0) return;
+    this.source.send(FrameType.ACK, { positions });
   }
 
   get isStreaming(): boolean {
@@ -211,6 +231,7 @@ export class GuestLink {
   /** Tells the guest what it may forget, when there is something new since the last time. */
   #acknowledge(nowMs: number): void {
     if (!this.#isStreaming || this.#hello?.twoWay !== true || this.#unackedBytes === 0) return;
+    if (!this.#acknowledgesItself) return;
     this.#nextAckMs = nowMs + ACK_MS;
     this.#unackedBytes = 0;
     const positions = this.#listener.positions();
@@ -356,27 +377,8 @@ export class GuestLink {
   }
 
   #checkEnd(): void {
-    const { source } = this;
-    const foreign = this.#foreignBytes;
-    if (source.isFile) {
-      if (this.#hello !== undefined) return;
-      const what = foreign === 0 ? "it is empty" : `${foreign} bytes of something else`;
-      throw new SourceError(
-        `Cannot read "${source.name}": no stream of agent-guest in it (${what})`,
-        "files are written by agent-guest trace -e EVENT//push=FILE/",
-      );
-    }
-    if (this.#hello === undefined) {
-      const what = foreign === 0 ? "without a word" : `after ${foreign} bytes of something else`;
-      throw new SourceError(
-        `Cannot pull from ${source.name}: it closed the connection ${what}`,
-        NOT_OURS_HINT,
-      );
-    }
-    throw new SourceError(
-      `Lost ${source.name}: it closed the connection in mid-stream`,
-      "the guest or its agent has ended; start agent-host again when it is back",
-    );
+    const error = endError(this.source, this.#hello !== undefined, this.#foreignBytes);
+    if (error !== undefined) throw error;
   }
 
   /** Why a recording that was read to its end holds less than was recorded; undefined for all. */

@@ -5,7 +5,6 @@
  *   ClockSample, Pong -> GuestConversion: one TimeMap per CPU, guest perf ns -> canonical cycles
  */
 import { readTsc } from "../../shared/sys/clock.ts";
-import { printableAscii } from "../../shared/text/printable_ascii.ts";
 import { FrameType, POSITION_MAX } from "../../shared/wire/frame.ts";
 import type {
   ClockSample,
@@ -20,41 +19,30 @@ import type {
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import type { PongView } from "../../shared/wire/ping_frame.ts";
 import type { SamplesView } from "../../shared/wire/samples_reader.ts";
-import { SpanCounters, SpanJoiner, type SpanSink } from "../../shared/wire/span_joiner.ts";
+import { type SpanCounters, SpanJoiner } from "../../shared/wire/span_joiner.ts";
 import { CHUNK_BYTES } from "../analyze/chunk.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
 import { GuestLink, type GuestListener } from "../link/guest_link.ts";
 import { openQuestion } from "../link/guest_question.ts";
 import { openRequest } from "../link/open_request.ts";
 import type { Source } from "../link/source.ts";
+import type { SourceResume } from "../resume_file.ts";
 import { evaluationOf } from "./evaluation.ts";
 import type { GuestClock } from "./guest_clock.ts";
 import { GuestConversion } from "./guest_conversion.ts";
 import { checkCpus } from "./guest_cpus.ts";
 import { GuestEvents, type WantedEvent } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
+import { GuestNotices } from "./guest_notices.ts";
 import type { GuestOptions } from "./guest_options.ts";
+import { checkResume, estimateEvents } from "./guest_stream_rules.ts";
+import { type CpuStream, noteMarks, sumOf, usedUpTo } from "./guest_streams.ts";
 import { GuestSymbols } from "./guest_symbols.ts";
 import type { GuestTime } from "./guest_time.ts";
 import { machineName } from "./machine_name.ts";
 import { MachineRings } from "./machine_rings.ts";
-import type { RingIntake } from "./ring_intake.ts";
+import { RingMarks } from "./ring_marks.ts";
 import type { Session } from "./session.ts";
-
-/** Places at which a guest may say that it sheds: each is told the user once. */
-const SHED_PLACES_MAX = 8;
-const PLACE_CHARS_SHOWN = 40;
-
-interface CpuStream {
-  readonly joiner: SpanJoiner;
-  readonly intake: RingIntake;
-  readonly sink: SpanSink;
-  /** The source's bytesRead for which the newest possible stamp was set. */
-  boundedRead: number;
-}
-
-/** How often the user is told of a dump at most: its guest says when one has come. */
-const DUMP_SAID_MS = 500;
 
 export class Guest implements GuestListener {
   readonly machine: number;
@@ -75,11 +63,13 @@ export class Guest implements GuestListener {
   readonly #session: Session;
   readonly #onStatus: (text: string) => void;
   readonly #printsEvents: boolean;
-  readonly #shedPlaces = new Set<string>();
+  readonly #notices: GuestNotices;
   /** By CPU: where its ring begins. */
   #starts = new Map<number, number>();
   #progressMs = performance.now();
-  #nextDumpSaidMs = 0;
+  readonly #mustResume: boolean;
+  readonly #earlier: SourceResume | undefined;
+  #hasBegun = false;
   readonly #streams = new Map<number, CpuStream>();
   /** By CPU: its number as a vCPU, which KVM names by its APIC id. */
   #vcpus = new Map<number, number>();
@@ -98,8 +88,14 @@ export class Guest implements GuestListener {
     const specs = wanted.map(({ spec }) => spec);
     const question =
       options.isDump === true ? undefined : openQuestion(openRequest(specs, options));
-    this.link = new GuestLink(source, this, options.agentVersion, question);
+    this.#mustResume = options.resume !== undefined;
+    this.#earlier = options.resume?.of(source.name);
+    this.link = new GuestLink(source, this, options.agentVersion, question, {
+      streamNonce: this.#earlier?.streamNonce ?? 0n,
+      acknowledgesItself: options.resume === undefined,
+    });
     this.#onStatus = options.onStatus;
+    this.#notices = new GuestNotices(machine, options.onStatus);
     this.rings = new MachineRings(session, machine);
     this.events = new GuestEvents(session, machine, wanted, source.name, options.onStatus);
     this.symbols = new GuestSymbols(machineName(machine), options.onStatus);
@@ -168,8 +164,13 @@ export class Guest implements GuestListener {
     this.#session.merger.setProgress(this.rings.mergerSource, released);
   }
 
-  onStream(hello: Hello, events: readonly Event[], resumed: boolean): void {
+  /** With `known`, a stream that an earlier host has read: this one goes on where it stood. */
+  onStream(hello: Hello, events: readonly Event[], known: boolean): void {
     this.#setCpus(hello);
+    const isContinued = known && !this.#hasBegun;
+    const resumed = known && this.#hasBegun;
+    this.#hasBegun = true;
+    if (this.#mustResume) checkResume(this, known, this.#earlier, this.#onStatus);
     if (hello.overwrite) this.#session.merger.expectPast(this.rings.mergerSource);
     if (!resumed) {
       this.#endStream();
@@ -180,10 +181,12 @@ export class Guest implements GuestListener {
     this.#beginSymbols(hello, events, resumed);
     this.time?.begin(hello);
     this.ledger.begin(hello, resumed);
-    for (const [cpu, { joiner }] of this.#streams) {
+    for (const [cpu, { joiner, intake, marks }] of this.#streams) {
       if (resumed) joiner.resume();
       else joiner.restart(this.#starts.get(cpu));
+      if (!resumed) marks.begin(intake.pushedRecords, this.#starts.get(cpu));
     }
+    if (isContinued) this.#carryOn();
   }
 
   onClockSample(sample: ClockSample): void {
@@ -234,11 +237,7 @@ export class Guest implements GuestListener {
     this.#progressMs = nowMs;
     if (!mark.complete || !isNew) return;
     this.onProgress(mark.tsc);
-    // An honest one has a second between two dumps.
-    if (nowMs < this.#nextDumpSaidMs) return;
-    this.#nextDumpSaidMs = nowMs + DUMP_SAID_MS;
-    const cause = printableAscii(mark.trigger.slice(0, PLACE_CHARS_SHOWN));
-    this.#onStatus(`${machineName(this.machine)}: dump ${mark.number} (${cause})`);
+    this.#notices.dump(mark, nowMs);
   }
 
   /** Its rings are overwritten: nothing comes but dumps. */
@@ -273,22 +272,41 @@ export class Guest implements GuestListener {
 
   onLost(lost: Lost): void {
     this.ledger.onLost(lost);
-    if (lost.bytes === 0n) this.#sayShed(printableAscii(lost.place.slice(0, PLACE_CHARS_SHOWN)));
-  }
-
-  /** The guest keeps to its limits, and does not record all the time: said once for each place. */
-  #sayShed(place: string): void {
-    if (this.#shedPlaces.has(place) || this.#shedPlaces.size === SHED_PLACES_MAX) return;
-    this.#shedPlaces.add(place);
-    const machine = machineName(this.machine);
-    this.#onStatus(`${machine} does not record all the time (${place}): the ledger has the count`);
+    if (lost.bytes === 0n) this.#notices.shed(lost.place);
   }
 
   onStats(stats: Stats): void {
     this.ledger.onStats(stats);
   }
 
+  /** Takes over from the run that `earlier` tells of, if the guest still has the same stream. */
+  #carryOn(): void {
+    for (const { cpu, position, shown, ...counts } of this.#earlier?.cpus ?? []) {
+      if (!this.#starts.has(cpu)) continue;
+      const { joiner, intake, marks } = this.#streamOf(cpu);
+      joiner.restart(position);
+      intake.shownBefore = shown;
+      marks.start({ records: 0, position, ...counts });
+      this.ledger.carry(cpu, counts);
+    }
+  }
+
+  /** Notes how far the rings have come: call after settle(). */
+  mark(): void {
+    noteMarks(this.#streams, this.ledger);
+  }
+
+  /** Up to where the rings' records have been used up, for a run that takes over; see mark(). */
+  usedUp(): SourceResume {
+    const { source, streamNonce } = this.link;
+    return { name: source.name, streamNonce, cpus: usedUpTo(this.#streams) };
+  }
+
   positions(): CpuPosition[] {
+    if (!this.#hasBegun) {
+      const cpus = this.#earlier?.cpus ?? [];
+      return cpus.map(({ cpu, position }) => ({ cpu, position: BigInt(position) }));
+    }
     const positions: CpuPosition[] = [];
     for (const [cpu, { joiner }] of this.#streams) {
       if (joiner.position < 0 || !joiner.synced) continue;
@@ -299,13 +317,7 @@ export class Guest implements GuestListener {
 
   /** What became of the ring's bytes, of all CPUs. */
   spanCounters(): SpanCounters {
-    const total = new SpanCounters();
-    for (const { joiner } of this.#streams.values()) {
-      for (const name of Object.keys(total) as (keyof SpanCounters)[]) {
-        total[name] += joiner.counters[name];
-      }
-    }
-    return total;
+    return sumOf([...this.#streams.values()].map(({ joiner }) => joiner.counters));
   }
 
   close(): void {
@@ -375,7 +387,8 @@ export class Guest implements GuestListener {
         intake.noteLost(events ?? estimateEvents(to - from, joiner.counters), this.mapFor(cpu));
       },
     };
-    const stream = { joiner, intake, sink, boundedRead: -1 };
+    const stream = { joiner, intake, sink, boundedRead: -1, marks: new RingMarks() };
+    stream.marks.begin(intake.pushedRecords, this.#starts.get(cpu));
     this.#streams.set(cpu, stream);
     this.ledger.addRing(cpu, {
       counters: intake.decoder.counters,
@@ -384,11 +397,4 @@ export class Guest implements GuestListener {
     });
     return stream;
   }
-}
-
-/** How many records a gap of the ring may have held, by the size of those that came: at least 1. */
-function estimateEvents(bytes: number, { deliveredBytes, deliveredRecords }: SpanCounters): number {
-  const RECORD_BYTES_TYPICAL = 64;
-  const each = deliveredRecords === 0 ? RECORD_BYTES_TYPICAL : deliveredBytes / deliveredRecords;
-  return Math.max(1, Math.round(bytes / each));
 }

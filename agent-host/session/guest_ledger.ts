@@ -58,6 +58,14 @@ interface RingCounts {
   droppedBefore: number;
 }
 
+/** What an earlier run has had of a ring. */
+export interface CarriedCounts {
+  readonly samples: number;
+  readonly lostEvents: number;
+  readonly droppedEvents: number;
+  readonly gapBytes: number;
+}
+
 /** Events that came and were not kept: the host was short of memory, or had no clock for them. */
 export const NO_ROOM = "no room on the host";
 
@@ -104,6 +112,28 @@ export class GuestLedger {
       lostBefore: 0,
       droppedBefore: 0,
     });
+  }
+
+  /** Goes on with the counts of an earlier run; the ring has been added, and nothing of it came. */
+  carry(cpu: number, counts: CarriedCounts): void {
+    const ring = this.#rings.get(cpu);
+    if (ring === undefined) return;
+    ring.gapBytes += counts.gapBytes;
+    ring.samplesBefore -= counts.samples;
+    ring.lostBefore -= counts.lostEvents;
+    ring.droppedBefore -= counts.droppedEvents;
+  }
+
+  /** What has come of a ring so far, that of earlier runs included. */
+  countsOf(cpu: number): CarriedCounts {
+    const ring = this.#rings.get(cpu);
+    const counters = ring?.source.counters;
+    return {
+      samples: (counters?.samples ?? 0) - (ring?.samplesBefore ?? 0),
+      lostEvents: (counters?.lostEvents ?? 0) - (ring?.lostBefore ?? 0),
+      droppedEvents: (ring?.source.dropped() ?? 0) - (ring?.droppedBefore ?? 0),
+      gapBytes: ring?.gapBytes ?? 0,
+    };
   }
 
   /** Bytes of a ring never came. Gives how many events they held, when a Lost frame has said so. */

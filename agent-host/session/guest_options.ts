@@ -1,5 +1,7 @@
 /** What a run wants of each of its guests. */
+
 import type { RequestOptions } from "../link/open_request.ts";
+import type { ResumeFile } from "../resume_file.ts";
 
 export interface GuestOptions extends RequestOptions {
   readonly agentVersion: string;
@@ -8,4 +10,6 @@ export interface GuestOptions extends RequestOptions {
   /** Events are printed, not only counted and timed: their addresses want names. */
   readonly printsEvents?: boolean;
   readonly onStatus: (text: string) => void;
+  /** Acknowledges only what has been used up, and goes on where another run stood. */
+  readonly resume?: ResumeFile | undefined;
 }

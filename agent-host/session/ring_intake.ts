@@ -29,6 +29,11 @@ export class RingIntake {
   vcpu = -1;
   /** Samples that found no chunk, or no clock before their stream ended. */
   droppedEvents = 0;
+  /** Records handed to the merger, and those of them that it has released. */
+  pushedRecords = 0;
+  releasedRecords = 0;
+  /** Of the first records: so many have been shown by another run. */
+  shownBefore = 0;
   readonly #pool: ChunkPool;
   readonly #merger: Merger;
   readonly #programs: readonly ChunkProgram[];
@@ -121,6 +126,18 @@ export class RingIntake {
     this.#decodedBytes = current.usedBytes;
   }
 
+  /** The merger releases `records`; gives how many of them have been shown before. */
+  noteReleased(records: number): number {
+    const left = Math.max(0, this.shownBefore - this.releasedRecords);
+    this.releasedRecords += records;
+    return Math.min(left, records);
+  }
+
+  /** Records that have been shown, by this run or before it. */
+  get shownRecords(): number {
+    return Math.max(this.shownBefore, this.releasedRecords);
+  }
+
   /** The merger has used the chunk up: it must not be filled further. */
   onReleased(chunk: Chunk): void {
     if (chunk === this.#current) this.#current = undefined;
@@ -138,6 +155,7 @@ export class RingIntake {
     const from = chunk.count;
     this.decoder.decodeSpan(chunk, fromByte, chunk.usedBytes, time);
     if (chunk.count === from) return;
+    this.pushedRecords += chunk.count - from;
     chunk.context[CONTEXT_VCPU] = this.vcpu;
     for (const program of this.#programs) program.run(chunk, from, chunk.count);
   }

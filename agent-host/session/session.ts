@@ -26,8 +26,9 @@ export class Session {
     this.events = new SessionEvents(this.pool.memory, defaultKey);
     this.merger = new Merger({
       onRun: (chunk, from, to) => {
-        if (this.sink !== undefined) this.sink(chunk, from, to);
-        else this.unheardEvents += to - from;
+        const shown = this.#intakes[chunk.ring]!.noteReleased(to - from);
+        if (this.sink === undefined) this.unheardEvents += to - from;
+        else if (from + shown < to) this.sink(chunk, from + shown, to);
       },
       releaseChunk: (chunk) => {
         this.#intakes[chunk.ring]!.onReleased(chunk);

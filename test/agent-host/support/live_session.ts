@@ -33,6 +33,7 @@ const ORDER: EngineOrder = {
   isPerInstance: false,
   isCycle: false,
   isJson: false,
+  resumePath: undefined,
   agentVersion: "test",
   stopFlag: new SharedArrayBuffer(4),
   eventFdNumber: -1,

@@ -1,0 +1,59 @@
+/**
+ * Keeps --resume's file in step with the output, and the guests with the file: first the lines are
+ * written, then the file says so, then the guest may forget. Killed between any two of these, the
+ * next run finds what the last one did not get done; see resume_file.ts.
+ */
+import type { ResumeFile } from "./resume_file.ts";
+import type { Guest } from "./session/guest.ts";
+
+/** A guest's ring waits that much longer for its room; the file is written as often. */
+const COMMIT_MS = 50;
+
+export class ResumeKeeper {
+  readonly #file: ResumeFile;
+  readonly #guests: readonly Guest[];
+  #nextMs = 0;
+  #saved: string | undefined;
+
+  constructor(file: ResumeFile, guests: readonly Guest[]) {
+    this.#file = file;
+    this.#guests = guests;
+  }
+
+  /** Call before anything is written: what a run that is killed at once has written is cut off. */
+  begin(): void {
+    this.#save();
+  }
+
+  /** Call when all that was released has been written out. */
+  commit(nowMs: number): void {
+    if (nowMs < this.#nextMs) return;
+    this.#nextMs = nowMs + COMMIT_MS;
+    this.#save();
+    for (const guest of this.#guests) guest.mark();
+  }
+
+  /** The run ends, and all is written out. One that failed may be gone on with. */
+  end(hasFailed: boolean): void {
+    if (!hasFailed) {
+      this.#file.remove();
+      return;
+    }
+    for (const guest of this.#guests) guest.mark();
+    this.#save();
+  }
+
+  #save(): void {
+    const places = this.#guests.map((guest) => guest.usedUp());
+    const key = places
+      .map(({ cpus }) => cpus.map(({ position, shown }) => `${position}+${shown}`).join())
+      .join("\n");
+    if (key === this.#saved) return;
+    this.#saved = key;
+    this.#file.save(places);
+    this.#guests.forEach(({ link }, i) => {
+      const { cpus } = places[i]!;
+      link.acknowledge(cpus.map(({ cpu, position }) => ({ cpu, position: BigInt(position) })));
+    });
+  }
+}
