@@ -120,7 +120,7 @@ describe.skipIf(NO_TRACING !== "")("agent-host dump", () => {
     const args = ["dump", "--pull", `unix:${socket}`];
     const { code, stderr } = await runAgent(workspace, "agent-host", args);
     expect({ code, stderr }).toMatchObject({ code: EXIT.SOURCE });
-    expect(stderr).toContain("it is no flight recorder");
+    expect(stderr).toContain("it serves, and is no flight recorder");
     await guest.stop();
   });
 
