@@ -5,13 +5,14 @@
  * What a guest says of its events is checked here: what cannot be used is a SourceError.
  */
 
+import { callChainOf } from "../../shared/event/call_chain.ts";
 import { USER_FILTER_CHARS_MAX } from "../../shared/event/filter_error.ts";
 import { globTraps } from "../../shared/event/glob_trap.ts";
 import { parseCpuList } from "../../shared/event/machine.ts";
 import type { EventSpec } from "../../shared/event/spec.ts";
 import { ExprError } from "../../shared/expr/error.ts";
 import { checkFilter, type ProgramOptions } from "../../shared/expr/program.ts";
-import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
+import { PERF_SAMPLE_CALLCHAIN, PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
 import { caretLines } from "../../shared/text/caret.ts";
 import { globMatcher } from "../../shared/text/glob.ts";
 import { printableAscii } from "../../shared/text/printable_ascii.ts";
@@ -173,6 +174,7 @@ export class GuestEvents {
    */
   begin(described: readonly Event[], rings: MachineRings, evaluation: ProgramOptions): void {
     const pairs = matchGuestEvents(this.#wanted, described, this.#sourceName);
+    for (const pair of pairs) this.#checkChain(pair);
     try {
       this.#checkSame(pairs.map(({ event }) => signatureOf(event)));
       this.#setLayout(described, rings);
@@ -195,6 +197,17 @@ export class GuestEvents {
   /** Whether their records may have call chains of user space, with whose process it is. */
   get hasUserChains(): boolean {
     return this.#hasChains && this.#hasTasks;
+  }
+
+  /** A guest that was started with its events chose whether they have call chains. */
+  #checkChain({ wanted: { spec }, event: { sampleType, system, name } }: MatchedEvent): void {
+    if (callChainOf(spec.attributes, false) === undefined) return;
+    if ((Number(sampleType) & PERF_SAMPLE_CALLCHAIN) !== 0) return;
+    throw new SourceError(
+      `Cannot show call chains of "${printableAscii(`${system}:${name}`)}" from ` +
+        `${this.#sourceName}: it samples none`,
+      "say stack where the event is pushed, or start the guest as agent-guest serve",
+    );
   }
 
   #checkSame(signatures: readonly string[]): void {

@@ -161,6 +161,16 @@ describe.skipIf(problem !== "")("call chains of live agents", () => {
     expect((await guest.stop()).code).toBe(0);
   });
 
+  test("stack of a pulled event that was pushed without is refused, with what to do", async () => {
+    const place = `unix:${workspace.file("plain.sock")}`;
+    const guest = await startGuest(place, "");
+    const host = startAgent(workspace, "agent-host", ["trace", "-e", `${pulled(place)}stack/`]);
+    expect((await host.end()).code).toBe(4);
+    expect(host.stderr).toContain('Cannot show call chains of "raw_syscalls:sys_enter" from');
+    expect(host.stderr).toContain("HINT: say stack where the event is pushed");
+    expect((await guest.stop()).code).toBe(0);
+  });
+
   test("multi-trace shows the chains of slow pairs, and -g samples them for all", async () => {
     const events = ["-e", EVENT, "-e", EVENT.replace("sys_enter", "sys_exit")];
     const args = [
