@@ -20,8 +20,10 @@ import { makePrinter } from "./event_printer.ts";
 import type { Machines } from "./machines.ts";
 import { PairingConsumer } from "./pairing_consumer.ts";
 import { defaultKeyOf, type EngineOrder } from "./protocol.ts";
+import { alignmentMembers } from "./report/alignment_json.ts";
 import { EventJson } from "./report/event_json.ts";
 import { type FilteredRow, writeFiltered, writeFilteredJson } from "./report/filtered.ts";
+import { jsonObject, jsonString } from "./report/json_value.ts";
 import { type ClockNote, makeLatencyTable } from "./report/latency_table.ts";
 import { writeLatencyTable } from "./report/latency_text.ts";
 import { type LedgerRow, type LedgerVerdict, makeLedger } from "./report/ledger.ts";
@@ -123,6 +125,7 @@ export class Report {
     const ledger = makeLedger(this.#ledgerRows());
     const faults = new SessionFaults(this.#session, this.#machines.guests);
     if (this.#order.isJson) {
+      if (this.#order.command === "multi-trace") this.#writeAlignmentJson();
       writeLedgerJson(this.#out, ledger);
       writeFilteredJson(this.#out, this.#filtered());
       faults.writeJson(this.#out);
@@ -163,6 +166,20 @@ export class Report {
       for (const line of formatAlignment(time.alignment.describe(), tscHz)) {
         this.#notes.ascii(`${machineName(machine)}: ${line}\n`);
       }
+    }
+  }
+
+  #writeAlignmentJson(): void {
+    const { nsPerCycle } = this.#display!;
+    for (const { time, machine, boundCycles } of this.#machines.guests) {
+      if (time === undefined) continue;
+      const members = alignmentMembers(
+        time.alignment.describe(),
+        1e9 / nsPerCycle,
+        () => boundCycles * nsPerCycle,
+      );
+      const name = jsonString(machineName(machine));
+      this.#out.ascii(`${jsonObject({ type: '"alignment"', machine: name, ...members })}\n`);
     }
   }
 

@@ -10,7 +10,6 @@
  */
 
 import type { TscFrequency } from "../../shared/tsc/perf_clock_fit.ts";
-import type { AlignmentDescription, CpuAlignment } from "../align/alignment_description.ts";
 import type {
   ChannelPicture,
   ClockPicture,
@@ -19,9 +18,10 @@ import type {
   SkewPicture,
 } from "../clock/clock_picture.ts";
 import { machineName } from "../session/machine_name.ts";
+import { alignmentMembers } from "./alignment_json.ts";
 import { jsonNumber, jsonObject, jsonString } from "./json_value.ts";
 
-type Members = Record<string, string>;
+type Members = Readonly<Record<string, string>>;
 
 /** Lines of JSON, the host's first. */
 export function clockJson(picture: ClockPicture): string {
@@ -85,7 +85,7 @@ function skewMembers({ checkedCpus, resolutionNs, apart }: SkewPicture): Members
 }
 
 function channelMembers(channel: ChannelPicture, hostHz: number): Members {
-  const { guest, peer, alignment, drift } = channel;
+  const { guest, peer, drift } = channel;
   const vmm = typeof peer === "string" ? undefined : peer;
   const text = (value: string | undefined): string =>
     value === undefined ? "null" : jsonString(value);
@@ -105,60 +105,19 @@ function channelMembers(channel: ChannelPicture, hostHz: number): Members {
     ...skewMembers(channel.skew),
     drift_ppb: jsonNumber(drift?.ppb ?? Number.NaN, 3),
     drift_error_ppb: jsonNumber(drift?.errorPpb ?? Number.NaN, 3),
-    ...alignmentMembers(channel, alignment, hostHz),
+    ...relationMembers(channel, hostHz),
   };
 }
 
-function alignmentMembers(
-  { cpus: vcpus, watchFailure }: ChannelPicture,
-  alignment: AlignmentDescription | undefined,
+function relationMembers(
+  { alignment, cpus, watchFailure }: ChannelPicture,
   hostHz: number,
 ): Members {
   if (alignment === undefined) return { method: "null", ready: "false", cpus: "[]" };
-  const ns = (cycles: number): string => jsonNumber((cycles / hostHz) * 1e9, 3);
-  const bounds = new Map(vcpus.map(({ cpu, eventBoundNs }) => [cpu, eventBoundNs]));
+  const bounds = new Map(cpus.map(({ cpu, eventBoundNs }) => [cpu, eventBoundNs]));
   const worst = Math.max(0, ...bounds.values());
-  const objects = alignment.cpus.map((cpu) =>
-    cpuObject(cpu, cpu.cpu === undefined ? worst : (bounds.get(cpu.cpu) ?? Number.NaN), ns),
-  );
-  const unavailable = alignment.unavailable.map(({ method, reason, hint }) =>
-    jsonObject({
-      method: jsonString(method),
-      reason: jsonString(reason),
-      hint: hint === "" ? "null" : jsonString(hint),
-    }),
-  );
-  return {
-    method: jsonString(alignment.method),
-    ready: `${alignment.isReady}`,
-    method_source: alignment.source === "" ? "null" : jsonString(alignment.source),
-    emulator_readings: `${alignment.emulatorReadings}`,
-    round_trips: `${alignment.pingCount}`,
-    round_trip_ns_min: ns(alignment.wireCyclesMin),
-    ping_bound_ns: ns(alignment.pingBoundCycles),
-    ping_disagreements: `${alignment.disagreementCount}`,
-    ping_excess_ns_max: ns(alignment.excessCyclesMax),
-    changes_followed: `${watchFailure === ""}`,
-    not_used: `[${unavailable.join(",")}]`,
-    cpus: `[${objects.join(",")}]`,
-  };
-}
-
-function cpuObject(
-  cpu: CpuAlignment,
-  eventBoundNs: number,
-  ns: (cycles: number) => string,
-): string {
-  return jsonObject({
-    cpu: `${cpu.cpu ?? null}`,
-    apic_id: `${cpu.apicId ?? null}`,
-    offset: cpu.offset === undefined ? "null" : `"${cpu.offset}"`,
-    rate: jsonNumber(cpu.rate, 15),
-    ratio: `"${cpu.ratio}"`,
-    frac_bits: `${cpu.fracBits}`,
-    rate_error_ppb: jsonNumber(cpu.rateErrorPpb, 3),
-    bound_ns: ns(cpu.boundCycles),
-    event_bound_ns: jsonNumber(eventBoundNs, 3),
-    epoch: `${cpu.epoch}`,
-  });
+  const boundOf = (cpu: number | undefined): number =>
+    cpu === undefined ? worst : (bounds.get(cpu) ?? Number.NaN);
+  const { cpus: vcpus, ...relation } = alignmentMembers(alignment, hostHz, boundOf);
+  return { ...relation, changes_followed: `${watchFailure === ""}`, cpus: vcpus! };
 }

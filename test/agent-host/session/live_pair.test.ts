@@ -79,6 +79,12 @@ for (const transport of ["unix", "tcp"] as const) {
       expect(line.max_ns).toBeLessThanOrEqual(longestNs + line.bound_ns);
       expect(line.bound_ns).toBeGreaterThan(0);
       expect(line.p50_ns).toBeLessThanOrEqual(line.bound_ns);
+      const [alignment, ...others] = output.alignments;
+      expect(others).toEqual([]);
+      expect(alignment).toMatchObject({ machine: "guest 1", method: "ping", ready: true });
+      const [cpu] = alignment!.cpus as { bound_ns: number; event_bound_ns: number }[];
+      expect(cpu!.bound_ns).toBeGreaterThan(0);
+      expect(cpu!.event_bound_ns).toBeGreaterThan(0);
       expect(output.faults).toEqual([]);
       expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
     });

@@ -102,6 +102,10 @@ export class JsonOutput {
     return this.#ofType<{ state: string; delivered: number }>("ledger_verdict")[0];
   }
 
+  get alignments(): Record<string, unknown>[] {
+    return this.#ofType("alignment");
+  }
+
   get faults(): Record<string, unknown>[] {
     return this.#ofType("faults");
   }
