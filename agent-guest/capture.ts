@@ -24,7 +24,7 @@ import { Receiver, type ReceiverLedger } from "./receiver.ts";
 import { ShedCount } from "./shed_count.ts";
 import type { Outlet } from "./sink/outlet.ts";
 import type { Sink, SinkHost } from "./sink/sink.ts";
-import { KERNEL_REQUEST } from "./symbol_answers.ts";
+import { KERNEL_REQUEST, permittedRequest } from "./symbol_answers.ts";
 
 /**
  * How often what lies below the rings' watermarks is forwarded. It bounds how late an event reaches
@@ -176,7 +176,8 @@ export class Capture implements SinkHost {
   }
 
   askSymbols(outlet: Outlet, id: number, request: SymbolRequest): void {
-    this.#receivers.find((receiver) => receiver.outlet === outlet)?.symbols.ask(id, request);
+    const receiver = this.#receivers.find((candidate) => candidate.outlet === outlet);
+    receiver?.symbols.ask(id, permittedRequest(request, this.set));
   }
 
   /** Fixed events: whoever started the agent has chosen them. */

@@ -2,6 +2,7 @@
  * Answers to what a host asks about addresses, made piece by piece and of bounded work: nothing is
  * kept between requests, so that a guest which nobody asks has no table of anything.
  */
+import type { EventSet } from "../shared/event/event_set.ts";
 import { ElfCache } from "../shared/symbol/elf_cache.ts";
 import { kallsymsPieces } from "../shared/symbol/kallsyms_pieces.ts";
 import { LocalProcesses } from "../shared/symbol/local_processes.ts";
@@ -39,6 +40,11 @@ export function* answerSymbols(id: number, request: SymbolRequest): Generator<Sy
     yield message(id, { functions: functionsOf(processes, index, code, addresses) });
   }
   if (id !== 0) yield message(id, { end: true });
+}
+
+/** What a stream gives reason to ask: of processes only where its events sample their chains. */
+export function permittedRequest(request: SymbolRequest, set: EventSet): SymbolRequest {
+  return set.hasUserChains ? request : { ...request, mapsOf: [], code: [] };
 }
 
 /** What a host on a one-way link gets unasked. */

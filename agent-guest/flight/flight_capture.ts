@@ -29,7 +29,7 @@ import { type Counters, Ledger } from "../ledger.ts";
 import { Receiver, type ReceiverLedger } from "../receiver.ts";
 import type { Outlet } from "../sink/outlet.ts";
 import type { Sink, SinkHost } from "../sink/sink.ts";
-import { KERNEL_REQUEST } from "../symbol_answers.ts";
+import { KERNEL_REQUEST, permittedRequest } from "../symbol_answers.ts";
 import { ClockHistory } from "./clock_history.ts";
 import type { FlightRecorder } from "./recorder.ts";
 
@@ -175,7 +175,7 @@ export class FlightCapture implements SinkHost {
 
   askSymbols(outlet: Outlet, id: number, request: SymbolRequest): void {
     const taker = this.#takers.find(({ receiver }) => receiver.outlet === outlet);
-    taker?.receiver.symbols.ask(id, request);
+    taker?.receiver.symbols.ask(id, permittedRequest(request, this.#recorder.set));
   }
 
   control(outlet: Outlet, { id, request }: Control): void {
