@@ -10,6 +10,7 @@ import { EXIT, type ExitCode } from "../shared/cli/failure.ts";
 import { POLLIN } from "../shared/sys/abi.ts";
 import { PollSet } from "../shared/sys/poll.ts";
 import type { Consumer } from "./consumer.ts";
+import { Garbage } from "./garbage.ts";
 import { GuestWatch } from "./guest_watch.ts";
 import { DUMP_HINT } from "./link/dump_state.ts";
 import { SourceError } from "./link/source.ts";
@@ -38,6 +39,7 @@ export class Engine {
   readonly #onStatus: (text: string) => void;
   readonly #stop: Int32Array;
   readonly #poll = new PollSet();
+  readonly #garbage = new Garbage();
   readonly #session: Session;
   readonly #machines: Machines;
   readonly #report: Report;
@@ -136,6 +138,7 @@ export class Engine {
     this.#poll.wait(hasWork ? 0 : POLL_MS_MAX);
     local?.noteHangUps(this.#poll);
     const nowMs = performance.now();
+    this.#garbage.tick(nowMs);
     hostClock?.tick(nowMs);
     guests.forEach((guest, i) => {
       this.#serve(guest, slots[i]!, nowMs);

@@ -31,8 +31,8 @@ export function similarNames(wanted: string, candidates: readonly string[], most
   return (
     candidates
       .map((candidate) => ({ candidate, rank: similarity(wanted, candidate) }))
-      // Two typos make any two letters of any others.
-      .filter(({ rank }) => rank <= SIMILARITY_ALIKE && wanted.length > 2 * Math.min(rank, 2))
+      // Two typos make any two letters of any others; a name that holds the other needs none.
+      .filter(({ rank }) => rank === SIMILARITY_ALIKE || (rank < 3 && wanted.length > 2 * rank))
       .sort((a, b) => a.rank - b.rank)
       .slice(0, most)
       .map(({ candidate }) => candidate)
