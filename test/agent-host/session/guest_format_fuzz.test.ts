@@ -13,9 +13,10 @@ import { TraceLines } from "../../../agent-host/report/trace_line.ts";
 import { WallClock } from "../../../agent-host/report/wall_clock.ts";
 import { ByteWriter } from "../../../shared/text/byte_writer.ts";
 import { FormatError, parseFormat } from "../../../shared/tracefs/format.ts";
+import { perNight } from "../../nightly.ts";
 import { FAKE_FORMAT, markerRecord } from "../support/guest_stream.ts";
 
-const RUNS = 1500;
+const RUNS = perNight(1500, 150_000);
 /** Behind the header and the time, and the u32 size of the raw data. */
 const RAW_AT = 20;
 

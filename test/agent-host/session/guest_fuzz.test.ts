@@ -12,6 +12,7 @@ import { guestFaults } from "../../../agent-host/session/session_faults.ts";
 import { parseEventSpecs } from "../../../shared/event/spec.ts";
 import { ExprError } from "../../../shared/expr/error.ts";
 import { FrameType, setFrameSequence } from "../../../shared/wire/frame.ts";
+import { perNight } from "../../nightly.ts";
 import { Workspace } from "../../vm/workspace.ts";
 import {
   exactClockSample,
@@ -22,7 +23,7 @@ import {
   recording,
 } from "../support/guest_stream.ts";
 
-const RUNS = 1000;
+const RUNS = perNight(1000, 100_000);
 let workspace: Workspace;
 
 beforeAll(() => {

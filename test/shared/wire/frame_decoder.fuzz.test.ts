@@ -10,11 +10,12 @@ import {
 } from "../../../shared/wire/frame_decoder.ts";
 import { FrameWriter } from "../../../shared/wire/frame_writer.ts";
 import { decodeMessage, MessageError } from "../../../shared/wire/message.ts";
+import { perNight } from "../../nightly.ts";
 import { FRAME_TYPES, FULL_MESSAGES } from "./fixtures.ts";
 import { concat, decodePlainly, feed, frame } from "./streams.ts";
 
-const MUTATED_INPUTS = 20_000;
-const MUTATED_TIMEOUT_MS = 60_000;
+const MUTATED_INPUTS = perNight(20_000, 10_000_000);
+const MUTATED_TIMEOUT_MS = perNight(60_000, 4 * 3_600_000);
 
 /** One buffer for all decoders here: its old contents must not matter. */
 const buffer = new Uint8Array(DECODER_BUFFER_BYTES_MIN).fill(0x56);
