@@ -256,7 +256,9 @@ export class Capture implements SinkHost {
   /** Says the ledger and goodbye to everybody; gives each receiver's rows. */
   finish(exitCode: number): ReceiverLedger[] {
     const reason = exitCode === 0 ? ByeReason.DONE : ByeReason.ERROR;
+    const readings = this.#clock.lastReadings();
     const reports = this.#receivers.map((receiver) => {
+      for (const reading of readings) receiver.outlet.send(FrameType.CLOCK_SAMPLE, reading);
       receiver.symbols.finish();
       receiver.dropUnsent(this.rings, "not taken before the end");
       const rows = this.#sendStats(receiver, true);

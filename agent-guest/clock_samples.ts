@@ -24,6 +24,8 @@ const STEADY_MS = 1000;
 export const HISTORY_MAX = 16;
 /** A reading keeps the narrowest bracket of this many; each takes some 60 ns. */
 const ROUNDS = 32;
+/** A host wants three for a line; a recording of 0.1 s has had one. */
+const LAST_READINGS = 3;
 
 /** Between two looks at the other CPUs; each costs some 20 us of this thread's time. */
 const SWEEP_MS = 10_000;
@@ -93,6 +95,12 @@ export class ClockSampler {
   /** Whether readings come at a steady pace: there are enough for a line. */
   get isSettled(): boolean {
     return this.#taken >= EARLY_MS.length;
+  }
+
+  /** For a stream that ends: what a line still lacks when it ends before the early readings. */
+  lastReadings(): readonly ClockSample[] {
+    const missing = this.isSettled ? 0 : LAST_READINGS;
+    return Array.from({ length: missing }, () => this.takeNow()[0]!);
   }
 
   /** A reading now, whether it is due or not. */

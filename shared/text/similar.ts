@@ -3,6 +3,9 @@
 /** The most that similarity() gives for names that may be meant. */
 export const SIMILARITY_ALIKE = 3;
 
+/** By similarity, how long a name must be to tell: two typos make any two letters of any others. */
+const CHARS_MIN = [1, 3, 5, 3];
+
 /** 0 same, 1 and 2 that many typos, 3 contained, 4 unlike. */
 export function similarity(wanted: string, candidate: string): number {
   if (wanted === candidate) return 0;
@@ -28,13 +31,10 @@ function editDistance(a: string, b: string): number {
 
 /** The candidates that may be meant, nearest first. */
 export function similarNames(wanted: string, candidates: readonly string[], most = 3): string[] {
-  return (
-    candidates
-      .map((candidate) => ({ candidate, rank: similarity(wanted, candidate) }))
-      // Two typos make any two letters of any others; a name that holds the other needs none.
-      .filter(({ rank }) => rank === SIMILARITY_ALIKE || (rank < 3 && wanted.length > 2 * rank))
-      .sort((a, b) => a.rank - b.rank)
-      .slice(0, most)
-      .map(({ candidate }) => candidate)
-  );
+  return candidates
+    .map((candidate) => ({ candidate, rank: similarity(wanted, candidate) }))
+    .filter(({ rank }) => wanted.length >= (CHARS_MIN[rank] ?? Infinity))
+    .sort((a, b) => a.rank - b.rank)
+    .slice(0, most)
+    .map(({ candidate }) => candidate);
 }

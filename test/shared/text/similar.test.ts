@@ -15,6 +15,7 @@ test("similarNames() gives the nearest first, and nothing for what is too short 
   expect(similarNames("prev_pd", names)).toEqual(["prev_pid"]);
   expect(similarNames("pid", names)).toEqual(["prev_pid", "next_pid"]);
   expect(similarNames("zz", names)).toEqual([]);
+  expect(similarNames("", names)).toEqual([]);
   expect(similarNames("nothing_like_it", names)).toEqual([]);
   expect(similarNames("pid", names, 1)).toHaveLength(1);
 });
