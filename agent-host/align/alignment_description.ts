@@ -117,7 +117,11 @@ export function formatOffset(offset: bigint): string {
 
 /** Cycles as time with a unit and three significant digits: "31 ns", "18.2 us". */
 export function formatCycles(cycles: number, tscHz: number): string {
-  const ns = (cycles / tscHz) * 1e9;
+  return formatNs((cycles / tscHz) * 1e9);
+}
+
+/** ns as time with a unit and three significant digits: "43 ns", "18.2 us". */
+export function formatNs(ns: number): string {
   if (!Number.isFinite(ns)) return "unknown";
   for (const [unit, weight] of [
     ["ns", 1],

@@ -21,6 +21,7 @@ import {
   type AlignmentDescription,
   type CpuAlignment,
   formatCheck,
+  formatNs,
   formatOffset,
   METHOD_NAMES,
 } from "../align/alignment_description.ts";
@@ -205,17 +206,4 @@ function signed(value: number): string {
 function significant(value: number): string {
   if (!Number.isFinite(value)) return "unknown";
   return value >= 100 ? `${Math.round(value)}` : `${Number(value.toPrecision(2))}`;
-}
-
-/** "43 ns", "18.2 us". */
-function formatNs(ns: number): string {
-  if (!Number.isFinite(ns)) return "unknown";
-  for (const [unit, weight] of [
-    ["ns", 1],
-    ["us", 1e3],
-    ["ms", 1e6],
-  ] as const) {
-    if (ns < 999.5 * weight) return `${Number((ns / weight).toPrecision(3))} ${unit}`;
-  }
-  return `${Number((ns / 1e9).toPrecision(3))} s`;
 }
