@@ -1,6 +1,6 @@
 /** Counting of tests: the one line that a run's verdict rests on. */
 import { expect, test } from "bun:test";
-import { addCounts, countJunit, formatCounts, NO_COUNTS } from "./junit.ts";
+import { addCounts, countJunit, failureLines, formatCounts, NO_COUNTS } from "./junit.ts";
 
 const ROOT =
   '<?xml version="1.0" encoding="UTF-8"?>\n' +
@@ -14,6 +14,20 @@ test("countJunit() reads the totals of the root element only", () => {
 test("countJunit() refuses a file without totals", () => {
   expect(() => countJunit("")).toThrow("no <testsuites> element");
   expect(() => countJunit('<testsuites tests="1">')).toThrow('no "failures" attribute');
+});
+
+test("failureLines() names the file, the suites from the outer one on, the test and the reason", () => {
+  const cases =
+    '<testcase name="x &gt; y" classname="in &gt; &quot;out&quot;" time="0.1" file="a.test.ts">\n' +
+    '  <failure type="AssertionError" message="toBe&#10;&#10;Expected: &lt;2&gt;&#10;">text\n' +
+    '</testcase><testcase name="fine" classname="" file="a.test.ts" />\n' +
+    '<testcase name="t" classname="" file="b.test.ts">\n' +
+    '  <failure type="TimeoutError" message="test timed out" />\n';
+  expect(failureLines(cases)).toEqual([
+    'a.test.ts: "out" > in > x > y: toBe Expected: <2>',
+    "b.test.ts: t: test timed out",
+  ]);
+  expect(failureLines(ROOT)).toEqual([]);
 });
 
 test("addCounts() adds each count", () => {

@@ -1,9 +1,11 @@
 /**
- * Counts of a JUnit file as Bun writes it:
+ * Counts of a JUnit file as Bun writes it, and the names of what failed:
  *
  *   <testsuites name="bun test" tests="6" assertions="4" failures="2" skipped="1" time="0.01">
+ *     <testcase name="a &gt; b" classname="Ring" time="0.1" file="ring.test.ts" line="2">
+ *       <failure type="AssertionError" message="expect(received).toBe(expected)&#10;&#10;...">
  *
- * Only this root element is read: it sums up all files, crashed ones included.
+ * Counts come from the root element alone: it sums up all files, crashed ones included.
  */
 
 export interface Counts {
@@ -26,6 +28,33 @@ export function countJunit(xml: string): Counts {
   const failed = attribute("failures");
   const skipped = attribute("skipped");
   return { passed: attribute("tests") - failed - skipped, failed, skipped };
+}
+
+// Bun writes a failure first in its test case.
+const FAILED_CASE = /<testcase\b([^>]*)>\s*<failure\b([^>]*)>/g;
+const ENTITIES: Record<string, string> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
+
+function attributeText(element: string, name: string): string {
+  const text = new RegExp(`\\b${name}="([^"]*)"`).exec(element)?.[1] ?? "";
+  return text.replace(/&(#\d+|\w+);/g, (whole, entity: string) =>
+    entity.startsWith("#")
+      ? String.fromCodePoint(Number(entity.slice(1)))
+      : (ENTITIES[entity] ?? whole),
+  );
+}
+
+/**
+ * A line for each test that failed, with its reason's first lines in one:
+ * "ring.test.ts: Ring > a > b: expect(received).toBe(expected) Expected: 2 Received: 1"
+ */
+export function failureLines(xml: string): string[] {
+  return [...xml.matchAll(FAILED_CASE)].map(([, test = "", failure = ""]) => {
+    // Bun names the inner suite first.
+    const suites = attributeText(test, "classname").split(" > ").reverse();
+    const name = [...suites, attributeText(test, "name")].filter((part) => part !== "");
+    const reason = attributeText(failure, "message").replace(/\s+/g, " ").trim();
+    return `${attributeText(test, "file")}: ${name.join(" > ")}: ${reason}`;
+  });
 }
 
 export function addCounts(a: Counts, b: Counts): Counts {

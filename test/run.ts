@@ -1,10 +1,11 @@
 /**
- * Runs the tests and prints one line at the end that a person or a CI job can rely on:
+ * Runs the tests. Its last lines, on which a person or a CI job can rely, are what failed and a count:
  *
  *   bun test/run.ts                  all of them
  *   bun test/run.ts test/shared      those below a folder, or one file
  *
- *   214 passed, 0 failed, 1 skipped
+ *   failed   test/shared/perf/ring.test.ts: Ring > read() stops at the end: expect(received)...
+ *   213 passed, 1 failed, 1 skipped
  *
  * Tests of plain code run in two processes side by side. Tests that own a part of the machine
  * (a guest, the clock, a probe) run one after the other, after them. The counts come from Bun's
@@ -15,7 +16,14 @@ import { spawnSync } from "node:child_process";
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { packagesProblem, TEST_PACKAGES } from "./apt.ts";
-import { addCounts, type Counts, countJunit, formatCounts, NO_COUNTS } from "./junit.ts";
+import {
+  addCounts,
+  type Counts,
+  countJunit,
+  failureLines,
+  formatCounts,
+  NO_COUNTS,
+} from "./junit.ts";
 import { NIGHTLY } from "./nightly.ts";
 
 const ROOT = resolve(import.meta.dirname, "..");
@@ -29,6 +37,9 @@ const TEST_TIMEOUT_MS = NIGHTLY ? 0 : 60_000;
 const PARALLEL_FOLDERS = ["test/shared/", "test/agent-guest/", "test/agent-host/", "test/tidy/"];
 /** In these, tests open perf events, ports and files of the machine. */
 const SERIAL_FOLDERS = ["test/shared/sys/", "test/shared/event/", "test/agent-host/session/live_"];
+
+/** What failed so far, a line each. */
+const failures: string[] = [];
 
 function findTests(wanted: readonly string[]): string[] {
   const all = globSync("test/**/*.test.ts", { cwd: ROOT }).sort();
@@ -44,6 +55,7 @@ function isParallel(file: string): boolean {
   return PARALLEL_FOLDERS.some(startsFile) && !SERIAL_FOLDERS.some(startsFile);
 }
 
+/** Runs some files in one go; adds to `failures` what failed. */
 function runGroup(title: string, files: readonly string[], flags: readonly string[]): Counts {
   if (files.length === 0) return NO_COUNTS;
   console.log(`test     ${title}: ${files.length} files`);
@@ -55,11 +67,13 @@ function runGroup(title: string, files: readonly string[], flags: readonly strin
     cwd: ROOT,
     stdio: ["ignore", "inherit", "inherit"],
   });
-  const counts = existsSync(REPORT) ? countJunit(readFileSync(REPORT, "utf8")) : NO_COUNTS;
+  const junit = existsSync(REPORT) ? readFileSync(REPORT, "utf8") : "";
+  const counts = junit === "" ? NO_COUNTS : countJunit(junit);
+  failures.push(...failureLines(junit));
   const explained = result.status === 0 || counts.failed > 0;
   if (!explained) {
     const how = result.signal ?? `exit code ${result.status}`;
-    console.error(`test     the test process ended with ${how}`);
+    failures.push(`${title}: the test process ended with ${how}`);
   }
   return explained ? counts : { ...counts, failed: 1 };
 }
@@ -76,5 +90,7 @@ const counts = addCounts(
   runGroup("the machine, one at a time", serial, []),
 );
 if (files.length === 0) console.error("test     no test files found");
+// Last, as a CI job may keep no more than the end of what is printed.
+for (const line of failures) console.error(`failed   ${line}`);
 console.log(formatCounts(counts));
 process.exit(counts.failed > 0 || files.length === 0 ? 1 : 0);
