@@ -1,5 +1,5 @@
 /**
- * Runs the tests. Its last lines, on which a person or a CI job can rely, are what failed and a count:
+ * Runs the tests. Its last lines, on which people and CI jobs rely, say what failed and count:
  *
  *   bun test/run.ts                  all of them
  *   bun test/run.ts test/shared      those below a folder, or one file
