@@ -1,7 +1,7 @@
 /** Scratch folders and children are gone however the process that made them ends. */
 import { describe, expect, test } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { waitUntil } from "./deadline.ts";
 import { LineLog } from "./line_log.ts";
@@ -48,6 +48,21 @@ describe("Workspace", () => {
       expect(existsSync(path)).toBe(false);
     });
   }
+
+  test("ended() waits for what a process that has exited left in its output", async () => {
+    const workspace = new Workspace();
+    const fifo = workspace.file("fifo");
+    const script = `mkfifo ${fifo}; (read -r line <${fifo}; echo $line) & exit 3`;
+    const child = workspace.spawn("sh", ["-c", script], { stdio: ["ignore", "pipe", "ignore"] });
+    const log = new LineLog("child");
+    child.stdout?.on("data", (bytes: Uint8Array) => log.append(bytes));
+    await waitUntil(() => child.exitCode !== null, 5_000, "the child to exit");
+    const end = ended(child);
+    writeFileSync(fifo, "late\n");
+    await end;
+    expect(log.lines).toEqual(["late"]);
+    await workspace.dispose();
+  });
 
   test("dispose() ends children and removes the folder", async () => {
     const workspace = new Workspace();

@@ -11,6 +11,7 @@ import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process"
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { withDeadline } from "./deadline.ts";
 
 const PREFIX = "vmspan-";
@@ -57,10 +58,15 @@ function sweep(parentPath: string): void {
   }
 }
 
-/** Resolves when the process has ended and its output has been read. */
+/**
+ * Resolves when the process has ended and its output has been read: what it wrote last may still be
+ * under way when its exit status is known.
+ */
 export function ended(child: ChildProcess): Promise<void> {
+  const isRead = (stream: Readable | null | undefined): boolean => stream?.closed ?? true;
   return new Promise((resolve) => {
-    if (child.exitCode !== null || child.signalCode !== null) {
+    const hasExited = child.exitCode !== null || child.signalCode !== null;
+    if (hasExited && isRead(child.stdout) && isRead(child.stderr)) {
       resolve();
     } else {
       child.once("close", () => resolve());
