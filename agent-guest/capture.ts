@@ -14,16 +14,17 @@ import {
   ByeReason,
   type Control,
   type CpuStats,
-  ErrorCode,
   type SymbolRequest,
 } from "../shared/wire/gen/vmspan/v1/channel.ts";
 import { type ClockSampler, clockSamplerOf } from "./clock_samples.ts";
+import { refuseControl } from "./fixed_events.ts";
 import { type StreamDescription, sendHello, sendsSymbolsUnasked } from "./hello.ts";
-import { Ledger } from "./ledger.ts";
+import { droppedIn, Ledger } from "./ledger.ts";
 import { Receiver, type ReceiverLedger } from "./receiver.ts";
 import { ShedCount } from "./shed_count.ts";
 import type { Outlet } from "./sink/outlet.ts";
 import type { Sink, SinkHost } from "./sink/sink.ts";
+import { newStreamNonce } from "./stream_nonce.ts";
 import { KERNEL_REQUEST, permittedRequest } from "./symbol_answers.ts";
 
 /**
@@ -45,7 +46,7 @@ export interface CaptureOptions extends StreamDescription {
 export class Capture implements SinkHost {
   readonly set: EventSet;
   readonly #options: CaptureOptions;
-  readonly streamNonce: bigint;
+  #streamNonce = newStreamNonce();
   readonly #clock: ClockSampler;
   #sink: Sink | undefined;
   #receivers: Receiver[] = [];
@@ -62,9 +63,13 @@ export class Capture implements SinkHost {
   constructor(set: EventSet, options: CaptureOptions) {
     this.set = set;
     this.#options = options;
-    this.streamNonce = crypto.getRandomValues(new BigUint64Array(1))[0]! | 1n;
     this.#clock = clockSamplerOf(set);
     this.#shed = new ShedCount(set);
+  }
+
+  /** Of the stream that the next receiver may resume. */
+  get streamNonce(): bigint {
+    return this.#streamNonce;
   }
 
   /** Sets the sink, which needs the capture to exist first. */
@@ -182,11 +187,7 @@ export class Capture implements SinkHost {
 
   /** Fixed events: whoever started the agent has chosen them. */
   control(outlet: Outlet, { id, request }: Control): void {
-    const message = "Cannot do what the host asks: this agent was started with its events";
-    const isDump = request?.$case === "dump";
-    const hint = `start it as agent-guest ${isDump ? "trace --overwrite" : "serve"}`;
-    const error = { code: ErrorCode.UNSUPPORTED, message, hint, text: "", position: 0 };
-    outlet.send(FrameType.CONTROL_REPLY, { id, error, events: [], more: false });
+    refuseControl(outlet, id, request?.$case === "dump");
   }
 
   vanish(outlet: Outlet): void {
@@ -194,11 +195,6 @@ export class Capture implements SinkHost {
     if (receiver === undefined) return;
     this.#receivers = this.#receivers.filter((candidate) => candidate !== receiver);
     this.#waiting = receiver;
-  }
-
-  /** A host that was here has vanished, and may come back for the rest. */
-  get isWaiting(): boolean {
-    return this.#waiting !== undefined;
   }
 
   isStreamingTo(outlet: Outlet): boolean {
@@ -229,11 +225,16 @@ export class Capture implements SinkHost {
     for (const receiver of this.#receivers) receiver.sendShed(this.rings, place, events);
   }
 
-  end(outlet: Outlet): void {
+  end(outlet: Outlet, keeps: boolean): void {
     const receiver = this.#receivers.find((candidate) => candidate.outlet === outlet);
     if (receiver === undefined) return;
     if (outlet.failure === undefined) this.#close(receiver);
     this.#receivers = this.#receivers.filter((candidate) => candidate !== receiver);
+    if (keeps) this.#waiting = receiver;
+  }
+
+  forget(): void {
+    this.#waiting = undefined;
   }
 
   missed(outlet: Outlet, ringIndex: number, from: number, to: number): void {
@@ -262,7 +263,7 @@ export class Capture implements SinkHost {
       receiver.symbols.finish();
       receiver.dropUnsent(this.rings, "not taken before the end");
       const rows = this.#sendStats(receiver, true);
-      receiver.outlet.send(FrameType.BYE, { reason, exitCode, message: "" });
+      receiver.outlet.send(FrameType.BYE, { reason, exitCode, message: "", keep: false });
       return { name: receiver.outlet.name, rows };
     });
     if (this.#waiting === undefined) return reports;
@@ -298,6 +299,8 @@ export class Capture implements SinkHost {
     this.#stopFor(before === undefined ? [] : [before.ledger]);
     if (before !== undefined) this.#giveUp(before);
     for (const { ring } of this.rings) ring.setTail(ring.head);
+    // Whoever has positions of the stream that ends here must not take this one for it.
+    this.#streamNonce = newStreamNonce();
     return new Ledger(this.set, true);
   }
 
@@ -310,9 +313,7 @@ export class Capture implements SinkHost {
   /** Another host came instead of the one that vanished: what waited for that one goes. */
   #giveUp(receiver: Receiver): CpuStats[] {
     const rows = this.#closeWaiting(receiver);
-    const dropped = rows
-      .flatMap(({ drops }) => drops)
-      .reduce((sum, { events }) => sum + events, 0n);
+    const dropped = droppedIn(rows);
     if (dropped > 0n) this.status(`${dropped} events waited for a host that did not come back`);
     return rows;
   }
@@ -373,7 +374,12 @@ export class Capture implements SinkHost {
       receiver.dropUnsent(this.rings, "host left");
       this.#sendStats(receiver, true);
     }
-    outlet.send(FrameType.BYE, { reason: ByeReason.DETACHED, exitCode: 0, message: "" });
+    outlet.send(FrameType.BYE, {
+      reason: ByeReason.DETACHED,
+      exitCode: 0,
+      message: "",
+      keep: false,
+    });
   }
 
   #sendStats(receiver: Receiver, final: boolean): CpuStats[] {

@@ -249,7 +249,7 @@ export class Engine {
       if (!link.source.isFile) this.#onStatus(`Disconnect from ${link.source.name}`);
       this.#watch.failure ??= link.truncation;
     }
-    this.#resume?.end(this.#watch.failure !== undefined);
+    this.#resume?.end(this.#watch.failure !== undefined, this.#onStatus);
     if (verdict.state === "unbalanced") {
       const isOurs = verdict.unaccounted.every(({ row }) => row.machine === machineName(0));
       return isOurs ? EXIT.FAILED : EXIT.SOURCE;

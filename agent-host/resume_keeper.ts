@@ -2,6 +2,9 @@
  * Keeps --resume's file in step with the output, and the guests with the file: first the lines are
  * written, then the file says so, then the guest may forget. Killed between any two of these, the
  * next run finds what the last one did not get done; see resume_file.ts.
+ *
+ * So it is at the end: the guest is told that we leave and stops, but keeps what it has sent until
+ * the last lines and the ledger are written and the file is gone.
  */
 import type { ResumeFile } from "./resume_file.ts";
 import type { Guest } from "./session/guest.ts";
@@ -33,14 +36,24 @@ export class ResumeKeeper {
     for (const guest of this.#guests) guest.mark();
   }
 
-  /** The run ends, and all is written out. One that failed may be gone on with. */
-  end(hasFailed: boolean): void {
-    if (!hasFailed) {
+  /**
+   * The run ends, and all is written out. One that failed, or was not handed all that there is, may
+   * be gone on with.
+   */
+  end(hasFailed: boolean, onStatus: (text: string) => void): void {
+    const missing = this.#guests.find(({ link }) => link.bye === undefined);
+    if (!hasFailed && missing === undefined) {
       this.#file.remove();
+      for (const guest of this.#guests) guest.link.acknowledge(guest.positions());
       return;
     }
     for (const guest of this.#guests) guest.mark();
     this.#save();
+    if (hasFailed || missing === undefined) return;
+    onStatus(
+      `${missing.link.source.name} has not handed over all that it holds: ` +
+        "the next run with this file of --resume goes on there",
+    );
   }
 
   #save(): void {

@@ -29,6 +29,7 @@ import { type Counters, Ledger } from "../ledger.ts";
 import { Receiver, type ReceiverLedger } from "../receiver.ts";
 import type { Outlet } from "../sink/outlet.ts";
 import type { Sink, SinkHost } from "../sink/sink.ts";
+import { newStreamNonce } from "../stream_nonce.ts";
 import { KERNEL_REQUEST, permittedRequest } from "../symbol_answers.ts";
 import { ClockHistory } from "./clock_history.ts";
 import type { FlightRecorder } from "./recorder.ts";
@@ -64,7 +65,7 @@ export class FlightCapture implements SinkHost {
   readonly capture = undefined;
   readonly #recorder: FlightRecorder;
   readonly #options: FlightOptions;
-  readonly #streamNonce = crypto.getRandomValues(new BigUint64Array(1))[0]! | 1n;
+  #streamNonce = newStreamNonce();
   readonly #clock: ClockSampler;
   readonly #history = new ClockHistory();
   #sink: Sink | undefined;
@@ -150,6 +151,8 @@ export class FlightCapture implements SinkHost {
     const before = this.#takePrevious(outlet);
     const resumed = before !== undefined && attach?.streamNonce === this.#streamNonce;
     if (before !== undefined && !resumed) this.#giveUp(before);
+    // Whoever has positions of the stream before must not take this one for it.
+    if (!resumed && this.#takers.length === 0) this.#streamNonce = newStreamNonce();
     const resume = new Map(attach?.resume.map((at) => [at.cpu, Number(at.position)]));
     this.rings.forEach(({ cpu, ring }, index) => {
       const wanted = resumed ? resume.get(cpu) : undefined;
@@ -194,14 +197,25 @@ export class FlightCapture implements SinkHost {
     this.#waiting = taker;
   }
 
-  end(outlet: Outlet): void {
+  end(outlet: Outlet, keeps: boolean): void {
     const taker = this.#takers.find(({ receiver }) => receiver.outlet === outlet);
     if (taker === undefined) return;
     this.#takers = this.#takers.filter((candidate) => candidate !== taker);
     if (outlet.failure !== undefined) return;
     taker.receiver.dropUnsent(this.rings, "host left");
     this.#sendStats(taker.receiver, true);
-    outlet.send(FrameType.BYE, { reason: ByeReason.DETACHED, exitCode: 0, message: "" });
+    outlet.send(FrameType.BYE, {
+      reason: ByeReason.DETACHED,
+      exitCode: 0,
+      message: "",
+      keep: false,
+    });
+    if (keeps) this.#waiting = taker;
+    else if (this.#takers.length === 0) this.#forgetDump();
+  }
+
+  forget(): void {
+    this.#waiting = undefined;
     if (this.#takers.length === 0) this.#forgetDump();
   }
 
@@ -226,7 +240,7 @@ export class FlightCapture implements SinkHost {
       receiver.symbols.finish();
       receiver.dropUnsent(this.rings, "not taken before the end");
       const rows = this.#sendStats(receiver, true);
-      receiver.outlet.send(FrameType.BYE, { reason, exitCode, message: "" });
+      receiver.outlet.send(FrameType.BYE, { reason, exitCode, message: "", keep: false });
       return { name: receiver.outlet.name, rows };
     });
     const waiting = this.#waiting;

@@ -161,15 +161,26 @@ export class Server implements SinkHost {
     this.#capture?.askSymbols(outlet, id, request);
   }
 
-  end(outlet: Outlet): void {
+  end(outlet: Outlet, keeps: boolean): void {
     this.#forgetRequests(outlet);
     if (this.#capture?.isStreamingTo(outlet) === true) {
-      this.#capture.end(outlet);
-      this.#isOver = true;
+      this.#capture.end(outlet, keeps);
+      if (keeps) this.#graceEndMs = performance.now() + this.#options.limits.graceMs;
+      else this.#isOver = true;
       return;
     }
     if (outlet.failure !== undefined) return;
-    outlet.send(FrameType.BYE, { reason: ByeReason.DETACHED, exitCode: 0, message: "" });
+    outlet.send(FrameType.BYE, {
+      reason: ByeReason.DETACHED,
+      exitCode: 0,
+      message: "",
+      keep: false,
+    });
+  }
+
+  forget(): void {
+    this.#capture?.forget();
+    this.#isOver = true;
   }
 
   vanish(outlet: Outlet): void {

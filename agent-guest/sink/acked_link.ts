@@ -2,6 +2,11 @@
  * The receiving half of a two-way link, common to ports and unix sockets: who is attached, and what
  * he has acknowledged. Only acknowledged bytes leave the ring, so that a host that was killed, or a
  * QEMU that discarded what we wrote, costs nothing that the ring still holds.
+ *
+ *   Attach     streaming: events run, Ack moves the tails
+ *   Bye        leaving: events stop, the host takes the rest, Stats and our Bye
+ *   Bye{keep}  the same, then parted: what it has taken stays in the rings until it acknowledges.
+ *              A host that is killed before it has written that finds it there
  */
 import type { CpuPosition } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import type { Outlet } from "./outlet.ts";
@@ -25,6 +30,11 @@ export class AckedLink {
   refusedAcks = 0;
   /** Until when the host that said goodbye is given what the rings hold; undefined for none. */
   #leavingUntilMs: number | undefined;
+  /** What the host that said goodbye is sent stays until it has acknowledged it. */
+  #keeps = false;
+  /** The host has said goodbye, and the rings are kept for it; its outlet, while that is open. */
+  #isParted = false;
+  #parted: Outlet | undefined;
   readonly #host: SinkHost;
   #acked = new Float64Array(0);
   #indexOfCpu: ReadonlyMap<number, number> = new Map();
@@ -39,24 +49,32 @@ export class AckedLink {
       onAttach: (attach) => {
         this.attached = outlet;
         this.#leavingUntilMs = undefined;
+        this.#parted = undefined;
         if (this.#host.begin(outlet, attach)) this.streamTo(outlet);
         else if (this.outlet === outlet) this.outlet = undefined;
       },
       onControl: (control) => this.#host.control(outlet, control),
       onAck: (ack) => {
-        if (this.outlet === outlet) for (const position of ack.positions) this.#onAck(position);
+        if ((this.outlet ?? this.#parted) !== outlet) return;
+        for (const position of ack.positions) this.#onAck(position, outlet);
+        if (this.#parted === outlet && this.#isAllAcked) this.#forget();
       },
       onPing: (ping, received) => outlet.sendPong(ping, received),
       onSymbols: (id, request) => {
         if (this.outlet === outlet) this.#host.askSymbols(outlet, id, request);
       },
-      onBye: () => {
-        if (this.outlet === outlet) this.#leavingUntilMs ??= performance.now() + LEAVE_MS_MAX;
-        else this.#host.end(outlet);
+      onBye: ({ keep }) => {
+        if (this.outlet !== outlet) {
+          if (this.#parted !== outlet) this.#host.end(outlet, false);
+          return;
+        }
+        this.#keeps = keep;
+        this.#leavingUntilMs ??= keep ? Infinity : performance.now() + LEAVE_MS_MAX;
       },
       onEnd: (errno) => {
-        if (this.outlet === outlet && this.isLeaving) this.#endLeaving(outlet);
+        if (this.outlet === outlet && this.isLeaving) this.#onGone(outlet);
         if (this.outlet === outlet) this.outlet = undefined;
+        if (this.#parted === outlet) this.#parted = undefined;
         this.hasEnded = true;
         this.endErrno = errno;
       },
@@ -70,20 +88,23 @@ export class AckedLink {
 
   /** Whether there is, or may be again, somebody to sample for. */
   get wantsEvents(): boolean {
-    return this.isExpected && !this.isLeaving;
+    return this.isExpected && !this.isLeaving && !this.#isParted;
   }
 
   /** What the rings hold goes to `outlet` from now on, and leaves them when it acknowledges. */
   streamTo(outlet: Outlet): void {
     this.outlet = outlet;
     this.isExpected = true;
+    this.#isParted = false;
     this.#acked = outlet.positions.slice();
     this.#indexOfCpu = new Map(this.#host.rings.map((ring, index) => [ring.cpu, index]));
   }
 
   endStream(): void {
     this.outlet = undefined;
+    this.#parted = undefined;
     this.isExpected = false;
+    this.#isParted = false;
     this.#leavingUntilMs = undefined;
   }
 
@@ -102,7 +123,31 @@ export class AckedLink {
   }
 
   #endLeaving(outlet: Outlet): void {
-    this.#host.end(outlet);
+    this.#host.end(outlet, this.#keeps);
+    if (!this.#keeps) {
+      this.endStream();
+      return;
+    }
+    this.#part();
+    this.#parted = outlet;
+    if (this.#isAllAcked) this.#forget();
+  }
+
+  /** It has closed its end before it was sent all. */
+  #onGone(outlet: Outlet): void {
+    if (this.#keeps) this.#part();
+    else this.#endLeaving(outlet);
+  }
+
+  /** No events any more, and nothing to send. */
+  #part(): void {
+    this.outlet = undefined;
+    this.#leavingUntilMs = undefined;
+    this.#isParted = true;
+  }
+
+  #forget(): void {
+    this.#host.forget();
     this.endStream();
   }
 
@@ -112,15 +157,17 @@ export class AckedLink {
   }
 
   get isDrained(): boolean {
-    if (!this.isExpected) return true;
+    return !this.isExpected || this.#isAllAcked;
+  }
+
+  get #isAllAcked(): boolean {
     return this.#host.rings.every((ring, index) => this.#acked[index] === ring.ring.head);
   }
 
   /** An Ack may only move forward, and not past what was sent: anything else is not obeyed. */
-  #onAck({ cpu, position }: CpuPosition): void {
+  #onAck({ cpu, position }: CpuPosition, outlet: Outlet): void {
     const index = this.#indexOfCpu.get(cpu);
     const to = Number(position);
-    const outlet = this.outlet!;
     if (index === undefined || to < this.#acked[index]! || to > outlet.positions[index]!) {
       this.refusedAcks++;
       return;

@@ -165,7 +165,7 @@ export class BroadcastSink implements Sink {
     this.#clients = this.#clients.filter((client) => !gone.includes(client));
     this.#outlets = this.#clients.map(({ outlet }) => outlet);
     for (const client of gone) {
-      this.#host.end(client.outlet);
+      this.#host.end(client.outlet, false);
       client.close();
     }
   }

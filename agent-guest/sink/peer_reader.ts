@@ -12,6 +12,7 @@ import { DECODER_BUFFER_BYTES_MIN, FrameDecoder } from "../../shared/wire/frame_
 import type {
   Ack,
   Attach,
+  Bye,
   Control,
   SymbolRequest,
   Symbols,
@@ -37,7 +38,7 @@ export interface PeerListener {
   onPing(ping: PingView, received: Uint32Array): void;
   onControl(control: Control): void;
   onSymbols(id: number, request: SymbolRequest): void;
-  onBye(): void;
+  onBye(bye: Bye): void;
   /** The peer closed its end; `errno` says how reading failed, 0 when it ended in good order. */
   onEnd(errno: number): void;
 }
@@ -136,8 +137,9 @@ export class PeerReader {
           this.#onSymbols(decodeMessage(type, bytes, from, to));
         } else if (type === FrameType.CONTROL) {
           this.#listener.onControl(decodeMessage(type, bytes, from, to));
-        } else if (type === FrameType.BYE) this.#listener.onBye();
-        else this.refusedFrames++;
+        } else if (type === FrameType.BYE) {
+          this.#listener.onBye(decodeMessage(type, bytes, from, to));
+        } else this.refusedFrames++;
       } catch (error) {
         if (!(error instanceof MessageError)) throw error;
         this.refusedFrames++;

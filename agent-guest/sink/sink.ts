@@ -19,8 +19,13 @@ export interface SinkHost {
   control(outlet: Outlet, control: Control): void;
   /** The host on a two-way link wants names for addresses. */
   askSymbols(outlet: Outlet, id: number, request: SymbolRequest): void;
-  /** The host said goodbye: what it has not taken is no longer wanted. */
-  end(outlet: Outlet): void;
+  /**
+   * The host said goodbye: what it has not taken is no longer wanted. With `keeps` it may ask again
+   * for what it has taken, until forget().
+   */
+  end(outlet: Outlet, keeps: boolean): void;
+  /** The host that said goodbye has acknowledged all that it was sent. */
+  forget(): void;
   /** The host went without a word, and may come back: its ledger waits, its outlet is dead. */
   vanish(outlet: Outlet): void;
   /** Of a ring: how far a receiver of a broadcast may fall behind; undefined for the sink's own. */

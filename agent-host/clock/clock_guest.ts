@@ -12,7 +12,8 @@ import type {
 import type { PongView } from "../../shared/wire/ping_frame.ts";
 import type { SamplesView } from "../../shared/wire/samples_reader.ts";
 import { SpanJoiner, type SpanSink } from "../../shared/wire/span_joiner.ts";
-import { GuestLink, type GuestListener } from "../link/guest_link.ts";
+import { GuestLink } from "../link/guest_link.ts";
+import type { GuestListener } from "../link/guest_listener.ts";
 import { openQuestion } from "../link/guest_question.ts";
 import { openRequest } from "../link/open_request.ts";
 import type { Source } from "../link/source.ts";

@@ -16,15 +16,9 @@ import { FrameType } from "../../shared/wire/frame.ts";
 import type { Frame } from "../../shared/wire/frame_decoder.ts";
 import type {
   Bye,
-  ClockSample,
   CpuPosition,
-  Dump,
   Event,
   Hello,
-  Lost,
-  Stats,
-  Symbols,
-  Task,
   Error as WireError,
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
@@ -32,6 +26,7 @@ import { PongView, readPong } from "../../shared/wire/ping_frame.ts";
 import { readSamples, SamplesView } from "../../shared/wire/samples_reader.ts";
 import { DUMP_HINT, DumpState } from "./dump_state.ts";
 import { FrameBudget } from "./frame_budget.ts";
+import type { GuestListener } from "./guest_listener.ts";
 import { Asker, type Question, refusalOf } from "./guest_question.ts";
 import { HOST_FRAMES } from "./host_frames.ts";
 import { endError, NOT_OURS_HINT } from "./link_end.ts";
@@ -68,23 +63,6 @@ export interface Continuation {
   readonly streamNonce: bigint;
   /** Acknowledge what has come; otherwise the owner does, when it has been used: acknowledge(). */
   readonly acknowledgesItself: boolean;
-}
-
-export interface GuestListener {
-  /** A stream begins, or goes on when `resumed`; all its events are known. */
-  onStream(hello: Hello, events: readonly Event[], resumed: boolean): void;
-  onClockSample(sample: ClockSample): void;
-  onSamples(view: SamplesView, bytes: Uint8Array): void;
-  onProgress(tsc: bigint): void;
-  onPong(pong: PongView, receivedTsc: bigint): void;
-  onTask(task: Task): void;
-  onSymbols(symbols: Symbols): void;
-  onLost(lost: Lost): void;
-  onStats(stats: Stats): void;
-  /** Of a flight recorder: a dump begins, or has come. */
-  onDump?(mark: Dump): void;
-  /** Positions to acknowledge, and to resume from. */
-  positions(): CpuPosition[];
 }
 
 export class GuestLink {
@@ -221,11 +199,15 @@ export class GuestLink {
     return this.source.ping(seq, awaitUs);
   }
 
-  /** Tells the guest that we leave; it answers with the rest and its last Stats. */
+  /**
+   * Tells the guest that we leave; it answers with the rest and its last Stats, and keeps what it
+   * has sent until acknowledge(), unless the link acknowledges by itself.
+   */
   leave(): void {
     if (this.#hasLeft) return;
     this.#hasLeft = true;
-    this.source.send(FrameType.BYE, { reason: 1, exitCode: 0, message: "" });
+    const keep = !this.#acknowledgesItself;
+    this.source.send(FrameType.BYE, { reason: 1, exitCode: 0, message: "", keep });
   }
 
   /** Tells the guest what it may forget, when there is something new since the last time. */

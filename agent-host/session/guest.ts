@@ -22,7 +22,8 @@ import type { SamplesView } from "../../shared/wire/samples_reader.ts";
 import { type SpanCounters, SpanJoiner } from "../../shared/wire/span_joiner.ts";
 import { CHUNK_BYTES } from "../analyze/chunk.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
-import { GuestLink, type GuestListener } from "../link/guest_link.ts";
+import { GuestLink } from "../link/guest_link.ts";
+import type { GuestListener } from "../link/guest_listener.ts";
 import { openQuestion } from "../link/guest_question.ts";
 import { openRequest } from "../link/open_request.ts";
 import type { Source } from "../link/source.ts";
@@ -36,7 +37,7 @@ import { GuestLedger } from "./guest_ledger.ts";
 import { GuestNotices } from "./guest_notices.ts";
 import type { GuestOptions } from "./guest_options.ts";
 import { checkResume, estimateEvents } from "./guest_stream_rules.ts";
-import { type CpuStream, noteMarks, sumOf, usedUpTo } from "./guest_streams.ts";
+import { type CpuStream, noteMarks, receivedUpTo, sumOf, usedUpTo } from "./guest_streams.ts";
 import { GuestSymbols } from "./guest_symbols.ts";
 import type { GuestTime } from "./guest_time.ts";
 import { machineName } from "./machine_name.ts";
@@ -307,12 +308,7 @@ export class Guest implements GuestListener {
       const cpus = this.#earlier?.cpus ?? [];
       return cpus.map(({ cpu, position }) => ({ cpu, position: BigInt(position) }));
     }
-    const positions: CpuPosition[] = [];
-    for (const [cpu, { joiner }] of this.#streams) {
-      if (joiner.position < 0 || !joiner.synced) continue;
-      positions.push({ cpu, position: BigInt(joiner.position) });
-    }
-    return positions;
+    return receivedUpTo(this.#streams);
   }
 
   /** What became of the ring's bytes, of all CPUs. */

@@ -1,4 +1,5 @@
 /** The streams of a guest's CPUs: how far each has come, and what became of its bytes. */
+import type { CpuPosition } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { SpanCounters, type SpanJoiner, type SpanSink } from "../../shared/wire/span_joiner.ts";
 import type { CpuResume } from "../resume_file.ts";
 import type { GuestLedger } from "./guest_ledger.ts";
@@ -33,6 +34,16 @@ export function usedUpTo(streams: ReadonlyMap<number, CpuStream>): CpuResume[] {
     cpus.push({ cpu, ...place, shown: intake.shownRecords - records });
   }
   return cpus;
+}
+
+/** Up to where each ring's records have come: what to acknowledge, and to resume from. */
+export function receivedUpTo(streams: ReadonlyMap<number, CpuStream>): CpuPosition[] {
+  const positions: CpuPosition[] = [];
+  for (const [cpu, { joiner }] of streams) {
+    if (joiner.position < 0 || !joiner.synced) continue;
+    positions.push({ cpu, position: BigInt(joiner.position) });
+  }
+  return positions;
 }
 
 /** The counters of several rings, added up. */

@@ -93,6 +93,58 @@ describe.skipIf(NO_TRACING !== "")("HostSocketSink", () => {
     client.close();
   });
 
+  /** A host that says goodbye, but has what it was sent kept, and takes all of it. */
+  async function partFrom(client: GuestClient, called: number): Promise<void> {
+    const { reader } = client;
+    await client.until(() => reader.samples === called, `${called} samples`);
+    client.bye(true);
+    await client.until(() => reader.bye !== undefined, "its goodbye");
+    expect(reader.stats.at(-1)!.final).toBe(true);
+    // Nothing is recorded for a host that has left.
+    callGetppid(70, called);
+  }
+
+  test("a host that is killed behind its goodbye finds what it has not acknowledged", async () => {
+    await using trace = await startUnix();
+    const client = await attachTo(trace);
+    callGetppid(200);
+    await partFrom(client, 200);
+    const nonce = client.reader.hello!.streamNonce;
+    client.close();
+    const next = await reconnect(trace, 1);
+    next.reader.hello = client.reader.hello;
+    next.attach({ resume: true, positions: [] });
+    await next.until(() => next.reader.samples >= 200, "what was sent before");
+    expect(next.reader.hello!.streamNonce).toBe(nonce);
+    callGetppid(100, 200);
+    await next.until(() => next.reader.samples >= 300, "what came since");
+    expect(ascending(next.reader.numbers)).toEqual(range(300));
+    next.acknowledge();
+    const stopped = trace.stop();
+    await next.until(() => next.hasEnded, "the end");
+    expect(await stopped).toEqual([{ produced: 300, lostKernel: 0, dropped: 0, forwarded: 300 }]);
+    next.close();
+  });
+
+  test("once that is acknowledged, the stream is over, and the next has another name", async () => {
+    await using trace = await startUnix();
+    const client = await attachTo(trace);
+    callGetppid(200);
+    await partFrom(client, 200);
+    client.acknowledge();
+    const { hello } = client.reader;
+    client.close();
+    const next = await reconnect(trace, 1);
+    next.reader.hello = hello;
+    next.attach({ resume: true });
+    await next.untilSampling();
+    expect(next.reader.hello!.streamNonce).not.toBe(hello!.streamNonce);
+    callGetppid(100, 200);
+    await next.until(() => next.reader.samples === 100, "what came since");
+    expect(trace.agent.stderr).not.toContain("did not come back");
+    next.close();
+  });
+
   test("a host killed again and again receives every event exactly once", async () => {
     await using trace = await startUnix();
     let client = await attachTo(trace);

@@ -113,8 +113,8 @@ export class GuestClient {
     this.send(FrameType.ACK, { positions: this.reader.positions() });
   }
 
-  bye(): void {
-    this.send(FrameType.BYE, { reason: ByeReason.DONE, exitCode: 0, message: "" });
+  bye(keep = false): void {
+    this.send(FrameType.BYE, { reason: ByeReason.DONE, exitCode: 0, message: "", keep });
   }
 
   /** Reads what is there, at most `bytesMax`; gives how much that was. */
@@ -132,8 +132,17 @@ export class GuestClient {
       this.reader.push(new Uint8Array(this.#memory.buffer, 0, got).slice());
     }
     const isOver = this.hasEnded || this.reader.bye !== undefined;
-    if (total > 0 && this.isAcknowledging && !isOver) this.acknowledge();
+    if (total > 0 && this.isAcknowledging && !isOver) this.#acknowledgeIfOpen();
     return total;
+  }
+
+  /** The agent may have said goodbye and closed its end since the last read. */
+  #acknowledgeIfOpen(): void {
+    try {
+      this.acknowledge();
+    } catch (error) {
+      if (!(error instanceof SysError) || error.code !== "EPIPE") throw error;
+    }
   }
 
   /** Reads until the condition holds. Throws DeadlineError. */

@@ -169,7 +169,7 @@ export class StreamWriter {
     const stats = { cpus, final: true, agentCpuNs: 0n, rssBytes: 0n };
     return join(
       this.frame(FrameType.STATS, stats),
-      this.frame(FrameType.BYE, { reason: ByeReason.DONE, exitCode: 0, message: "" }),
+      this.frame(FrameType.BYE, { reason: ByeReason.DONE, exitCode: 0, message: "", keep: false }),
     );
   }
 }

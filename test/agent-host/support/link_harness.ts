@@ -2,7 +2,8 @@
  * A GuestLink on a real socket in this process, with its clock in the test's hands: what the host
  * says comes out as frames, what the listener hears as a list.
  */
-import { GuestLink, type GuestListener } from "../../../agent-host/link/guest_link.ts";
+import { GuestLink } from "../../../agent-host/link/guest_link.ts";
+import type { GuestListener } from "../../../agent-host/link/guest_listener.ts";
 import type { Question } from "../../../agent-host/link/guest_question.ts";
 import { Source } from "../../../agent-host/link/source.ts";
 import { EAGAIN } from "../../../shared/sys/errno.ts";

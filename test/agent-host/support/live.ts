@@ -68,6 +68,7 @@ export interface LatencyObject {
 
 interface EventObject {
   readonly machine: string;
+  readonly cpu: number;
   readonly fields: { readonly args: readonly number[] };
 }
 
@@ -99,7 +100,12 @@ export class JsonOutput {
   }
 
   get verdict(): { readonly state: string; readonly delivered: number } | undefined {
-    return this.#ofType<{ state: string; delivered: number }>("ledger_verdict")[0];
+    return this.verdicts[0];
+  }
+
+  /** Of each run that came to its end. */
+  get verdicts(): { readonly state: string; readonly delivered: number }[] {
+    return this.#ofType("ledger_verdict");
   }
 
   get alignments(): Record<string, unknown>[] {
@@ -108,6 +114,13 @@ export class JsonOutput {
 
   get faults(): Record<string, unknown>[] {
     return this.#ofType("faults");
+  }
+
+  /** The calls that were printed, in their order. */
+  get calls(): { readonly cpu: number; readonly number: number }[] {
+    return this.#ofType<EventObject>("event").map(({ cpu, fields }) => {
+      return { cpu, number: Number(fields.args[0]) };
+    });
   }
 
   /** The numbers of the calls that were printed, in their order. */

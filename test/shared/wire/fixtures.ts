@@ -179,7 +179,7 @@ export const FULL_MESSAGES: { readonly [T in FrameType]: MessageOf[T] } = {
     text: "",
     position: 0,
   },
-  [FrameType.BYE]: { reason: ByeReason.SIGNAL, exitCode: 130, message: "SIGINT" },
+  [FrameType.BYE]: { reason: ByeReason.SIGNAL, exitCode: 130, message: "SIGINT", keep: false },
   [FrameType.DUMP]: { number: 3, trigger: "SIGUSR2", complete: true, tsc: 0xfedcba9876543210n },
   [FrameType.SYMBOLS]: {
     id: 7,

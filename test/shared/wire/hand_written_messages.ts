@@ -287,8 +287,8 @@ export const HAND_WRITTEN: readonly {
   ],
   [
     FrameType.BYE,
-    [0x08, 2, 0x10, 0x82, 0x01, 0x1a, "SIGINT"],
-    { reason: 2, exitCode: 130, message: "SIGINT" },
+    [0x08, 2, 0x10, 0x82, 0x01, 0x1a, "SIGINT", 0x20, 1],
+    { reason: 2, exitCode: 130, message: "SIGINT", keep: true },
   ],
   [
     FrameType.SYMBOLS,

@@ -529,6 +529,11 @@ export interface Bye {
   readonly reason: ByeReason;
   readonly exitCode: number;
   readonly message: string;
+  /**
+   * Host to guest: keep what is sent now until it is acknowledged, as this host, or one that follows
+   * it with the same stream nonce, may still ask for it again. The guest stops its events at once.
+   */
+  readonly keep: boolean;
 }
 
 function createBaseCpuPosition(): CpuPosition {
@@ -3768,7 +3773,7 @@ export const Error: MessageFns<Error> = {
 };
 
 function createBaseBye(): Bye {
-  return { reason: 0, exitCode: 0, message: "" };
+  return { reason: 0, exitCode: 0, message: "", keep: false };
 }
 
 export const Bye: MessageFns<Bye> = {
@@ -3781,6 +3786,9 @@ export const Bye: MessageFns<Bye> = {
     }
     if (message.message !== "") {
       writer.uint32(26).string(message.message);
+    }
+    if (message.keep !== false) {
+      writer.uint32(32).bool(message.keep);
     }
     return writer;
   },
@@ -3820,6 +3828,14 @@ export const Bye: MessageFns<Bye> = {
             }
 
             message.message = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.keep = reader.bool();
             continue;
           }
         }
