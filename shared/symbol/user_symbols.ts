@@ -22,10 +22,15 @@ const FRAMES_MAX = 16384;
 /** A process may map more; it is not asked again sooner than this. */
 const REREAD_MS = 500;
 
+/** A mapping and when it came to be: -Infinity where the source told of it, and not a record. */
+interface TimedMapping extends CodeMapping {
+  readonly mappedCycles: number;
+}
+
 /** Memory that one program has had mapped since `sinceCycles`. */
 interface Space {
   readonly sinceCycles: number;
-  mappings: CodeMapping[];
+  mappings: TimedMapping[];
   /**
    * Whose memory it began with: the parent's, or after an exec that of the program before, whose
    * frames are there until the first instruction of the new one. Looked up late: what another CPU's
@@ -87,8 +92,7 @@ export class UserSymbols {
 
   /** A process has mapped code. */
   map(pid: number, mapping: CodeMapping, cycles: number): void {
-    const space = this.#spaceAt(pid, cycles);
-    addMapping(space, mapping);
+    addMapping(this.#spaceAt(pid, cycles), { ...mapping, mappedCycles: cycles });
   }
 
   /** The source's answer to what a process has mapped; undefined when it could not tell. */
@@ -118,6 +122,8 @@ export class UserSymbols {
     if (others.length === 0 && this.#spaces.size >= PROCESSES_MAX) this.#evict();
     const spaces = [...others, space].sort((a, b) => b.sinceCycles - a.sinceCycles);
     this.#spaces.set(pid, spaces.slice(0, SPACES_PER_PROCESS_MAX));
+    const before = spaces[spaces.indexOf(space) + 1];
+    if (before !== undefined) takeLater(before, space);
   }
 
   /** Forgets the process that ended first, or the one known longest. */
@@ -165,16 +171,32 @@ export class UserSymbols {
   }
 }
 
+function timed(mappings: readonly CodeMapping[]): TimedMapping[] {
+  return mappings.map((mapping) => ({ ...mapping, mappedCycles: -Infinity }));
+}
+
+/**
+ * Gives `space` what was mapped in its time: the ring of the CPU that a task ran on may tell of its
+ * mappings before the ring of its parent's CPU tells of its fork.
+ */
+function takeLater(before: Space, space: Space): void {
+  const isLater = ({ mappedCycles }: TimedMapping): boolean => mappedCycles >= space.sinceCycles;
+  if (!before.mappings.some(isLater)) return;
+  space.mappings = before.mappings.filter(isLater);
+  before.mappings = before.mappings.filter((mapping) => !isLater(mapping));
+  before.frames.clear();
+}
+
 /** What is mapped now, and what was mapped before where that is free now. */
-function merged(before: readonly CodeMapping[], now: CodeMapping[]): CodeMapping[] {
+function merged(before: readonly TimedMapping[], now: readonly CodeMapping[]): TimedMapping[] {
   const isFree = ({ start, end }: CodeMapping): boolean =>
     mappingAt(now, start) === undefined && mappingAt(now, end - 1) === undefined;
-  const all = [...before.filter(isFree), ...now].slice(0, MAPPINGS_MAX);
+  const all = [...before.filter(isFree), ...timed(now)].slice(0, MAPPINGS_MAX);
   return all.sort((a, b) => a.start - b.start);
 }
 
 /** Puts a mapping in the place of what it covers. */
-function addMapping(space: Space, added: CodeMapping): void {
+function addMapping(space: Space, added: TimedMapping): void {
   const { start, end } = added;
   const kept = space.mappings.filter((old) => old.end <= start || old.start >= end);
   if (kept.length >= MAPPINGS_MAX) return;

@@ -125,6 +125,20 @@ describe("UserSymbols of a process that has ended", () => {
     expect(nameAt(GONE + 1, 0x9000_0000 + offset, 300)).toBeUndefined();
   });
 
+  test("lookup() goes by the time, whichever CPU's ring is read first: mappings before fork and exec", () => {
+    const symbols = new UserSymbols();
+    symbols.map(GONE + 1, libc(0x10000), 160);
+    symbols.map(GONE + 1, libc(0x9000_0000), 210);
+    symbols.exec(GONE + 1, 200);
+    symbols.fork(GONE + 1, GONE, 150);
+    const nameAt = (address: number, cycles: number) =>
+      symbols.lookup(GONE + 1, address + offset, cycles)?.name;
+    expect(nameAt(0x10000, 170)).toBe(name);
+    expect(nameAt(0x9000_0000, 170)).toBeUndefined();
+    expect(nameAt(0x9000_0000, 220)).toBe(name);
+    expect(nameAt(0x10000, 140)).toBeUndefined();
+  });
+
   test("a file that is another one now names nothing", () => {
     const symbols = new UserSymbols();
     symbols.map(GONE, { ...libc(0x10000), file: "fe:01 1" }, 100);
