@@ -9,6 +9,7 @@ import { type ResolvedEvent, resolveEvents } from "../shared/event/resolve.ts";
 import { type EventSpec, namesProcessId, parseEventSpecs } from "../shared/event/spec.ts";
 import { POLLIN } from "../shared/sys/abi.ts";
 import { resetEventFd } from "../shared/sys/fd.ts";
+import { Garbage } from "../shared/sys/garbage.ts";
 import { PollSet } from "../shared/sys/poll.ts";
 import { Tracefs } from "../shared/tracefs/tracefs.ts";
 import type { CpuStats } from "../shared/wire/gen/vmspan/v1/channel.ts";
@@ -33,6 +34,8 @@ export const POLL_MS_MAX = FLUSH_MS;
 const FLIGHT_POLL_MS_MAX = 10_000;
 /** Pause between two rounds of the end, while receivers take what is left. */
 const FINISH_POLL_MS = 20;
+/** Growth of the process that is worth a collection: some minutes of work. */
+const GARBAGE_BYTES = 4 * 1024 * 1024;
 /** How long the end waits for receivers to take what the rings hold. */
 export const FINISH_MS_MAX = 2000;
 
@@ -164,6 +167,7 @@ export class Sampler {
   readonly #order: SamplerOrder;
   readonly #stop: Int32Array;
   readonly #poll = new PollSet();
+  readonly #garbage = new Garbage(GARBAGE_BYTES);
   readonly #streams: Stream[] = [];
   readonly #budget: Budget;
   readonly #pollMsMax: number;
@@ -245,6 +249,7 @@ export class Sampler {
     if (this.#order.isOverwrite) this.#noteSignals();
     for (const stream of this.#streams) stream.pump(this.#poll, nowMs);
     this.#budget.check(nowMs, this.#streams);
+    this.#garbage.tick(nowMs);
   }
 
   /** SIGUSR2 asks every recorder for a dump. */

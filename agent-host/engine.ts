@@ -8,9 +8,9 @@
  */
 import { EXIT, type ExitCode } from "../shared/cli/failure.ts";
 import { POLLIN } from "../shared/sys/abi.ts";
+import { Garbage } from "../shared/sys/garbage.ts";
 import { PollSet } from "../shared/sys/poll.ts";
 import type { Consumer } from "./consumer.ts";
-import { Garbage } from "./garbage.ts";
 import { GuestWatch } from "./guest_watch.ts";
 import { DUMP_HINT } from "./link/dump_state.ts";
 import { SourceError } from "./link/source.ts";
@@ -25,6 +25,8 @@ import { Session } from "./session/session.ts";
 
 /** Longest wait of the loop: acknowledgements, pings and readings of the clock are due by time. */
 const POLL_MS_MAX = 20;
+/** Growth of the process that is worth a collection. */
+const GARBAGE_BYTES = 16 * 1024 * 1024;
 /** How long the end waits for the names of frames. */
 const NAMES_MS_MAX = 1000;
 /** How long the end waits for the guests' last words. */
@@ -39,7 +41,7 @@ export class Engine {
   readonly #onStatus: (text: string) => void;
   readonly #stop: Int32Array;
   readonly #poll = new PollSet();
-  readonly #garbage = new Garbage();
+  readonly #garbage = new Garbage(GARBAGE_BYTES);
   readonly #session: Session;
   readonly #machines: Machines;
   readonly #report: Report;

@@ -338,7 +338,6 @@ export class Guest implements GuestListener {
   #beginSymbols(hello: Hello, events: readonly Event[], resumed: boolean): void {
     const { source } = this.link;
     const { hasKernelAddresses, hasUserChains, evaluatesSymbols } = this.events;
-    this.rings.users = this.symbols.users;
     const needs = {
       kernel: evaluatesSymbols || (this.#printsEvents && hasKernelAddresses),
       users: this.#printsEvents && hasUserChains,
@@ -346,6 +345,7 @@ export class Guest implements GuestListener {
       isKernelComing: events.some(({ kernelSymbols }) => kernelSymbols),
       isFile: source.isFile,
     };
+    this.rings.users = needs.users ? this.symbols.users : undefined;
     this.symbols.begin(needs, resumed);
     const programs = this.#session.events.programsOf(this.machine);
     if (needs.users && !programs.includes(this.symbols)) programs.push(this.symbols);

@@ -20,7 +20,10 @@ export class MachineRings {
   readonly mergerSource: number;
   readonly intakes = new Map<number, RingIntake>();
   lookup = new EventLookup();
-  /** Who wants to know which code processes map, for call chains. */
+  /**
+   * Who wants to know which code processes map, for call chains. Undefined where there are none: of
+   * thousands of processes the address spaces would be kept for nothing.
+   */
   users: UserSymbols | undefined;
   readonly #session: Session;
   readonly #machine: number;

@@ -100,6 +100,10 @@ test("a sound stream gives all of its records", () => {
   expect(readStream(join(...soundFrames())).released).toBe(40);
 });
 
+test("of processes whose call chains are not sampled, no address spaces are kept", () => {
+  expect(readStream(join(...soundFrames())).guest.rings.users).toBeUndefined();
+});
+
 test("bytes that are changed within frames", () => {
   const frames = soundFrames();
   const damage = fc.record({

@@ -9,6 +9,7 @@
 import type { ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { agentBinary } from "../../vm/agents.ts";
 import { waitUntil, withDeadline } from "../../vm/deadline.ts";
 import { ended, type Workspace } from "../../vm/workspace.ts";
 
@@ -142,21 +143,19 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Where stdout goes, instead of being captured. */
   readonly stdoutFd?: number;
+  /** The compiled agent, as users run it. */
+  readonly isBuilt?: boolean;
 }
 
-/** Starts an agent from source. */
+/** Starts an agent, from source unless told. */
 export function startAgent(
   workspace: Workspace,
   name: AgentName,
   args: readonly string[],
   options: StartOptions = {},
 ): AgentProcess {
-  const [program, ...rest] = [
-    ...(options.wrapper ?? []),
-    BUN,
-    join(ROOT, name, "main.ts"),
-    ...args,
-  ];
+  const command = options.isBuilt ? [agentBinary(name)] : [BUN, join(ROOT, name, "main.ts")];
+  const [program, ...rest] = [...(options.wrapper ?? []), ...command, ...args];
   const child = workspace.spawn(program!, rest, {
     stdio: ["ignore", options.stdoutFd ?? "pipe", "pipe"],
     env: { ...process.env, ...options.env },

@@ -35,7 +35,7 @@ function reasonAgainstTracing(): string {
 }
 
 export const GETPPID = SYS.getppid;
-const GETPGRP = 111;
+export const GETPGRP = 111;
 
 /** The thread that runs this: the test's own, which fires the events that it counts. */
 export function ownTid(): number {
