@@ -24,9 +24,9 @@ export interface Machines {
   readonly guests: readonly Guest[];
   /** Undefined when canonical time is the guests' own: files of one machine. */
   readonly hostClock: HostClock | undefined;
-  /** What a guest's alignment has to do by time: pings, re-reading KVM's offset. */
   /** --resume's file. */
   readonly resume: ResumeFile | undefined;
+  /** What a guest's alignment has to do by time: pings, re-reading KVM's offset. */
   tick(guest: Guest, nowMs: number): void;
   /** Throws SourceError when events of these machines cannot be put on one time line. */
   checkTimeLine(): void;
@@ -164,6 +164,7 @@ class OpenMachines implements Machines {
 
   tick(guest: Guest, nowMs: number): void {
     guest.time?.tick(guest.link, nowMs);
+    guest.conversion.refresh();
   }
 
   symbolsOf(machine: number): SymbolResolver | undefined {

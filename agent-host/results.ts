@@ -10,6 +10,7 @@ import { ClosestPairs } from "./analyze/closest_pairs.ts";
 import { type CpuLedger, droppedEvents } from "./analyze/cpu_ledger.ts";
 import { DETAIL_ALL, type DetailOptions } from "./analyze/detail.ts";
 import type { EventView } from "./analyze/event_view.ts";
+import type { LatencyRow } from "./analyze/latency_row.ts";
 import type { LossLog } from "./analyze/loss_log.ts";
 import { Pairing } from "./analyze/pairing.ts";
 import type { SlowPair } from "./analyze/slow_pairs.ts";
@@ -21,6 +22,7 @@ import type { Machines } from "./machines.ts";
 import { PairingConsumer } from "./pairing_consumer.ts";
 import { defaultKeyOf, type EngineOrder } from "./protocol.ts";
 import { alignmentMembers } from "./report/alignment_json.ts";
+import { writeDoubtJson } from "./report/doubt_json.ts";
 import { EventJson } from "./report/event_json.ts";
 import { type FilteredRow, writeFiltered, writeFilteredJson } from "./report/filtered.ts";
 import { jsonObject, jsonString } from "./report/json_value.ts";
@@ -99,6 +101,12 @@ export class Report {
     };
     const lines = new TraceLines(options);
     const json = new EventJson(options);
+    this.#session.onDoubt = (doubt) => {
+      this.#pairing?.doubt(doubt);
+      if (this.#order.isJson) {
+        writeDoubtJson(this.#out, options, machineName(doubt.machine), doubt);
+      }
+    };
     const writeEvent = (view: EventView): void => {
       if (this.#order.isJson) json.writeEvent(this.#out, view);
       else lines.write(this.#out, view);
@@ -311,8 +319,9 @@ export class Report {
     const { unit, wall } = this.#display!;
     const pairing = this.#pairing!;
     if (isLast) this.#noteTrailingLoss(pairing.losses, cycles);
+    const rows = pairing.rows.list();
     const table = makeLatencyTable({
-      rows: pairing.rows.list(),
+      rows,
       losses: pairing.losses,
       labels: this.#session.events.list.map(({ label }) => label),
       date: wall.text(cycles),
@@ -320,7 +329,7 @@ export class Report {
       unit,
       keyText: (start, end, lo, hi) => this.#keyText(start, end, lo, hi),
       keyName: this.#order.isPerInstance ? this.#keyName() : undefined,
-      clocks: this.#clockNotes(),
+      clocks: this.#clockNotes(rows),
       thanCycles,
       unmatched: isLast ? pairing.counters : undefined,
     });
@@ -349,7 +358,8 @@ export class Report {
     return first?.spec.attributes.key ?? defaultKeyOf(this.#order) ?? "key";
   }
 
-  #clockNotes(): ClockNote[] {
+  /** What is known now, or was known of the pairs in the table, whichever is wider. */
+  #clockNotes(rows: readonly LatencyRow[]): ClockNote[] {
     const { local, guests } = this.#machines;
     const involved: (Guest | undefined)[] = [
       ...(local === undefined ? [] : [undefined]),
@@ -360,10 +370,13 @@ export class Report {
     for (const [i, a] of involved.entries()) {
       for (const b of involved.slice(i + 1)) {
         const [from, to] = [a?.machine ?? 0, b?.machine ?? 0];
+        const bounds = rows
+          .filter(({ machines }) => machines.has(from) && machines.has(to))
+          .map(({ boundCyclesMax }) => boundCyclesMax);
         notes.push({
           what: `${machineName(from)} => ${machineName(to)}`,
           method: this.#methodOf(b),
-          boundCycles: this.#bounds.between(from, to),
+          boundCycles: Math.max(this.#bounds.between(from, to), ...bounds),
         });
       }
     }

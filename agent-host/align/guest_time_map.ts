@@ -18,7 +18,13 @@
  * perf time has its own guest TSC, and the two maps compose by value.
  */
 import { startTime, TimeMap } from "../../shared/tsc/time_map.ts";
-import { composeSegments, type TimeSegment } from "../../shared/tsc/time_segment.ts";
+import {
+  baseOf,
+  boundAt,
+  composeSegments,
+  type TimeSegment,
+} from "../../shared/tsc/time_segment.ts";
+import { wrappedDelta } from "../../shared/tsc/tsc.ts";
 
 /**
  * Readings of the other part after which a step is taken to be of one part alone. The alignment is
@@ -57,6 +63,23 @@ interface PendingStep {
   clockStepNs: bigint | undefined;
 }
 
+/** What a step makes of the times that were converted before it was known. */
+export interface ChainStep {
+  /** Where the time was as both parts were known to hold, by the chain that held. */
+  readonly fromCycles: number;
+  /** How far that chain is off since. */
+  readonly apartCycles: number;
+  /** The clock itself has stepped, so that times of the machine are off from each other. */
+  readonly isWithin: boolean;
+}
+
+/**
+ * How long after the clock's last reading the old chain is still used: a fitted chain is renewed
+ * when that reading comes, an exact clock's when the alignment is, at any time until the next one.
+ */
+const LATE_NS_FITTED = 100_000_000n;
+const LATE_NS_EXACT = 1_100_000_000n;
+
 /** Perf time of one guest CPU to canonical cycles. */
 export class GuestTimeMap {
   #map = new TimeMap();
@@ -68,6 +91,9 @@ export class GuestTimeMap {
   #alignedNs = 0n;
   #alignmentReadings = -1;
   #clockReadings = -1;
+  /** Of an exact clock: its time at the update before the last. */
+  #seenNs = 0n;
+  #step: ChainStep | undefined;
 
   /** The chain, empty until both parts are known. A new object for exact clocks at each change. */
   get map(): TimeMap {
@@ -84,6 +110,13 @@ export class GuestTimeMap {
     return this.#pending !== undefined;
   }
 
+  /** The step that the last update() took into the chain, once. */
+  takeStep(): ChainStep | undefined {
+    const step = this.#step;
+    this.#step = undefined;
+    return step;
+  }
+
   /** Takes what is new into the chain; true if anything was. */
   update(parts: ChainParts): boolean {
     const { clock, alignment, isClockExact } = parts;
@@ -95,16 +128,33 @@ export class GuestTimeMap {
     if (alignment === undefined || outer === undefined) return false;
     const link = { inner, outer };
     if (old === undefined || isClockExact) {
-      if (old?.inner === inner && old.outer === outer) return false;
-      this.#map = clock.compose(alignment);
-      return this.#adopt(link, parts);
+      return this.#renewExact(link, old, parts, alignment);
     }
     if (this.#pending === undefined) return this.#refine(link, old, parts);
     if (!isSettled(link, old, parts, this.#pending)) return false;
     const { clockStepNs, hasAlignmentStepped } = this.#pending;
     const confirmed = hasAlignmentStepped ? this.#alignedNs : this.#confirmedNs;
+    this.#step = stepOf(old, link, confirmed, parts.clockNs, false);
     this.#map.pushStep(composeSegments(inner, outer), confirmed, clockStepNs ?? parts.clockNs);
     return this.#adopt(link, parts);
+  }
+
+  /** A clock that is the TSC is confirmed by the alignment, up to its time before a reading. */
+  #renewExact(link: Link, old: Link | undefined, parts: ChainParts, alignment: TimeMap): boolean {
+    const { inner, outer } = link;
+    const confirmed = this.#confirmedNs;
+    const hasStepped =
+      old !== undefined && (inner.epoch !== old.inner.epoch || outer.epoch !== old.outer.epoch);
+    if (parts.alignmentReadings !== this.#alignmentReadings) {
+      this.#alignmentReadings = parts.alignmentReadings;
+      this.#confirmedNs = this.#seenNs;
+    }
+    this.#seenNs = parts.clockNs;
+    if (old?.inner === inner && old.outer === outer) return false;
+    if (hasStepped) this.#step = stepOf(old, link, confirmed, parts.clockNs, true);
+    this.#map = parts.clock.compose(alignment);
+    this.#link = link;
+    return true;
   }
 
   #noteSteps(
@@ -149,6 +199,30 @@ export class GuestTimeMap {
     }
     return true;
   }
+}
+
+/** How far the old chain is from the new one, from `confirmed` until the new one is in use. */
+function stepOf(
+  old: Link,
+  { inner, outer }: Link,
+  confirmedNs: bigint,
+  lastNs: bigint,
+  isExact: boolean,
+): ChainStep {
+  const before = composeSegments(old.inner, old.outer);
+  const after = composeSegments(inner, outer);
+  const at = (segment: TimeSegment, ns: bigint): number =>
+    segment.originCycles + segment.slope * Number(wrappedDelta(ns, baseOf(segment)));
+  const ends = [confirmedNs, lastNs, lastNs + (isExact ? LATE_NS_EXACT : LATE_NS_FITTED)];
+  const apart = ends.map((ns) => {
+    const bound = boundAt(after, Number(wrappedDelta(ns, baseOf(after))));
+    return Math.abs(at(before, ns) - at(after, ns)) + bound;
+  });
+  return {
+    fromCycles: at(before, confirmedNs),
+    apartCycles: Math.max(...apart),
+    isWithin: isExact || inner.epoch !== old.inner.epoch,
+  };
 }
 
 /** Whether it is known which parts have stepped: both, or one and the other has been heard. */

@@ -23,6 +23,8 @@ export class BoundRuns {
   /** What is not known of that segment's slope, as a share of a latency on it. */
   readonly drift = new Float64Array(BOUND_RUNS_MAX);
   readonly #from = new Uint32Array(BOUND_RUNS_MAX);
+  /** What widen() has added so far. */
+  readonly #extra = new Float64Array(BOUND_RUNS_MAX);
   /** The run that was asked for last: questions come in the order of the records. */
   #at = 0;
 
@@ -31,6 +33,7 @@ export class BoundRuns {
     this.#at = 0;
     this.cycles[0] = 0;
     this.segments[0] = undefined;
+    this.#extra[0] = 0;
   }
 
   /** Records from index `from` on are off by at most `cycles`. */
@@ -49,10 +52,23 @@ export class BoundRuns {
     }
     this.#from[this.count] = from;
     this.cycles[this.count] = cycles;
+    this.#extra[this.count] = 0;
     this.segments[this.count] = segment;
     this.drift[this.count] =
       segment === undefined ? 0 : segment.boundGrowth / (segment.slope - segment.boundGrowth);
     this.count++;
+  }
+
+  /**
+   * A run turns out to be off by up to `extraCycles` more; said again, the greater holds.
+   * `isWithin`: its times from each other, too.
+   */
+  widen(run: number, extraCycles: number, isWithin: boolean): void {
+    const more = extraCycles - this.#extra[run]!;
+    if (isWithin) this.segments[run] = undefined;
+    if (more <= 0) return;
+    this.#extra[run] = extraCycles;
+    this.cycles[run]! += more;
   }
 
   /** The run of a record; 0, with a bound of 0, where nobody said anything. */

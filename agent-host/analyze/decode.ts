@@ -90,6 +90,11 @@ export class RingDecoder {
     this.#lostBeforeNext += events;
   }
 
+  /** What was decoded last is off by up to `cycles` more: a time that is raised to it is, too. */
+  doubt(cycles: number): void {
+    this.#lastBound += cycles;
+  }
+
   /**
    * Decodes the records in bytes `fromByte` to `toByte` of the chunk, appending to its columns, and
    * returns how many bytes it walked: all of them unless a record's size was impossible. Throws

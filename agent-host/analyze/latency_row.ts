@@ -4,6 +4,7 @@
 // limit, beyond which further keys share one row.
 
 import { Histogram } from "../../shared/hist/histogram.ts";
+import type { Doubt } from "./doubts.ts";
 import { KeyTable } from "./key_table.ts";
 
 /** Rows for single keys, of all pairs together: 16 MB when latencies span eight octaves. */
@@ -32,6 +33,8 @@ export class LatencyRow {
   leftOutCyclesMax = 0;
   /** The largest clock bound of a pair. */
   boundCyclesMax = 0;
+  /** When the latest pair ended. */
+  latestCycles = Number.NEGATIVE_INFINITY;
   /** The machines that events came from. */
   readonly machines = new Set<number>();
   #startMachine = -1;
@@ -58,6 +61,12 @@ export class LatencyRow {
     this.machines.add(end);
   }
 
+  /** Pairs that were counted already may rest on times that are in doubt. */
+  doubt({ machine, fromCycles, extraCycles, isWithin }: Doubt): void {
+    const isTouched = this.machines.has(machine) && this.latestCycles >= fromCycles;
+    if (isTouched && (isWithin || this.machines.size > 1)) this.boundCyclesMax += extraCycles;
+  }
+
   /** Empties the row for the next interval. */
   reset(): void {
     this.#startMachine = -1;
@@ -71,6 +80,7 @@ export class LatencyRow {
     this.leftOut = 0;
     this.leftOutCyclesMax = 0;
     this.boundCyclesMax = 0;
+    this.latestCycles = Number.NEGATIVE_INFINITY;
     this.machines.clear();
   }
 }

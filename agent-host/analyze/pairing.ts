@@ -22,6 +22,7 @@ import { type Chunk, NO_EVENT } from "./chunk.ts";
 import type { ClockBounds } from "./clock_bounds.ts";
 import type { ClosestPairs } from "./closest_pairs.ts";
 import type { DetailOptions } from "./detail.ts";
+import type { Doubt } from "./doubts.ts";
 import { EventArena } from "./event_arena.ts";
 import { type LatencyRow, LatencyRows } from "./latency_row.ts";
 import { LossLog } from "./loss_log.ts";
@@ -160,6 +161,12 @@ export class Pairing {
     if (this.#slow !== undefined && to > from) this.#slow.release(chunk.timeCycles[to - 1]!);
   }
 
+  /** Times that have been used already are in doubt. */
+  doubt(doubt: Doubt): void {
+    for (const pending of [...this.#pending, ...this.#orphans]) pending.doubt(doubt);
+    for (const row of this.rows.list()) row.doubt(doubt);
+  }
+
   /** The stream has ended: hands on the slow pairs that wait for later events. */
   finish(): void {
     this.#slow?.release(Number.POSITIVE_INFINITY);
@@ -223,6 +230,7 @@ export class Pairing {
       chunk.key[i * 2 + 1]!,
     );
     row.noteMachines(startMachine, endMachine);
+    row.latestCycles = chunk.timeCycles[i]!;
     const bound = boundOf(pending, entry, chunk, i);
     const spansLoss =
       !this.losses.isEmpty && this.losses.spans(startMachine, endMachine, startCycles);
@@ -268,6 +276,7 @@ export class Pairing {
     this.#unmatchedEnds--;
     const row = this.rows.row(chunk.event[i]!, event, lo, hi);
     row.noteMachines(chunk.machine, endMachine);
+    row.latestCycles = chunk.timeCycles[i]!;
     noteLatency(row, -early, bound);
     return true;
   }

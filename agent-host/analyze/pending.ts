@@ -6,6 +6,7 @@
 
 import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
 import type { Chunk } from "./chunk.ts";
+import type { Doubt } from "./doubts.ts";
 import type { EventArena } from "./event_arena.ts";
 import { KeyTable, widen } from "./key_table.ts";
 
@@ -100,6 +101,16 @@ export class PendingEvents {
     this.leadBytes[entry] = lead;
     const from = chunk.rawOffset[index]! - lead;
     this.copyOffset[entry] = arena.copy(chunk.memory, from, lead + rawBytes);
+  }
+
+  /** Events of a machine that wait since `fromCycles` are off by up to `extraCycles` more. */
+  doubt({ machine, fromCycles, extraCycles, isWithin }: Doubt): void {
+    const { timeCycles, boundCycles } = this;
+    for (let entry = 0; entry < timeCycles.length; entry++) {
+      if (this.machine[entry] !== machine || timeCycles[entry]! < fromCycles) continue;
+      boundCycles[entry]! += extraCycles;
+      if (isWithin) this.segment[entry] = undefined;
+    }
   }
 
   /** The entry waits no more. */

@@ -32,6 +32,7 @@ import { evaluationOf } from "./evaluation.ts";
 import type { GuestClock } from "./guest_clock.ts";
 import { GuestConversion } from "./guest_conversion.ts";
 import { checkCpus } from "./guest_cpus.ts";
+import { doubtSince } from "./guest_doubts.ts";
 import { GuestEvents, type WantedEvent } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
 import { GuestNotices } from "./guest_notices.ts";
@@ -85,10 +86,10 @@ export class Guest implements GuestListener {
   ) {
     this.#session = session;
     this.machine = machine;
-    this.conversion = new GuestConversion(session, time);
+    this.conversion = new GuestConversion(session, time, (step) => doubtSince(session, this, step));
     const specs = wanted.map(({ spec }) => spec);
-    const question =
-      options.isDump === true ? undefined : openQuestion(openRequest(specs, options));
+    const request = openRequest(specs, options);
+    const question = options.isDump === true ? undefined : openQuestion(request);
     this.#mustResume = options.resume !== undefined;
     this.#earlier = options.resume?.of(source.name);
     this.link = new GuestLink(source, this, options.agentVersion, question, {
@@ -109,8 +110,8 @@ export class Guest implements GuestListener {
 
   /** Events are known, and their stamps can be converted. */
   get isReady(): boolean {
-    const cpu = this.hello?.cpus[0]?.cpu;
-    return this.link.isStreaming && cpu !== undefined && this.mapFor(cpu) !== undefined;
+    const hasCpus = this.hello !== undefined && this.hello.cpus.length > 0;
+    return this.link.isStreaming && hasCpus && this.mapFor(this.#firstCpu) !== undefined;
   }
 
   /** The stream is over, with or without a goodbye. */
@@ -175,9 +176,9 @@ export class Guest implements GuestListener {
     if (hello.overwrite) this.#session.merger.expectPast(this.rings.mergerSource);
     if (!resumed) {
       this.#endStream();
-      const { names } = this.rings;
-      const evaluation = { names, symbols: this.symbols, architecture: hello.machine };
-      this.events.begin(events, this.rings, evaluationOf(evaluation));
+      const { rings, symbols } = this;
+      const evaluation = { names: rings.names, symbols, architecture: hello.machine };
+      this.events.begin(events, rings, evaluationOf(evaluation));
     }
     this.#beginSymbols(hello, events, resumed);
     this.time?.begin(hello);
@@ -223,10 +224,10 @@ export class Guest implements GuestListener {
 
   /** Whether it claims to have sent what cannot have happened yet: counted, and not believed. */
   #isFuture(cycles: number): boolean {
-    if (this.time === undefined) return false;
-    if (cycles <= this.rings.latestAt(readTsc(), this.boundCycles)) return false;
-    this.futureProgress++;
-    return true;
+    const isIt =
+      this.time !== undefined && cycles > this.rings.latestAt(readTsc(), this.boundCycles);
+    if (isIt) this.futureProgress++;
+    return isIt;
   }
 
   /** A dump begins, or all of it has come: then time is where its rings were read. */
@@ -258,9 +259,8 @@ export class Guest implements GuestListener {
   }
 
   onPong(pong: PongView, receivedTsc: bigint): void {
-    const join = (words: Uint32Array): bigint => (BigInt(words[1]!) << 32n) | BigInt(words[0]!);
-    const { seq, receivedTsc: guestReceived, sentTsc } = pong;
-    this.time?.onPong(seq, join(guestReceived), join(sentTsc), receivedTsc);
+    const join = ([lo, hi]: Uint32Array): bigint => (BigInt(hi!) << 32n) | BigInt(lo!);
+    this.time?.onPong(pong.seq, join(pong.receivedTsc), join(pong.sentTsc), receivedTsc);
   }
 
   onTask({ tasks }: Task): void {

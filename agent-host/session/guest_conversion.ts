@@ -10,7 +10,7 @@ import { convert } from "../../shared/tsc/time_segment.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import type { ClockSample } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { causalBound } from "../align/causality.ts";
-import { GuestTimeMap } from "../align/guest_time_map.ts";
+import { type ChainStep, GuestTimeMap } from "../align/guest_time_map.ts";
 import type { ClosePair } from "../analyze/closest_pairs.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
 import { GuestClock } from "./guest_clock.ts";
@@ -37,11 +37,18 @@ export class GuestConversion {
   readonly time: GuestTime | undefined;
   readonly #session: Anchored;
   readonly #maps = new Map<number, Conversion>();
+  readonly #onStep: (step: ChainStep) => void;
   #hasWarned = false;
 
-  constructor(session: Anchored, time: GuestTime | undefined) {
+  /** `onStep` hears what a step has made of times that were converted before it was known. */
+  constructor(
+    session: Anchored,
+    time: GuestTime | undefined,
+    onStep: (step: ChainStep) => void = () => {},
+  ) {
     this.#session = session;
     this.time = time;
+    this.#onStep = onStep;
   }
 
   addSample(sample: ClockSample): void {
@@ -99,8 +106,15 @@ export class GuestConversion {
         alignment: time.alignment.mapFor(cpu),
         alignmentReadings: time.alignment.readingCount,
       });
+      const step = chain.takeStep();
+      if (step !== undefined) this.#onStep(step);
     }
     return chain.map.newest === undefined ? undefined : chain.map;
+  }
+
+  /** What is new holds for the CPUs that send nothing, too: their times may have been used. */
+  refresh(): void {
+    for (const cpu of this.#maps.keys()) this.mapFor(cpu);
   }
 
   /**

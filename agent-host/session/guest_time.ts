@@ -158,8 +158,8 @@ export class GuestTime {
   }
 
   /**
-   * A step is found some time after it was made. Events of that time that were converted before
-   * are off by as much, whatever their bound says: the user must know which they are.
+   * A step is found some time after it was made. Lines of events of that time that were printed
+   * before are off by as much: the user must know which they are.
    */
   #reportStep(known: PingStep | undefined, guestNow: bigint): void {
     const { lastStep } = this.alignment.ping;
@@ -172,7 +172,7 @@ export class GuestTime {
     this.report(
       `WARNING: the guest's TSC stepped by some ${((lastStep.apartCycles / hz) * 1e6).toFixed(0)} us ` +
         `against the host's within the last ${agoMs.toFixed(0)} ms of its time (stopped, restored, ` +
-        "or written): what came of that time before this line is off by as much",
+        "or written): what was printed of that time before this line is off by as much",
     );
   }
 

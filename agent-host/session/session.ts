@@ -3,6 +3,7 @@
  * which canonical time (host TSC cycles, or the guest's own where there is no host) is counted.
  */
 import { ChunkPool } from "../analyze/chunk.ts";
+import { type Doubt, Doubts } from "../analyze/doubts.ts";
 import { Merger, type RunSink } from "../analyze/merger.ts";
 import type { RingIntake } from "./ring_intake.ts";
 import { SessionEvents } from "./session_event.ts";
@@ -16,6 +17,10 @@ export class Session {
   readonly events: SessionEvents;
   /** Events that memory had to be freed of before there was anybody to hand them to. */
   unheardEvents = 0;
+  /** Times that were converted before a step of a guest's clocks was known. */
+  readonly #doubts = new Doubts();
+  /** Who has used such times and wants to know. */
+  onDoubt: ((doubt: Doubt) => void) | undefined;
   /** Who takes the merged events; undefined until all clocks are known. */
   sink: RunSink | undefined;
   /** By the merger's ring number. */
@@ -26,6 +31,7 @@ export class Session {
     this.events = new SessionEvents(this.pool.memory, defaultKey);
     this.merger = new Merger({
       onRun: (chunk, from, to) => {
+        this.#doubts.apply(chunk, from, to);
         const shown = this.#intakes[chunk.ring]!.noteReleased(to - from);
         if (this.sink === undefined) this.unheardEvents += to - from;
         else if (from + shown < to) this.sink(chunk, from + shown, to);
@@ -46,6 +52,12 @@ export class Session {
 
   setAnchorOnce(tsc: bigint): void {
     this.#anchor ??= tsc;
+  }
+
+  /** What has not been handed on gets the wider bound; the rest is told. */
+  doubt(doubt: Doubt): void {
+    this.#doubts.add(doubt);
+    this.onDoubt?.(doubt);
   }
 
   addIntake(intake: RingIntake): void {

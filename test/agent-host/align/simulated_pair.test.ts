@@ -6,7 +6,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { GuestAlignment } from "../../../agent-host/align/alignment.ts";
-import { GuestTimeMap } from "../../../agent-host/align/guest_time_map.ts";
+import { type ChainStep, GuestTimeMap } from "../../../agent-host/align/guest_time_map.ts";
 import { tscRelation } from "../../../agent-host/align/kvm_offset.ts";
 import { FittedPerfClock } from "../../../shared/tsc/perf_clock_fit.ts";
 import {
@@ -91,8 +91,10 @@ const setting = (sources: readonly Source[]): fc.Arbitrary<Setting> =>
 interface StampedEvent {
   readonly ns: bigint;
   readonly truth: bigint;
-  /** No step was under way: the live conversion must hold too. */
+  /** No step was under way: the live conversion must hold by itself. */
   readonly isQuiet: boolean;
+  /** What was made of it as it came; undefined before the clocks were known. */
+  readonly live: { readonly cycles: number; readonly boundCycles: number } | undefined;
 }
 
 /** Both machines; `now` is the host's TSC and the truth. */
@@ -137,6 +139,8 @@ class Tool {
   #clockReadings = 0;
   #clockEpoch = 0;
   #clockNs = 0n;
+  /** Steps that were found, and where the host's time was then. */
+  readonly doubts: { readonly step: ChainStep; readonly foundAt: bigint }[] = [];
 
   constructor(world: World, conversion: PerfConversion | undefined) {
     this.#world = world;
@@ -210,6 +214,8 @@ class Tool {
       alignment: this.alignment.mapFor(0),
       alignmentReadings: this.alignment.readingCount,
     });
+    const step = this.chain.takeStep();
+    if (step !== undefined) this.doubts.push({ step, foundAt: this.#world.now });
   }
 }
 
@@ -240,6 +246,27 @@ function check(tool: Tool, event: StampedEvent, start: bigint, proof?: ClockProo
   expect(Math.abs(cycles - truth)).toBeLessThanOrEqual(boundCycles + ORACLE_CYCLES);
 }
 
+/**
+ * Error and bound of an event as it was converted when it came, with what was found out later: it
+ * had been converted by then, and lay behind what was known to hold.
+ */
+function checkLive(
+  tool: Tool,
+  { live, truth }: StampedEvent,
+  start: bigint,
+  proof: ClockProof,
+): void {
+  if (live === undefined) return;
+  const covering = tool.doubts.filter(
+    ({ step, foundAt }) => foundAt >= truth && live.cycles >= step.fromCycles,
+  );
+  const extra = Math.max(0, ...covering.slice(0, 1).map(({ step }) => step.apartCycles));
+  const bound = live.boundCycles + extra;
+  const at = Number(truth - start);
+  proof.count(live.cycles, bound, at - ORACLE_CYCLES, at + ORACLE_CYCLES, NS_PER_CYCLE);
+  expect(Math.abs(live.cycles - at)).toBeLessThanOrEqual(bound + ORACLE_CYCLES);
+}
+
 /** Plays the rounds; returns all events. Live conversions of quiet times are checked on the way. */
 function play(world: World, tool: Tool, rounds: readonly Round[]): StampedEvent[] {
   const start = world.now;
@@ -260,7 +287,9 @@ function play(world: World, tool: Tool, rounds: readonly Round[]): StampedEvent[
         continue;
       }
       const isQuiet = quietRounds > ROUNDS_BETWEEN;
-      const event = { ns: tool.eventNs(), truth: world.now, isQuiet };
+      const ns = tool.eventNs();
+      const live = tool.chain.map.newest && tool.chain.map.convert(ns);
+      const event = { ns, truth: world.now, isQuiet, live };
       events.push(event);
       if (isQuiet && tool.chain.map.newest !== undefined) check(tool, event, start);
     }
@@ -279,6 +308,7 @@ const rounds = fc.array(round, { minLength: 30, maxLength: 60 });
 describe("simulated pair", () => {
   test("fitted clock: every event of the session within its bound, through every kind of step", () => {
     const proof = new ClockProof("simulated pair, fitted clock");
+    const live = new ClockProof("simulated pair, fitted clock, as converted live");
     fc.assert(
       fc.property(setting(["ping", "kvm polled", "kvm traced"]), rounds, (s, script) => {
         const world = new World(s);
@@ -286,16 +316,19 @@ describe("simulated pair", () => {
         const start = world.now;
         for (const event of play(world, tool, script)) {
           check(tool, event, start, proof);
+          checkLive(tool, event, start, live);
         }
         expect(tool.chain.isPending).toBe(false);
       }),
       { numRuns: RUNS, endOnFailure: true },
     );
     proof.report(1000);
+    live.report(1000);
   });
 
   test("exact clock: written TSCs move perf time itself, every event within its bound", () => {
     const proof = new ClockProof("simulated pair, exact clock");
+    const live = new ClockProof("simulated pair, exact clock, as converted live");
     fc.assert(
       fc.property(setting(["ping", "kvm polled", "kvm traced"]), rounds, (s, script) => {
         // A guest that has just booted: its perf time does not wrap.
@@ -311,10 +344,12 @@ describe("simulated pair", () => {
         }));
         for (const event of play(world, tool, forward)) {
           check(tool, event, start, proof);
+          checkLive(tool, event, start, live);
         }
       }),
       { numRuns: RUNS, endOnFailure: true },
     );
     proof.report(1000);
+    live.report(1000);
   });
 });

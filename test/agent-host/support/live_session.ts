@@ -3,6 +3,7 @@
  * links, clocks, decoder and merger as in agent-host, and come out here with their canonical time,
  * which counts from a TSC that is known, and with the bound that was claimed for it.
  */
+import type { Doubt } from "../../../agent-host/analyze/doubts.ts";
 import { type Machines, openMachines } from "../../../agent-host/machines.ts";
 import type { EngineOrder } from "../../../agent-host/protocol.ts";
 import { Session } from "../../../agent-host/session/session.ts";
@@ -52,6 +53,8 @@ export class LiveSession {
   readonly events: TimedEvent[] = [];
   /** What the user would have been told. */
   readonly statuses: string[] = [];
+  /** Times that turned out to be off. */
+  readonly doubts: Doubt[] = [];
   readonly machines: Machines;
   readonly #session: Session;
   readonly #poll = new PollSet();
@@ -62,6 +65,7 @@ export class LiveSession {
     this.machines = openMachines({ ...ORDER, ...order, events }, this.#session, (text) => {
       this.statuses.push(text);
     });
+    this.#session.onDoubt = (doubt) => this.doubts.push(doubt);
     this.#session.sink = (chunk, from, to) => {
       for (let i = from; i < to; i++) {
         this.events.push({
