@@ -175,7 +175,6 @@ export class Capture implements SinkHost {
     this.#sendHello(outlet, attach?.attachNonce ?? 0n);
     const receiver = new Receiver(outlet, ledger, (text) => this.status(text));
     this.#receivers.push(receiver);
-    receiver.sendTasks();
     if (sendsSymbolsUnasked(this.set, this.#options)) receiver.symbols.ask(0, KERNEL_REQUEST);
     return true;
   }

@@ -42,6 +42,8 @@ import { eventPolicy, type Limits } from "./limits.ts";
 
 /** Requests that may wait: a host asks and waits for the answer. */
 const REQUESTS_MAX = 8;
+/** Time of one round that they may take: to look events up takes milliseconds. */
+const OBEY_MS_MAX = 10;
 
 interface Request {
   readonly outlet: Outlet;
@@ -61,6 +63,8 @@ export interface ServerOptions {
   readonly limits: Limits;
   readonly agentVersion: string;
   readonly onStatus: (text: string) => void;
+  /** Where events are looked up; this machine's unless told. */
+  readonly tracefs?: Tracefs;
 }
 
 export class Server implements SinkHost {
@@ -69,7 +73,7 @@ export class Server implements SinkHost {
   #request = new Uint8Array(0);
   readonly #options: ServerOptions;
   readonly #machine: MachineInfo = readMachineInfo();
-  readonly #tracefs = Tracefs.open();
+  readonly #tracefs: Tracefs;
   #sink: HostSink | undefined;
   #requests: Request[] = [];
   #answer: Answer | undefined;
@@ -84,6 +88,7 @@ export class Server implements SinkHost {
 
   constructor(options: ServerOptions) {
     this.#options = options;
+    this.#tracefs = options.tracefs ?? Tracefs.open();
   }
 
   attachSink(sink: HostSink): void {
@@ -116,7 +121,7 @@ export class Server implements SinkHost {
   }
 
   dueInMs(nowMs: number): number {
-    if (this.#answer !== undefined && !this.#answer.outlet.isBlocked) return 0;
+    if (this.#mayObey || this.#answer?.outlet.isBlocked === false) return 0;
     const idleMs = Math.min(FLUSH_MS, Math.max(0, this.#graceEndMs - nowMs));
     return Math.min(idleMs, this.#capture?.dueInMs(nowMs) ?? FLUSH_MS);
   }
@@ -127,10 +132,15 @@ export class Server implements SinkHost {
     if (this.#isOver || nowMs >= this.#graceEndMs) this.#closeEvents();
     this.#answerOn();
     // Nothing for a host that does not read what it was answered before.
-    while (this.#answer === undefined && this.#requests[0]?.outlet.isBlocked === false) {
+    const untilMs = performance.now() + OBEY_MS_MAX;
+    while (this.#mayObey && performance.now() < untilMs) {
       this.#obey(this.#requests.shift()!);
       this.#answerOn();
     }
+  }
+
+  get #mayObey(): boolean {
+    return this.#answer === undefined && this.#requests[0]?.outlet.isBlocked === false;
   }
 
   begin(outlet: Outlet, attach: Attach | undefined): boolean {

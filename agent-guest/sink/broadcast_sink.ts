@@ -87,7 +87,8 @@ export class BroadcastSink implements Sink {
   register(poll: PollSet): void {
     this.#listenerSlot = poll.add(this.#listener.number, POLLIN);
     for (const client of this.#clients) {
-      const events = client.outlet.isBlocked ? POLLIN | POLLOUT : POLLIN;
+      const input = client.reader.wantsInput ? POLLIN : 0;
+      const events = client.outlet.isBlocked ? input | POLLOUT : input;
       client.slot = poll.add(client.outlet.fd.number, events);
     }
   }
@@ -95,7 +96,8 @@ export class BroadcastSink implements Sink {
   service(poll: PollSet): void {
     for (const client of this.#clients) {
       const ready = poll.readyEvents(client.slot);
-      if ((ready & ~POLLOUT) !== 0) client.reader.read(client.outlet.fd);
+      const { reader } = client;
+      if ((ready & ~POLLOUT) !== 0 || reader.isBehind) reader.read(client.outlet.fd);
       if ((ready & POLLOUT) !== 0) client.outlet.flush();
     }
     this.#removeGone();

@@ -103,14 +103,16 @@ export class HostSocketSink implements HostSink {
     this.#listenerSlot = poll.add(this.#listener.number, POLLIN);
     const outlet = this.#outlet;
     if (outlet === undefined) return;
-    this.#slot = poll.add(outlet.fd.number, outlet.isBlocked ? POLLIN | POLLOUT : POLLIN);
+    const input = this.#reader!.wantsInput ? POLLIN : 0;
+    this.#slot = poll.add(outlet.fd.number, outlet.isBlocked ? input | POLLOUT : input);
   }
 
   service(poll: PollSet): void {
     const outlet = this.#outlet;
     if (outlet !== undefined) {
       const ready = poll.readyEvents(this.#slot);
-      if ((ready & ~POLLOUT) !== 0) this.#reader!.read(outlet.fd);
+      const reader = this.#reader!;
+      if ((ready & ~POLLOUT) !== 0 || reader.isBehind) reader.read(outlet.fd);
       if ((ready & POLLOUT) !== 0) outlet.flush();
       this.#dropIfEnded();
     }

@@ -8,7 +8,11 @@ import { type Fd, readAwaited, readStamped } from "../../shared/sys/fd.ts";
 import { Mapping } from "../../shared/sys/mapping.ts";
 import type { Address } from "../../shared/sys/syscall.ts";
 import { FrameType } from "../../shared/wire/frame.ts";
-import { DECODER_BUFFER_BYTES_MIN, FrameDecoder } from "../../shared/wire/frame_decoder.ts";
+import {
+  DECODER_BUFFER_BYTES_MIN,
+  type Frame,
+  FrameDecoder,
+} from "../../shared/wire/frame_decoder.ts";
 import type {
   Ack,
   Attach,
@@ -19,6 +23,7 @@ import type {
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
 import { PingView, readPing } from "../../shared/wire/ping_frame.ts";
+import { SLICE_MS, TalkBudget } from "./talk_budget.ts";
 
 const TSC_BYTES = 8;
 /** Reads from one peer per wake-up: more waits for the next, so that no peer starves the rings. */
@@ -54,6 +59,9 @@ export class PeerReader {
   readonly #decoder = new FrameDecoder({ buffer: this.#buffer });
   readonly #listener: PeerListener;
   readonly #ping = new PingView();
+  readonly #budget = new TalkBudget();
+  /** A turn was over before all was heard that has been read: read() again. */
+  isBehind = false;
   /** Until when it is worth staying awake for the next ping; 0 when none is announced. */
   #awakeUntilMs = 0;
   #awakeMs = AWAKE_MS_MAX;
@@ -72,7 +80,10 @@ export class PeerReader {
    * way. A virtio port without a host reads 0 like a closed socket.
    */
   read(fd: Fd): void {
-    for (let reads = 0; reads < READS_PER_WAKE_MAX; ) {
+    const untilMs = performance.now() + SLICE_MS;
+    if (!this.wantsInput) return;
+    if (this.isBehind) this.#dispatchAll(untilMs);
+    for (let reads = 0; reads < READS_PER_WAKE_MAX && !this.isBehind; ) {
       const at = this.#decoder.reserveAt();
       const to = (this.#memory.address + at) as Address;
       const room = this.#buffer.length - at;
@@ -92,7 +103,7 @@ export class PeerReader {
         return;
       }
       this.#decoder.commit(got);
-      this.#dispatchAll();
+      this.#dispatchAll(untilMs);
     }
   }
 
@@ -120,30 +131,46 @@ export class PeerReader {
     else this.#listener.onSymbols(id, request);
   }
 
-  #dispatchAll(): void {
+  /** Whether it is worth waiting for what the host says: not while it has said too much. */
+  get wantsInput(): boolean {
+    return this.#budget.isLeft(performance.now());
+  }
+
+  /** Obeys what was read, or as much as one turn allows. */
+  #dispatchAll(untilMs: number): void {
+    const fromMs = performance.now();
+    let nowMs = fromMs;
+    this.isBehind = false;
     for (let frame = this.#decoder.next(); frame !== undefined; frame = this.#decoder.next()) {
-      const { type, bytes, payloadStart: from, payloadEnd: to } = frame;
-      try {
-        if (type === FrameType.PING) {
-          if (readPing(bytes, from, to, this.#ping)) {
-            this.#listener.onPing(this.#ping, this.#received);
-            this.#stayAwake(this.#ping.awaitUs);
-          } else this.refusedFrames++;
-        } else if (type === FrameType.ACK)
-          this.#listener.onAck(decodeMessage(type, bytes, from, to));
-        else if (type === FrameType.ATTACH) {
-          this.#listener.onAttach(decodeMessage(type, bytes, from, to));
-        } else if (type === FrameType.SYMBOLS) {
-          this.#onSymbols(decodeMessage(type, bytes, from, to));
-        } else if (type === FrameType.CONTROL) {
-          this.#listener.onControl(decodeMessage(type, bytes, from, to));
-        } else if (type === FrameType.BYE) {
-          this.#listener.onBye(decodeMessage(type, bytes, from, to));
+      this.#dispatch(frame);
+      nowMs = performance.now();
+      this.isBehind = nowMs >= untilMs;
+      if (this.isBehind) break;
+    }
+    this.#budget.take(fromMs, nowMs);
+  }
+
+  #dispatch(frame: Frame): void {
+    const { type, bytes, payloadStart: from, payloadEnd: to } = frame;
+    try {
+      if (type === FrameType.PING) {
+        if (readPing(bytes, from, to, this.#ping)) {
+          this.#listener.onPing(this.#ping, this.#received);
+          this.#stayAwake(this.#ping.awaitUs);
         } else this.refusedFrames++;
-      } catch (error) {
-        if (!(error instanceof MessageError)) throw error;
-        this.refusedFrames++;
-      }
+      } else if (type === FrameType.ACK) this.#listener.onAck(decodeMessage(type, bytes, from, to));
+      else if (type === FrameType.ATTACH) {
+        this.#listener.onAttach(decodeMessage(type, bytes, from, to));
+      } else if (type === FrameType.SYMBOLS) {
+        this.#onSymbols(decodeMessage(type, bytes, from, to));
+      } else if (type === FrameType.CONTROL) {
+        this.#listener.onControl(decodeMessage(type, bytes, from, to));
+      } else if (type === FrameType.BYE) {
+        this.#listener.onBye(decodeMessage(type, bytes, from, to));
+      } else this.refusedFrames++;
+    } catch (error) {
+      if (!(error instanceof MessageError)) throw error;
+      this.refusedFrames++;
     }
   }
 }

@@ -102,8 +102,9 @@ export class PortSink implements HostSink {
     if (this.#port === undefined) return;
     if (!this.#isPresent) this.#checkPresence(this.#port);
     if (!this.#isPresent) return;
-    const { outlet } = this.#port;
-    this.#slot = poll.add(outlet.fd.number, outlet.isBlocked ? POLLIN | POLLOUT : POLLIN);
+    const { outlet, reader } = this.#port;
+    const input = reader.wantsInput ? POLLIN : 0;
+    this.#slot = poll.add(outlet.fd.number, outlet.isBlocked ? input | POLLOUT : input);
   }
 
   service(poll: PollSet): void {
@@ -111,7 +112,7 @@ export class PortSink implements HostSink {
     const { outlet, reader } = this.#port;
     const ready = poll.readyEvents(this.#slot);
     this.#hasHungUp ||= (ready & POLLERR) !== 0;
-    if ((ready & ~POLLOUT) !== 0) reader.read(outlet.fd);
+    if ((ready & ~POLLOUT) !== 0 || reader.isBehind) reader.read(outlet.fd);
     if ((ready & POLLOUT) !== 0) outlet.flush();
     if ((ready & POLLHUP) !== 0 || this.#link.hasEnded) this.#onAbsent();
   }

@@ -59,7 +59,7 @@ interface Agents {
   readonly host: AgentProcess;
 }
 
-/** Keys are the numbers of calls; one start in a thousand waits in vain. */
+/** Keys are the numbers of calls; one start in ten thousand waits in vain. */
 async function startAgents(tid: number): Promise<Agents> {
   const place = `unix:${workspace.file("soak.sock")}`;
   const pushed = (id: number, alias: string): string =>

@@ -4,10 +4,10 @@
  *
  *   bun steady_load_program.ts 100000
  *   {"tid":4711}                                          it is ready
- *   {"starts":360000000,"ends":359640000,"ms":3600000}    what it has made
+ *   {"starts":360000000,"ends":359964000,"ms":3600000}    what it has made
  *
  * A pair is getppid(n), then getpgrp(n): two raw_syscalls:sys_enter with one number, which no other
- * pair has. One pair in a thousand lacks its end, as real ones do. Between bursts it sleeps.
+ * pair has. One pair in ten thousand lacks its end. Between bursts it sleeps.
  */
 import { readSync, writeSync } from "node:fs";
 import { PollSet } from "../../../shared/sys/poll.ts";
@@ -17,7 +17,7 @@ import { GETPGRP, GETPPID, ownTid } from "../../shared/event/kernel.ts";
 const POLLIN = 1;
 const SLEEP_MS = 1;
 /** One start in so many has no end. */
-const UNPAIRED_EVERY = 1000;
+const UNPAIRED_EVERY = 10_000;
 /** What a stalled load makes up for in one burst; more would be no steady load. */
 const BURST_MS_MAX = 200;
 
