@@ -59,7 +59,8 @@ export class Engine {
     this.#machines = openMachines(order, this.#session, onStatus);
     this.#report = new Report(order, this.#session, this.#machines);
     const { resume, guests } = this.#machines;
-    this.#resume = resume && new ResumeKeeper(resume, guests);
+    const wallNsOf = (cycles: number): bigint | undefined => this.#report.wallNs(cycles);
+    this.#resume = resume && new ResumeKeeper(resume, guests, wallNsOf);
     this.#watch = new GuestWatch(this.#machines, this.#session, onStatus);
   }
 
@@ -114,8 +115,8 @@ export class Engine {
     this.#machines.checkTimeLine();
     const { list } = this.#session.events;
     for (const hint of pairingHints(this.#order, list)) this.#onStatus(hint);
-    this.#resume?.begin();
     const consumer = this.#report.consumer();
+    this.#resume?.begin();
     consumer.prepare();
     this.#consumer = consumer;
     this.#session.sink = (chunk, from, to) => consumer.run(chunk, from, to);

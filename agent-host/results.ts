@@ -28,7 +28,7 @@ import { type FilteredRow, writeFiltered, writeFilteredJson } from "./report/fil
 import { jsonObject, jsonString } from "./report/json_value.ts";
 import { type ClockNote, makeLatencyTable } from "./report/latency_table.ts";
 import { writeLatencyTable } from "./report/latency_text.ts";
-import { type LedgerRow, type LedgerVerdict, makeLedger } from "./report/ledger.ts";
+import type { LedgerVerdict } from "./report/ledger.ts";
 import { writeLedger, writeVerdict } from "./report/ledger_text.ts";
 import { SlowPairText } from "./report/slow_pair_text.ts";
 import { writeLatencyJson, writeLedgerJson } from "./report/table_json.ts";
@@ -40,6 +40,7 @@ import { machineName } from "./session/machine_name.ts";
 import type { Session } from "./session/session.ts";
 import type { SessionEvent } from "./session/session_event.ts";
 import { SessionFaults } from "./session/session_faults.ts";
+import { ledgerOf } from "./session_ledger.ts";
 import { type TimeDisplay, timeDisplay } from "./time_display.ts";
 import { TraceConsumer } from "./trace_consumer.ts";
 
@@ -125,12 +126,17 @@ export class Report {
     return new DumpConsumer(consumer, recorders, writeEvent);
   }
 
+  /** The time of day of a canonical time, in ns; undefined before the clocks are known. */
+  wallNs(cycles: number): bigint | undefined {
+    return this.#display?.wall.scale.exact(cycles);
+  }
+
   /**
    * After the consumer: how the clocks were related, where every event went, and what was wrong
    * with the sources. Gives the verdict on the ledger.
    */
   finish(): LedgerVerdict {
-    const ledger = makeLedger(this.#ledgerRows());
+    const ledger = ledgerOf(this.#machines, (cycles) => this.wallNs(cycles));
     const faults = new SessionFaults(this.#session, this.#machines.guests);
     if (this.#order.isJson) {
       if (this.#order.command === "multi-trace") this.#writeAlignmentJson();
@@ -142,21 +148,15 @@ export class Report {
     }
     const isLossless = ledger.verdict.lostKernel + ledger.verdict.dropped === 0;
     // Lines are what a trace is for: beside them only what the user must know.
-    const isBrief = this.#order.command !== "multi-trace" && isLossless;
+    const isWhole = isLossless && ledger.ended.length === 0;
+    const isBrief = this.#order.command !== "multi-trace" && isWhole;
     if (!isBrief) this.#writeAlignment();
-    if (isBrief && ledger.verdict.state !== "unbalanced") writeVerdict(this.#notes, ledger.verdict);
+    if (isBrief && ledger.verdict.state !== "unbalanced") writeVerdict(this.#notes, ledger);
     else writeLedger(this.#notes, ledger);
     writeFiltered(this.#notes, this.#filtered());
     faults.writeText(this.#notes);
     this.#notes.flush();
     return ledger.verdict;
-  }
-
-  #ledgerRows(): LedgerRow[] {
-    return this.#cpuLedgers().map(({ machine, row }) => ({
-      machine: machineName(machine),
-      ...row,
-    }));
   }
 
   #cpuLedgers(): { readonly machine: number; readonly row: CpuLedger }[] {

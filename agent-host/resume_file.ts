@@ -6,13 +6,19 @@
  *   {"version":1,"output":{"device":2049,"inode":131,"bytes":92160},"sources":[
  *     {"name":"127.0.0.1:9900","streamNonce":"89abcdef01234567","cpus":[
  *       {"cpu":0,"position":76800,"shown":12,
- *        "samples":960,"lostEvents":0,"droppedEvents":0,"gapBytes":0}]}]}
+ *        "samples":960,"lostEvents":0,"droppedEvents":0,"gapBytes":0}],
+ *      "completeNs":"1764104423123456789","ended":[]}]}
+ *
+ * completeNs: what was recorded before that time of day is written. ended: streams of
+ * the guest that are over, as its agent was killed too; see session/ended_streams.ts.
  *
  * What was written after that would come twice: where stdout is the same regular file (>>FILE), the
  * next run cuts it off first. A run that ends by itself or is stopped removes FILE.
  */
 import { fstatSync, ftruncateSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { UsageError } from "../shared/cli/failure.ts";
+import type { EndedRow, EndedStream } from "./session/ended_streams.ts";
+import { NO_ROOM } from "./session/guest_ledger.ts";
 import type { RingMark } from "./session/ring_marks.ts";
 
 const STDOUT = 1;
@@ -33,6 +39,23 @@ export interface SourceResume {
   readonly name: string;
   readonly streamNonce: bigint;
   readonly cpus: readonly CpuResume[];
+  /** Time of day before which all that was recorded has been written; undefined when unknown. */
+  readonly completeNs: bigint | undefined;
+  /** The streams before this one. */
+  readonly ended: readonly EndedStream[];
+}
+
+/** A stream of which nothing more will come. */
+export function endOf({ cpus, completeNs, ended }: SourceResume): EndedStream {
+  const number = (ended.at(-1)?.last ?? 0) + 1;
+  const rows = cpus.map(
+    ({ cpu, position, shown, samples, lostEvents, droppedEvents, gapBytes }) => {
+      const drops = droppedEvents > 0 ? [{ place: NO_ROOM, events: droppedEvents }] : [];
+      const counts = { produced: undefined, delivered: samples + shown, lostKernel: lostEvents };
+      return { cpu, position, ...counts, drops, gapBytes };
+    },
+  );
+  return { first: number, last: number, rows, completeNs };
 }
 
 interface OutputPlace {
@@ -46,20 +69,59 @@ const CPU_MEMBERS = [
   ...["samples", "lostEvents", "droppedEvents", "gapBytes"],
 ];
 
-function isCpu(value: unknown): value is CpuResume {
+const ROW_MEMBERS = ["cpu", "position", "delivered", "lostKernel", "gapBytes"];
+
+function hasCounts(value: unknown, names: readonly string[]): boolean {
   const members = (value ?? {}) as Record<string, unknown>;
-  return CPU_MEMBERS.every(
-    (name) => Number.isSafeInteger(members[name]) && Number(members[name]) >= 0,
-  );
+  return names.every((name) => Number.isSafeInteger(members[name]) && Number(members[name]) >= 0);
+}
+
+function isDrop(value: unknown): boolean {
+  const { place } = (value ?? {}) as Record<string, unknown>;
+  return typeof place === "string" && hasCounts(value, ["events"]);
+}
+
+function isRow(value: unknown): value is EndedRow {
+  const { drops } = (value ?? {}) as Record<string, unknown>;
+  return hasCounts(value, ROW_MEMBERS) && Array.isArray(drops) && drops.every(isDrop);
+}
+
+function parseNs(text: unknown): bigint | undefined {
+  return typeof text === "string" && /^\d{1,20}$/.test(text) ? BigInt(text) : undefined;
+}
+
+function parseEnded(value: unknown): EndedStream {
+  const { first, last, rows, completeNs } = (value ?? {}) as Record<string, unknown>;
+  const isWhole = hasCounts(value, ["first", "last"]) && Array.isArray(rows) && rows.every(isRow);
+  if (!isWhole) throw new SyntaxError("a stream that ended is not as it was written");
+  const told = rows.map((row) => ({ ...row, produced: undefined }));
+  return {
+    ...{ first: Number(first), last: Number(last) },
+    ...{ rows: told, completeNs: parseNs(completeNs) },
+  };
 }
 
 function parseSource(value: unknown): SourceResume {
-  const { name, streamNonce, cpus } = (value ?? {}) as Record<string, unknown>;
+  const { name, streamNonce, cpus, completeNs, ended } = (value ?? {}) as Record<string, unknown>;
   const isNonce = typeof streamNonce === "string" && /^[0-9a-f]{1,16}$/.test(streamNonce);
-  if (typeof name !== "string" || !isNonce || !Array.isArray(cpus) || !cpus.every(isCpu)) {
+  const hasCpus = Array.isArray(cpus) && cpus.every((cpu) => hasCounts(cpu, CPU_MEMBERS));
+  if (typeof name !== "string" || !isNonce || !hasCpus) {
     throw new SyntaxError("a source is not as it was written");
   }
-  return { name, streamNonce: BigInt(`0x${streamNonce}`), cpus };
+  return {
+    ...{ name, streamNonce: BigInt(`0x${streamNonce}`), cpus: cpus as CpuResume[] },
+    completeNs: parseNs(completeNs),
+    // Files of older versions do not have them.
+    ended: (Array.isArray(ended) ? ended : []).map(parseEnded),
+  };
+}
+
+/** As it is written: 64-bit numbers as text. */
+function sourceJson({ name, streamNonce, cpus, completeNs, ended }: SourceResume): object {
+  return {
+    ...{ name, streamNonce: streamNonce.toString(16), cpus, completeNs: completeNs?.toString() },
+    ended: ended.map((stream) => ({ ...stream, completeNs: stream.completeNs?.toString() })),
+  };
 }
 
 /** Where stdout stands; undefined when it is no regular file. */
@@ -115,9 +177,7 @@ export class ResumeFile {
     const text = JSON.stringify({
       version: VERSION,
       output: outputPlace(),
-      sources: sources.map(({ name, streamNonce, cpus }) => {
-        return { name, streamNonce: streamNonce.toString(16), cpus };
-      }),
+      sources: sources.map(sourceJson),
     });
     // Whole or not at all, whenever we are killed.
     const scratchPath = `${this.#path}.new`;

@@ -7,6 +7,7 @@
  * the last lines and the ledger are written and the file is gone.
  */
 import type { ResumeFile } from "./resume_file.ts";
+import type { WallNsOf } from "./session/ended_streams.ts";
 import type { Guest } from "./session/guest.ts";
 
 /** A guest's ring waits that much longer for its room; the file is written as often. */
@@ -15,12 +16,15 @@ const COMMIT_MS = 50;
 export class ResumeKeeper {
   readonly #file: ResumeFile;
   readonly #guests: readonly Guest[];
+  readonly #wallNsOf: WallNsOf;
   #nextMs = 0;
   #saved: string | undefined;
 
-  constructor(file: ResumeFile, guests: readonly Guest[]) {
+  /** `wallNsOf`: the time of day of a canonical time. */
+  constructor(file: ResumeFile, guests: readonly Guest[], wallNsOf: WallNsOf) {
     this.#file = file;
     this.#guests = guests;
+    this.#wallNsOf = wallNsOf;
   }
 
   /** Call before anything is written: what a run that is killed at once has written is cut off. */
@@ -57,9 +61,11 @@ export class ResumeKeeper {
   }
 
   #save(): void {
-    const places = this.#guests.map((guest) => guest.usedUp());
+    const places = this.#guests.map((guest) => guest.usedUp(this.#wallNsOf));
     const key = places
-      .map(({ cpus }) => cpus.map(({ position, shown }) => `${position}+${shown}`).join())
+      .map(({ cpus, ended }) => {
+        return `${ended.length} ${cpus.map(({ position, shown }) => `${position}+${shown}`).join()}`;
+      })
       .join("\n");
     if (key === this.#saved) return;
     this.#saved = key;

@@ -11,6 +11,23 @@ import { type CpuLedger, droppedEvents } from "../analyze/cpu_ledger.ts";
 export interface LedgerRow extends CpuLedger {
   /** "host", "guest 1" */
   readonly machine: string;
+  /** Which of its streams, "2" or "1-3", of a machine that had several. */
+  readonly stream?: string;
+  /** Of a stream that ended without a goodbye: where in the CPU's ring its last record ends. */
+  readonly endPosition?: number;
+}
+
+/** A stream that ended without a goodbye: an agent, or its machine, was killed. */
+export interface EndedNote {
+  readonly machine: string;
+  readonly stream?: string;
+  /** Time of day in ns before which nothing that was recorded is missing. */
+  readonly completeNs: bigint | undefined;
+}
+
+/** How a row's machine is called in text: "guest 1 #2". */
+export function nameOf({ machine, stream }: { machine: string; stream?: string }): string {
+  return stream === undefined ? machine : `${machine} #${stream}`;
 }
 
 /** What the rows amount to. */
@@ -28,11 +45,12 @@ export interface LedgerVerdict {
 /** Rows and what they amount to. */
 export interface Ledger {
   readonly rows: readonly LedgerRow[];
+  readonly ended: readonly EndedNote[];
   readonly verdict: LedgerVerdict;
 }
 
-/** Adds the rows up. */
-export function makeLedger(rows: readonly LedgerRow[]): Ledger {
+/** Adds the rows up; `ended` are the streams among them that nobody could close. */
+export function makeLedger(rows: readonly LedgerRow[], ended: readonly EndedNote[] = []): Ledger {
   const unaccounted: { row: LedgerRow; events: number }[] = [];
   let isKnown = true;
   let produced = 0;
@@ -56,5 +74,5 @@ export function makeLedger(rows: readonly LedgerRow[]): Ledger {
     if (row.produced !== accounted) unaccounted.push({ row, events: row.produced - accounted });
   }
   const state = unaccounted.length > 0 ? "unbalanced" : isKnown ? "balances" : "unknown";
-  return { rows, verdict: { state, produced, delivered, lostKernel, dropped, unaccounted } };
+  return { rows, ended, verdict: { state, produced, delivered, lostKernel, dropped, unaccounted } };
 }

@@ -4,6 +4,7 @@
 //   {"type":"latency","start":"kvm_msi_set_irq","end":"irq_handler_entry","calls":5641, ...}
 //   {"type":"ledger","machine":"guest 1","cpu":0,"produced":6000,"delivered":5641, ...}
 //   {"type":"ledger_verdict","state":"balances", ...}
+//   {"type":"stream_end","machine":"guest 1","stream":"1","goodbye":false,"complete_ns":"1681..."}
 //
 // All times are in ns; bound_ns is the error bound of that line's latencies.
 
@@ -79,6 +80,7 @@ export function writeLedgerJson(out: ByteWriter, ledger: Ledger): void {
     const members = {
       type: '"ledger"',
       machine: jsonString(row.machine),
+      ...(row.stream === undefined ? {} : { stream: jsonString(row.stream) }),
       cpu: String(row.cpu),
       produced: row.produced === undefined ? "null" : jsonNumber(row.produced, 0),
       delivered: jsonNumber(row.delivered, 0),
@@ -86,6 +88,17 @@ export function writeLedgerJson(out: ByteWriter, ledger: Ledger): void {
       dropped: jsonNumber(droppedEvents(row), 0),
       drops: `[${drops.join(",")}]`,
       gap_bytes: jsonNumber(row.gapBytes, 0),
+      ...(row.endPosition === undefined ? {} : { end_position: jsonNumber(row.endPosition, 0) }),
+    };
+    out.ascii(`${jsonObject(members)}\n`);
+  }
+  for (const { machine, stream, completeNs } of ledger.ended) {
+    const members = {
+      type: '"stream_end"',
+      machine: jsonString(machine),
+      ...(stream === undefined ? {} : { stream: jsonString(stream) }),
+      goodbye: "false",
+      complete_ns: completeNs === undefined ? "null" : `"${completeNs}"`,
     };
     out.ascii(`${jsonObject(members)}\n`);
   }

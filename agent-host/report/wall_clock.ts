@@ -53,6 +53,12 @@ export class WallClock {
   }
 }
 
+/** The date of a time of day in ns since 1970, cut off to microseconds. */
+export function wallText(ns: bigint): string {
+  const micros = String((ns / 1000n) % 1_000_000n).padStart(6, "0");
+  return `${secondText(Number(ns / 1_000_000_000n))}.${micros}`;
+}
+
 /** Writes six digits at `at`, for a number below 10^6. */
 export function writeMicros(bytes: Uint8Array, at: number, micros: number): void {
   let rest = micros;

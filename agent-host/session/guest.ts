@@ -5,7 +5,7 @@
  *   ClockSample, Pong -> GuestConversion: one TimeMap per CPU, guest perf ns -> canonical cycles
  */
 import { readTsc } from "../../shared/sys/clock.ts";
-import { FrameType, POSITION_MAX } from "../../shared/wire/frame.ts";
+import { FrameType } from "../../shared/wire/frame.ts";
 import type {
   ClockSample,
   CpuPosition,
@@ -19,31 +19,38 @@ import type {
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import type { PongView } from "../../shared/wire/ping_frame.ts";
 import type { SamplesView } from "../../shared/wire/samples_reader.ts";
-import { type SpanCounters, SpanJoiner } from "../../shared/wire/span_joiner.ts";
-import { CHUNK_BYTES } from "../analyze/chunk.ts";
+import type { SpanCounters } from "../../shared/wire/span_joiner.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
 import { GuestLink } from "../link/guest_link.ts";
 import type { GuestListener } from "../link/guest_listener.ts";
 import { openQuestion } from "../link/guest_question.ts";
 import { openRequest } from "../link/open_request.ts";
 import type { Source } from "../link/source.ts";
-import type { SourceResume } from "../resume_file.ts";
+import { endOf, type SourceResume } from "../resume_file.ts";
+import { EndedStreams, type WallNsOf } from "./ended_streams.ts";
 import { evaluationOf } from "./evaluation.ts";
 import type { GuestClock } from "./guest_clock.ts";
 import { GuestConversion } from "./guest_conversion.ts";
-import { checkCpus } from "./guest_cpus.ts";
+import { checkCpus, ringStarts } from "./guest_cpus.ts";
 import { doubtSince } from "./guest_doubts.ts";
 import { GuestEvents, type WantedEvent } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
 import { GuestNotices } from "./guest_notices.ts";
 import type { GuestOptions } from "./guest_options.ts";
-import { checkResume, estimateEvents } from "./guest_stream_rules.ts";
-import { type CpuStream, noteMarks, receivedUpTo, sumOf, usedUpTo } from "./guest_streams.ts";
+import { checkResume } from "./guest_stream_rules.ts";
+import {
+  type CpuStream,
+  endOfStreams,
+  noteMarks,
+  openCpuStream,
+  receivedUpTo,
+  sumOf,
+  usedUpTo,
+} from "./guest_streams.ts";
 import { GuestSymbols } from "./guest_symbols.ts";
 import type { GuestTime } from "./guest_time.ts";
 import { machineName } from "./machine_name.ts";
 import { MachineRings } from "./machine_rings.ts";
-import { RingMarks } from "./ring_marks.ts";
 import type { Session } from "./session.ts";
 
 export class Guest implements GuestListener {
@@ -51,6 +58,7 @@ export class Guest implements GuestListener {
   readonly link: GuestLink;
   readonly rings: MachineRings;
   readonly ledger = new GuestLedger();
+  readonly ended = new EndedStreams();
   readonly events: GuestEvents;
   readonly conversion: GuestConversion;
   readonly symbols: GuestSymbols;
@@ -144,6 +152,10 @@ export class Guest implements GuestListener {
     return this.hello?.cpus[0]?.cpu ?? 0;
   }
 
+  makeRoom(): void {
+    if (!this.#session.hasRoom) this.#decode();
+  }
+
   /** Decodes what came, and tells the merger how far this guest is. */
   settle(): void {
     this.#decode();
@@ -169,10 +181,11 @@ export class Guest implements GuestListener {
   /** With `known`, a stream that an earlier host has read: this one goes on where it stood. */
   onStream(hello: Hello, events: readonly Event[], known: boolean): void {
     this.#setCpus(hello);
-    const isContinued = known && !this.#hasBegun;
-    const resumed = known && this.#hasBegun;
+    const wasBegun = this.#hasBegun;
+    const resumed = known && wasBegun;
     this.#hasBegun = true;
     if (this.#mustResume) checkResume(this, known, this.#earlier, this.#onStatus);
+    if (!wasBegun) this.#takeEarlier(known);
     if (hello.overwrite) this.#session.merger.expectPast(this.rings.mergerSource);
     if (!resumed) {
       this.#endStream();
@@ -182,13 +195,15 @@ export class Guest implements GuestListener {
     }
     this.#beginSymbols(hello, events, resumed);
     this.time?.begin(hello);
+    const end = wasBegun && !resumed && endOfStreams(this.#streams, this.ledger);
+    if (end !== false) this.ended.add({ ...end, completeCycles: this.progressCycles });
     this.ledger.begin(hello, resumed);
     for (const [cpu, { joiner, intake, marks }] of this.#streams) {
       if (resumed) joiner.resume();
       else joiner.restart(this.#starts.get(cpu));
       if (!resumed) marks.begin(intake.pushedRecords, this.#starts.get(cpu));
     }
-    if (isContinued) this.#carryOn();
+    if (known && !wasBegun) this.#carryOn();
   }
 
   onClockSample(sample: ClockSample): void {
@@ -298,9 +313,22 @@ export class Guest implements GuestListener {
   }
 
   /** Up to where the rings' records have been used up, for a run that takes over; see mark(). */
-  usedUp(): SourceResume {
+  usedUp(wallNsOf: WallNsOf): SourceResume {
     const { source, streamNonce } = this.link;
-    return { name: source.name, streamNonce, cpus: usedUpTo(this.#streams) };
+    const released = Math.min(this.progressCycles, this.#session.merger.watermarkCycles());
+    const written = (cpu: number): number => this.#streams.get(cpu)?.intake.shownRecords ?? 0;
+    return {
+      ...{ name: source.name, streamNonce, cpus: usedUpTo(this.#streams) },
+      completeNs: Number.isFinite(released) ? wallNsOf(released) : undefined,
+      ended: this.ended.list(wallNsOf, written),
+    };
+  }
+
+  /** What an earlier run has told of the streams before this one. */
+  #takeEarlier(isKnown: boolean): void {
+    const earlier = this.#earlier;
+    if (earlier === undefined) return;
+    this.ended.carry(isKnown ? earlier.ended : [...earlier.ended, endOf(earlier)]);
   }
 
   positions(): CpuPosition[] {
@@ -326,13 +354,8 @@ export class Guest implements GuestListener {
   /** Which CPUs there are, and where their rings begin: -1 when the guest does not say. */
   #setCpus(hello: Hello): void {
     checkCpus(hello, this.link.source.name);
-    const { cpus, start } = hello;
-    this.#starts = new Map(cpus.map(({ cpu }) => [cpu, -1]));
-    this.#vcpus = new Map(cpus.map(({ cpu, apicId }) => [cpu, apicId ?? cpu]));
-    for (const { cpu, position } of start) {
-      if (this.#starts.has(cpu) && position <= POSITION_MAX)
-        this.#starts.set(cpu, Number(position));
-    }
+    this.#starts = ringStarts(hello);
+    this.#vcpus = new Map(hello.cpus.map(({ cpu, apicId }) => [cpu, apicId ?? cpu]));
   }
 
   #beginSymbols(hello: Hello, events: readonly Event[], resumed: boolean): void {
@@ -369,28 +392,8 @@ export class Guest implements GuestListener {
     if (known !== undefined) return known;
     const intake = this.rings.intake(cpu);
     intake.vcpu = this.#vcpus.get(cpu) ?? cpu;
-    const joiner = new SpanJoiner(CHUNK_BYTES);
-    joiner.restart(this.#starts.get(cpu));
-    const sink = {
-      span: (bytes: Uint8Array, start: number, end: number): void => {
-        const time = this.mapFor(cpu);
-        // Rings that wait to be decoded hold chunks that the merger could set free.
-        if (!this.#session.hasRoom) this.#decode();
-        intake.append(bytes, start, end, time);
-      },
-      lost: (from: number, to: number): void => {
-        const events = this.ledger.onGap(cpu, to - from);
-        intake.noteLost(events ?? estimateEvents(to - from, joiner.counters), this.mapFor(cpu));
-      },
-    };
-    const stream = { joiner, intake, sink, boundedRead: -1, marks: new RingMarks() };
-    stream.marks.begin(intake.pushedRecords, this.#starts.get(cpu));
+    const stream = openCpuStream(cpu, this.#starts.get(cpu) ?? -1, intake, this.ledger, this);
     this.#streams.set(cpu, stream);
-    this.ledger.addRing(cpu, {
-      counters: intake.decoder.counters,
-      position: () => joiner.position,
-      dropped: () => intake.droppedEvents,
-    });
     return stream;
   }
 }

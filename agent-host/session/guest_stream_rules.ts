@@ -1,5 +1,4 @@
-/** What a guest's stream has to be like for a run, and what is assumed of what it does not say. */
-import type { SpanCounters } from "../../shared/wire/span_joiner.ts";
+/** What a guest's stream has to be like for a run. */
 import { SourceError } from "../link/source.ts";
 import type { SourceResume } from "../resume_file.ts";
 import type { Guest } from "./guest.ts";
@@ -23,14 +22,4 @@ export function checkResume(
   }
   if (earlier === undefined || isKnown) return;
   onStatus(`${name} has begun anew since --resume's file was written`);
-}
-
-/** How many records a gap of the ring may have held, by the size of those that came: at least 1. */
-export function estimateEvents(
-  bytes: number,
-  { deliveredBytes, deliveredRecords }: SpanCounters,
-): number {
-  const RECORD_BYTES_TYPICAL = 64;
-  const each = deliveredRecords === 0 ? RECORD_BYTES_TYPICAL : deliveredBytes / deliveredRecords;
-  return Math.max(1, Math.round(bytes / each));
 }

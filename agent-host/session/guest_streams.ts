@@ -1,10 +1,13 @@
 /** The streams of a guest's CPUs: how far each has come, and what became of its bytes. */
 import type { CpuPosition } from "../../shared/wire/gen/vmspan/v1/channel.ts";
-import { SpanCounters, type SpanJoiner, type SpanSink } from "../../shared/wire/span_joiner.ts";
+import { SpanCounters, SpanJoiner, type SpanSink } from "../../shared/wire/span_joiner.ts";
+import { CHUNK_BYTES } from "../analyze/chunk.ts";
+import type { TimeSegments } from "../analyze/decode.ts";
 import type { CpuResume } from "../resume_file.ts";
+import type { StreamEnd } from "./ended_streams.ts";
 import type { GuestLedger } from "./guest_ledger.ts";
 import type { RingIntake } from "./ring_intake.ts";
-import type { RingMarks } from "./ring_marks.ts";
+import { RingMarks } from "./ring_marks.ts";
 
 export interface CpuStream {
   readonly joiner: SpanJoiner;
@@ -13,6 +16,13 @@ export interface CpuStream {
   readonly marks: RingMarks;
   /** The source's bytesRead for which the newest possible stamp was set. */
   boundedRead: number;
+}
+
+/** What the streams need of their guest. */
+export interface StreamOwner {
+  mapFor(cpu: number): TimeSegments | undefined;
+  /** Rings that wait to be decoded hold chunks that the merger could set free. */
+  makeRoom(): void;
 }
 
 /** Notes where each ring stands, when all of it that came has been decoded. */
@@ -31,9 +41,53 @@ export function usedUpTo(streams: ReadonlyMap<number, CpuStream>): CpuResume[] {
     const mark = marks.reached(intake.releasedRecords);
     if (mark === undefined) continue;
     const { records, ...place } = mark;
-    cpus.push({ cpu, ...place, shown: intake.shownRecords - records });
+    // Records of a stream before this one may still wait to be shown.
+    cpus.push({ cpu, ...place, shown: Math.max(0, intake.shownRecords - records) });
   }
   return cpus;
+}
+
+/** What came of a stream that has ended, all of it decoded or given up. */
+export function endOfStreams(
+  streams: ReadonlyMap<number, CpuStream>,
+  ledger: GuestLedger,
+): Omit<StreamEnd, "completeCycles"> {
+  const rows = ledger.rows().map((row) => {
+    return { ...row, position: Math.max(0, streams.get(row.cpu)?.joiner.position ?? 0) };
+  });
+  const records = new Map([...streams].map(([cpu, { intake }]) => [cpu, intake.pushedRecords]));
+  return { rows, records };
+}
+
+/** The stream of a CPU whose records go to `intake`; `start` is where its ring begins, or -1. */
+export function openCpuStream(
+  cpu: number,
+  start: number,
+  intake: RingIntake,
+  ledger: GuestLedger,
+  guest: StreamOwner,
+): CpuStream {
+  const joiner = new SpanJoiner(CHUNK_BYTES);
+  joiner.restart(start);
+  const sink = {
+    span: (bytes: Uint8Array, from: number, to: number): void => {
+      const time = guest.mapFor(cpu);
+      guest.makeRoom();
+      intake.append(bytes, from, to, time);
+    },
+    lost: (from: number, to: number): void => {
+      const events = ledger.onGap(cpu, to - from);
+      intake.noteLost(events ?? estimateEvents(to - from, joiner.counters), guest.mapFor(cpu));
+    },
+  };
+  const stream = { joiner, intake, sink, boundedRead: -1, marks: new RingMarks() };
+  stream.marks.begin(intake.pushedRecords, start);
+  ledger.addRing(cpu, {
+    counters: intake.decoder.counters,
+    position: () => joiner.position,
+    dropped: () => intake.droppedEvents,
+  });
+  return stream;
 }
 
 /** Up to where each ring's records have come: what to acknowledge, and to resume from. */
@@ -53,4 +107,14 @@ export function sumOf(counters: readonly SpanCounters[]): SpanCounters {
     for (const name of Object.keys(total) as (keyof SpanCounters)[]) total[name] += one[name];
   }
   return total;
+}
+
+/** How many records a gap of the ring may have held, by the size of those that came: at least 1. */
+export function estimateEvents(
+  bytes: number,
+  { deliveredBytes, deliveredRecords }: SpanCounters,
+): number {
+  const RECORD_BYTES_TYPICAL = 64;
+  const each = deliveredRecords === 0 ? RECORD_BYTES_TYPICAL : deliveredBytes / deliveredRecords;
+  return Math.max(1, Math.round(bytes / each));
 }

@@ -244,6 +244,20 @@ describe("writeLedgerJson()", () => {
       unaccounted: [{ machine: "guest 1", cpu: 3, events: 1 }],
     });
   });
+
+  test("writes which streams ended without a goodbye, and where", () => {
+    const counts = { delivered: 6, lostKernel: 0, drops: [], gapBytes: 0 };
+    const name = { machine: "guest 1", stream: "1" };
+    const row = { ...name, cpu: 3, produced: undefined, ...counts, endPosition: 480 };
+    const ledger = makeLedger([row], [{ ...name, completeNs: 1_681_278_446_370_747_999n }]);
+    const [first, end, verdict] = linesOf((out) => writeLedgerJson(out, ledger));
+    expect(first).toMatchObject({ type: "ledger", stream: "1", produced: null, end_position: 480 });
+    expect(end).toEqual({
+      ...{ type: "stream_end", ...name, goodbye: false },
+      complete_ns: "1681278446370747999",
+    });
+    expect(verdict).toMatchObject({ type: "ledger_verdict", state: "unknown" });
+  });
 });
 
 describe("JSON values", () => {

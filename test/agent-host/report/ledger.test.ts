@@ -83,6 +83,27 @@ ledger: balances: 11012 produced = 10612 delivered + 41 lost by the kernel + 359
     ]);
   });
 
+  test("tells what is known of a stream that ended without a goodbye", () => {
+    const first = { ...GUEST, produced: undefined, stream: "1", endPosition: 76800 };
+    const ended = [
+      { machine: "guest 1", stream: "1", completeNs: 1_681_278_446_370_747_999n },
+      { machine: "guest 2", completeNs: undefined },
+    ];
+    const ledger = makeLedger([first, { ...GUEST, stream: "2" }], ended);
+    const lines = textOf((out) => writeLedger(out, ledger)).split("\n");
+    expect(lines[2]).toStartWith("guest 1 #1    3            ?         5600");
+    expect(lines[2]).toEndWith("shutdown 59, unknown from byte 76800 on");
+    expect(lines[3]).toStartWith("guest 1 #2    3         6000         5600");
+    expect(lines[4]).toStartWith("ledger: cannot be checked, not every machine told its totals: ");
+    expect(lines[5]).toMatch(
+      /^ledger: guest 1 #1 ended without a goodbye: all that it recorded before 2023-04-1\d \d\d:\d\d:26\.370747 has come; what it recorded after that, and lost after its last record, is unknown$/,
+    );
+    expect(lines[6]).toBe(
+      "ledger: guest 2 ended without a goodbye: what it recorded or lost after its last record " +
+        "that came is unknown",
+    );
+  });
+
   test("escapes what a guest calls its places", () => {
     const text = render({
       ...GUEST,

@@ -79,6 +79,10 @@ for (const transport of ["unix", "tcp"] as const) {
       expect(await host.end(END_DEADLINE_MS)).toMatchObject({ code: EXIT.SOURCE });
       expect(host.stdout).toMatch(/^sys_enter => sys_enter +\d+ /m);
       expect(host.stderr).toMatch(/^ledger: cannot be checked, not every machine told its totals/m);
+      expect(host.stderr).toMatch(/^guest 1 +\d+ +\? .* unknown from byte \d+ on$/m);
+      expect(host.stderr).toMatch(
+        /^ledger: guest 1 ended without a goodbye: all that it recorded before 2\d{3}-.* is unknown$/m,
+      );
       expect(host.stderr).toMatch(
         /^agent-host: ERROR: Lost \S+: it closed the connection in mid-stream\nHINT: .*\n$/m,
       );
@@ -179,6 +183,7 @@ describe.skipIf(NO_TRACING !== "")("behind a port that stays connected", () => {
   test("an agent that is killed and started again is attached again", async () => {
     await using bridge = new SerialBridge();
     const pull = String(await bridge.listen(0));
+    const startMs = Date.now();
     const killed = await startGuest(workspace, bridge.pty.path);
     const host = await startHost(workspace, ["trace", "-e", pulled(pull), "--json"]);
     callGetppid(CALLS);
@@ -193,7 +198,20 @@ describe.skipIf(NO_TRACING !== "")("behind a port that stays connected", () => {
     await host.until(isSeen, "a call that the new agent saw");
     await expectCalls(host, next);
     expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
-    expect(new JsonOutput(host.stdout).verdict).toMatchObject({ state: "balances" });
+    const output = new JsonOutput(host.stdout);
+    // Each of its streams is accounted for; of the first one's end only so much is known.
+    expect(output.verdict).toMatchObject({ state: "unknown" });
+    expect(output.streamEnds).toMatchObject([{ machine: "guest 1", stream: "1", goodbye: false }]);
+    expect(Number(output.streamEnds[0]!.complete_ns)).toBeGreaterThan(startMs * 1e6);
+    expect(Number(output.streamEnds[0]!.complete_ns)).toBeLessThan(Date.now() * 1e6);
+    const rowsOf = (stream: string) => output.ledger.filter((row) => row.stream === stream);
+    const first = rowsOf("1");
+    expect(first.reduce((sum, { delivered }) => sum + delivered, 0)).toBe(CALLS);
+    for (const row of first) expect(row).toMatchObject({ produced: null, lost_kernel: 0 });
+    expect(first.some(({ end_position }) => end_position! > CALLS * 8)).toBe(true);
+    const second = rowsOf("2");
+    expect(second.length).toBeGreaterThan(0);
+    for (const row of second) expect(row.produced).toBe(row.delivered);
     expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
   });
 

@@ -98,18 +98,23 @@ export class KillRun {
     this.#readyMs = performance.now() - startMs;
   }
 
+  /** No calls until a run traces again: nobody records them. */
+  hold(): void {
+    this.#mayCall = false;
+  }
+
   /** Starts a run and kills it. */
   async kill(): Promise<void> {
     const plan = PLANS[this.#plan++ % PLANS.length]!;
     const host = this.start();
     if (plan !== "early") await this.untilTracing(host);
-    if (plan === "early") await this.#pass(host, this.#readyMs);
+    if (plan === "early") await this.pass(host, this.#readyMs);
     else if (plan === "writing") await this.#untilWriting(host);
-    else await this.#pass(host, TRACING_MS_MAX);
+    else await this.pass(host, TRACING_MS_MAX);
     if (plan === "leaving") {
-      this.#mayCall = false;
+      this.hold();
       host.kill("SIGINT");
-      await this.#pass(host, LEAVING_MS_MAX);
+      await this.pass(host, LEAVING_MS_MAX);
     }
     const { code } = await host.stop("SIGKILL");
     if (code !== null && (plan !== "leaving" || code !== 0)) {
@@ -128,8 +133,8 @@ export class KillRun {
     return statSync(this.#out).size > output.bytes ? "lines ahead of FILE" : "tracing";
   }
 
-  /** Works for a random part of `ms`. */
-  async #pass(host: AgentProcess, ms: number): Promise<void> {
+  /** Makes calls for a random part of `ms`, or until the run has ended. */
+  async pass(host: AgentProcess, ms: number): Promise<void> {
     const endMs = performance.now() + Math.random() * ms;
     await this.#work(host, () => performance.now() >= endMs);
   }

@@ -39,6 +39,7 @@ export async function startHost(
 
 export interface LedgerObject {
   readonly machine: string;
+  readonly stream?: string;
   readonly cpu: number;
   readonly produced: number | null;
   readonly delivered: number;
@@ -46,6 +47,14 @@ export interface LedgerObject {
   readonly dropped: number;
   readonly drops: readonly { readonly place: string; readonly events: number }[];
   readonly gap_bytes: number;
+  readonly end_position?: number;
+}
+
+export interface StreamEndObject {
+  readonly machine: string;
+  readonly stream?: string;
+  readonly goodbye: boolean;
+  readonly complete_ns: string | null;
 }
 
 export interface LatencyObject {
@@ -76,11 +85,17 @@ interface EventObject {
 export class JsonOutput {
   readonly objects: readonly Record<string, unknown>[];
 
-  constructor(text: string) {
-    this.objects = text
-      .split("\n")
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  constructor(text: string, objects?: readonly Record<string, unknown>[]) {
+    this.objects =
+      objects ??
+      text
+        .split("\n")
+        .slice(0, -1)
+        .map((line) => JSON.parse(line) as Record<string, unknown>);
+  }
+
+  static of(objects: readonly Record<string, unknown>[]): JsonOutput {
+    return new JsonOutput("", objects);
   }
 
   #ofType<T>(type: string): T[] {
@@ -97,6 +112,19 @@ export class JsonOutput {
 
   get ledger(): LedgerObject[] {
     return this.#ofType("ledger");
+  }
+
+  /** The streams that ended without a goodbye, as the last run tells of them. */
+  get streamEnds(): StreamEndObject[] {
+    return this.lastRun.#ofType("stream_end");
+  }
+
+  /** What was printed after the ledger of the run before the last one that came to its end. */
+  get lastRun(): JsonOutput {
+    const isVerdict = ({ type }: Record<string, unknown>): boolean => type === "ledger_verdict";
+    const last = this.objects.findLastIndex(isVerdict);
+    const before = this.objects.slice(0, Math.max(0, last)).findLastIndex(isVerdict);
+    return JsonOutput.of(this.objects.slice(before + 1));
   }
 
   get verdict(): { readonly state: string; readonly delivered: number } | undefined {
