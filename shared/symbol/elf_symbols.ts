@@ -176,15 +176,23 @@ function readColumns(table: DataView, sections: readonly ElfSection[]): Columns 
   return columns;
 }
 
-/** Symbols by address; of several for one address the one that perf would choose. */
+/**
+ * Symbols by address; of several for one address the one that perf would choose. Labels within a
+ * function that says how long it is are left out: its code behind them would bear their name.
+ */
 function bestOrder(columns: Columns, strings: Uint8Array): number[] {
   const order = columns.value.map((_, i) => i);
   order.sort((a, b) => columns.value[a]! - columns.value[b]! || a - b);
   const kept: number[] = [];
+  let functionEnd = 0;
   for (const symbol of order) {
+    const address = columns.value[symbol]!;
+    const size = columns.size[symbol]!;
     const last = kept.at(-1);
-    if (last === undefined || columns.value[last] !== columns.value[symbol]) kept.push(symbol);
-    else if (isBetter(symbol, last, columns, strings)) kept[kept.length - 1] = symbol;
+    if (last !== undefined && columns.value[last] === address) {
+      if (isBetter(symbol, last, columns, strings)) kept[kept.length - 1] = symbol;
+    } else if (size > 0 || address >= functionEnd) kept.push(symbol);
+    functionEnd = Math.max(functionEnd, address + size);
   }
   return kept;
 }

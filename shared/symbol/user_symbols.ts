@@ -13,8 +13,8 @@ import { ANONYMOUS, type CodeMapping, MAPPINGS_MAX, mappingAt } from "./process_
 
 /** Processes that are known; the ones that ended first are forgotten first. */
 export const PROCESSES_MAX = 8192;
-/** Address spaces of one process that are kept, newest first: fork and exec follow each other. */
-const SPACES_PER_PROCESS_MAX = 4;
+/** Address spaces of one process that are kept, newest first: a wrapper may exec seven times. */
+const SPACES_PER_PROCESS_MAX = 32;
 /** Forks and execs that are followed back to who mapped something. */
 const GENERATIONS_MAX = 16;
 /** Frames of one address space whose names are kept. */

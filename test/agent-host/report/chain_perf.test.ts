@@ -29,6 +29,15 @@ function frameOf(line: string): Frame | undefined {
   return match === null ? undefined : { ip: match[1]!, what: match[2]! };
 }
 
+const NAMED = /^(\S+)\+0x([0-9a-f]+) \((.*)\)$/;
+
+/** Whether two names of one place begin one within the other: "label+0x2 (F)", "whole+0x8 (F)". */
+function isWithin(label: string, whole: string): boolean {
+  const [inner, outer] = [NAMED.exec(label), NAMED.exec(whole)];
+  if (inner === null || outer === null || inner[3] !== outer[3]) return false;
+  return Number.parseInt(inner[2]!, 16) < Number.parseInt(outer[2]!, 16);
+}
+
 /** Where the two may differ, and why. */
 function explain(ours: Frame, theirs: Frame): string | undefined {
   // perf appends the versions of symbols that it finds in .symtab of debug files: name@@GLIBC_2.34.
@@ -41,6 +50,8 @@ function explain(ours: Frame, theirs: Frame): string | undefined {
   if (ours.what.endsWith(" (deleted))")) return "deleted file";
   // A child that has mapped nothing yet runs in its parent's memory, whenever that became known.
   if (theirs.what === "[unknown] ([unknown])") return "mapping that perf has not met yet";
+  // Its symbols overlap then, and which it meets first depends on the others.
+  if (isWithin(theirs.what, ours.what)) return "perf names a label within the function";
   // perf names anonymous memory after the map that its program could have written.
   const isAnonymous = ours.what === "[unknown] (//anon)";
   if (isAnonymous && /^\[unknown\] \(\/tmp\/perf-\d+\.map\)$/.test(theirs.what)) return "no map";

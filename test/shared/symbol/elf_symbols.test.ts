@@ -47,6 +47,20 @@ describe("ElfSymbols", () => {
     expect(find(0x50)).toBeUndefined();
   });
 
+  test("labels within a function are left out, those behind it are not", () => {
+    const find = symbolsOf([
+      at(0x10, "whole", { size: 0x10 }),
+      at(0x14, "label"),
+      at(0x20, "next"),
+    ]);
+    expect(find(0x18)).toBe("whole+8");
+    const nested = symbolsOf([at(0x10, "whole", { size: 0x10 }), at(0x14, "part", { size: 2 })]);
+    expect(nested(0x15)).toBe("part+1");
+    expect(
+      symbolsOf([at(0x10, "whole", { size: 4 }), at(0x14, "label"), at(0x20, "next")])(0x18),
+    ).toBe("label+4");
+  });
+
   test("of() leaves out what is no function, or only wanted from elsewhere", () => {
     const find = symbolsOf([
       at(0x10, "data", { kind: STT_OBJECT }),

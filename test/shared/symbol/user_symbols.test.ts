@@ -139,6 +139,18 @@ describe("UserSymbols of a process that has ended", () => {
     expect(nameAt(0x10000, 140)).toBeUndefined();
   });
 
+  test("lookup() still knows the first of seven programs that follow each other", () => {
+    const symbols = new UserSymbols();
+    symbols.fork(GONE + 1, GONE, 90);
+    for (let i = 1; i <= 7; i++) {
+      symbols.exec(GONE + 1, i * 100);
+      symbols.map(GONE + 1, libc(i * 0x1000_0000), i * 100 + 1);
+    }
+    for (let i = 1; i <= 7; i++) {
+      expect(symbols.lookup(GONE + 1, i * 0x1000_0000 + offset, i * 100 + 50)?.name).toBe(name);
+    }
+  });
+
   test("a file that is another one now names nothing", () => {
     const symbols = new UserSymbols();
     symbols.map(GONE, { ...libc(0x10000), file: "fe:01 1" }, 100);
