@@ -27,6 +27,7 @@ export class ElfError extends Error {
 export interface ElfSection {
   readonly type: number;
   readonly flags: number;
+  readonly address: number;
   readonly offset: number;
   readonly bytes: number;
   readonly link: number;
@@ -167,6 +168,7 @@ export class ElfFile {
     return Array.from({ length: count }, (_, i) => ({
       type: table.getUint32(i * 64 + 4, true),
       flags: Number(table.getBigUint64(i * 64 + 8, true)),
+      address: Number(table.getBigUint64(i * 64 + 16, true)),
       offset: Number(table.getBigUint64(i * 64 + 24, true)),
       bytes: Number(table.getBigUint64(i * 64 + 32, true)),
       link: table.getUint32(i * 64 + 40, true),

@@ -33,14 +33,16 @@ const utf8 = new TextDecoder();
 interface Columns {
   readonly value: number[];
   readonly size: number[];
+  /** Where it ends: hand-written code has no size, and reaches to what comes next there. */
+  readonly end: number[];
   readonly name: number[];
   readonly bind: number[];
 }
 
 export class ElfSymbols {
-  /** Sorted virtual addresses, with the bytes and the name's place of each. */
+  /** Sorted virtual addresses, with the end and the name's place of each. */
   readonly #address: Float64Array;
-  readonly #size: Float64Array;
+  readonly #end: Float64Array;
   readonly #name: Uint32Array;
   readonly #strings: Uint8Array;
   readonly #segments: ElfFile["segments"];
@@ -49,7 +51,7 @@ export class ElfSymbols {
   private constructor(columns: Columns, strings: Uint8Array, segments: ElfFile["segments"]) {
     const order = bestOrder(columns, strings);
     this.#address = Float64Array.from(order, (i) => columns.value[i]!);
-    this.#size = Float64Array.from(order, (i) => columns.size[i]!);
+    this.#end = Float64Array.from(order, (i) => columns.end[i]!);
     this.#name = Uint32Array.from(order, (i) => columns.name[i]!);
     this.#strings = strings;
     this.#segments = segments;
@@ -63,7 +65,7 @@ export class ElfSymbols {
     try {
       const full = tableOf(elf, SHT_SYMTAB) ?? debugTable(elf, debugRoot);
       const table = full ?? tableOf(elf, SHT_DYNSYM);
-      const columns = table?.columns ?? { value: [], size: [], name: [], bind: [] };
+      const columns = table?.columns ?? { value: [], size: [], end: [], name: [], bind: [] };
       return new ElfSymbols(columns, table?.strings ?? new Uint8Array(0), elf.segments);
     } finally {
       elf.close();
@@ -92,12 +94,9 @@ export class ElfSymbols {
     }
     if (from === 0) return undefined;
     const index = from - 1;
-    const offset = address - this.#address[index]!;
-    const size = this.#size[index]!;
-    // Hand-written code has no size: it reaches up to what comes next.
-    if (size > 0 ? offset >= size : from === this.#address.length) return undefined;
+    if (address >= this.#end[index]!) return undefined;
     this.#hit.name = nameAt(this.#strings, this.#name[index]!);
-    this.#hit.offset = offset;
+    this.#hit.offset = address - this.#address[index]!;
     return this.#hit;
   }
 
@@ -156,7 +155,7 @@ function debugTable(elf: ElfFile, debugRoot: string): Table | undefined {
 
 /** Functions, and labels in code: what perf takes. */
 function readColumns(table: DataView, sections: readonly ElfSection[]): Columns {
-  const columns: Columns = { value: [], size: [], name: [], bind: [] };
+  const columns: Columns = { value: [], size: [], end: [], name: [], bind: [] };
   for (let at = 0; at + SYMBOL_BYTES <= table.byteLength; at += SYMBOL_BYTES) {
     const info = table.getUint8(at + 4);
     const kind = info & 0xf;
@@ -168,8 +167,13 @@ function readColumns(table: DataView, sections: readonly ElfSection[]): Columns 
       const isCode = ((sections[sectionIndex]?.flags ?? 0) & SHF_EXECINSTR) !== 0;
       if (kind !== STT_NOTYPE || !isVisible || !isCode) continue;
     }
-    columns.value.push(table.getUint32(at + 12, true) * 4294967296 + table.getUint32(at + 8, true));
-    columns.size.push(table.getUint32(at + 20, true) * 4294967296 + table.getUint32(at + 16, true));
+    const value = table.getUint32(at + 12, true) * 4294967296 + table.getUint32(at + 8, true);
+    const size = table.getUint32(at + 20, true) * 4294967296 + table.getUint32(at + 16, true);
+    const section = sections[sectionIndex];
+    const sectionEnd = section === undefined ? value : section.address + section.bytes;
+    columns.value.push(value);
+    columns.size.push(size);
+    columns.end.push(size > 0 ? value + size : sectionEnd);
     columns.name.push(name);
     columns.bind.push(info >> 4);
   }

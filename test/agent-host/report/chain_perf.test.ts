@@ -38,6 +38,14 @@ function isWithin(label: string, whole: string): boolean {
   return Number.parseInt(inner[2]!, 16) < Number.parseInt(outer[2]!, 16);
 }
 
+/** Whether theirs is a table in the code, where ours says that there is no function. */
+function isData(ours: string, theirs: string): boolean {
+  const [, name, , path] = NAMED.exec(theirs) ?? [];
+  if (name === undefined || ours !== `[unknown] (${path})`) return false;
+  const { stdout } = spawnSync("readelf", ["-sW", path!], { encoding: "utf8", maxBuffer: 1 << 28 });
+  return stdout.split("\n").some((line) => / OBJECT /.test(line) && line.endsWith(` ${name}`));
+}
+
 /** Where the two may differ, and why. */
 function explain(ours: Frame, theirs: Frame): string | undefined {
   // perf appends the versions of symbols that it finds in .symtab of debug files: name@@GLIBC_2.34.
@@ -52,6 +60,7 @@ function explain(ours: Frame, theirs: Frame): string | undefined {
   if (theirs.what === "[unknown] ([unknown])") return "mapping that perf has not met yet";
   // Its symbols overlap then, and which it meets first depends on the others.
   if (isWithin(theirs.what, ours.what)) return "perf names a label within the function";
+  if (isData(ours.what, theirs.what)) return "perf names data between functions";
   // perf names anonymous memory after the map that its program could have written.
   const isAnonymous = ours.what === "[unknown] (//anon)";
   if (isAnonymous && /^\[unknown\] \(\/tmp\/perf-\d+\.map\)$/.test(theirs.what)) return "no map";

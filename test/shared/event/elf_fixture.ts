@@ -20,6 +20,8 @@ export interface FixtureSymbol {
 
 export const CODE_OFFSET = 0x1000;
 export const CODE_ADDRESS = 0x401000;
+const CODE_BYTES = 0x200;
+const CODE_SECTION = 5;
 const FILE_BYTES = 0x1200;
 const SYMTAB_AT = 0x200;
 const STRTAB_AT = 0x300;
@@ -34,7 +36,7 @@ function writeSymbols(
   stringsAt: number,
 ): void {
   let nameAt = 1;
-  symbols.forEach(({ name, address, kind = STT_FUNC, section = 1, size = 0 }, i) => {
+  symbols.forEach(({ name, address, kind = STT_FUNC, section = CODE_SECTION, size = 0 }, i) => {
     const at = tableAt + (i + 1) * 24;
     view.setUint32(at, nameAt, true);
     view.setUint8(at + 4, 0x10 | kind);
@@ -61,12 +63,12 @@ export function elfFile(
   view.setUint16(54, 56, true);
   view.setUint16(56, 3, true);
   view.setUint16(58, 64, true);
-  view.setUint16(60, 5, true);
+  view.setUint16(60, CODE_SECTION + 1, true);
   // PT_PHDR, a PT_LOAD of the headers, and the PT_LOAD of the code.
   [
     [6, 0x40, 0x400040, 168],
     [1, 0, 0x400000, 0x800],
-    [1, CODE_OFFSET, CODE_ADDRESS, 0x200],
+    [1, CODE_OFFSET, CODE_ADDRESS, CODE_BYTES],
   ].forEach(([type, offset, address, bytes], i) => {
     const at = 0x40 + i * 56;
     view.setUint32(at, type!, true);
@@ -76,16 +78,18 @@ export function elfFile(
   });
   writeSymbols(view, symtab, SYMTAB_AT, STRTAB_AT);
   writeSymbols(view, dynsym, DYNSYM_AT, DYNSTR_AT);
-  // type, offset, bytes, link
+  // type, offset, bytes, link, address
   [
     [0, 0, 0, 0],
     [2, SYMTAB_AT, (symtab.length + 1) * 24, 2],
     [3, STRTAB_AT, DYNSYM_AT - STRTAB_AT, 0],
     [11, DYNSYM_AT, (dynsym.length + 1) * 24, 4],
     [3, DYNSTR_AT, SECTIONS_AT - DYNSTR_AT, 0],
-  ].forEach(([type, offset, bytes, link], i) => {
+    [1, CODE_OFFSET, CODE_BYTES, 0, CODE_ADDRESS],
+  ].forEach(([type, offset, bytes, link, address = 0], i) => {
     const at = SECTIONS_AT + i * 64;
     view.setUint32(at + 4, type!, true);
+    u64(at + 16, address);
     u64(at + 24, offset!);
     u64(at + 32, bytes!);
     view.setUint32(at + 40, link!, true);

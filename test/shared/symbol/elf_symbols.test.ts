@@ -34,8 +34,9 @@ describe("ElfSymbols", () => {
     expect(find(0x10)).toBe("first+0");
     expect(find(0x1f)).toBe("first+15");
     expect(find(0x20)).toBe("second+0");
-    // Nothing says where the last one ends, nor what lies outside of the code.
-    expect(find(0x40)).toBeUndefined();
+    // The last one ends with its section.
+    expect(find(0x1ff)).toBe("last+447");
+    expect(find(0x200)).toBeUndefined();
     expect(find(0x5000)).toBeUndefined();
   });
 
