@@ -109,7 +109,8 @@ export class FileSink implements Sink {
   }
 
   releasable(index: number): number {
-    return this.#outlet.positions[index]!;
+    // A file that takes no more stands within a record, and what is missing is still to be counted.
+    return this.#outlet.wholeUpTo(index, this.#host.rings[index]!);
   }
 
   get isDrained(): boolean {

@@ -1,6 +1,8 @@
 /** push=FILE: the whole stream lies in the file, with checksums, and its sums agree. */
 import { describe, expect, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { FileSink } from "../../../agent-guest/sink/file_sink.ts";
+import type { SinkHost } from "../../../agent-guest/sink/sink.ts";
 import { readMachineInfo } from "../../../shared/event/machine.ts";
 import { FrameType } from "../../../shared/wire/frame.ts";
 import { ClockSource } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
@@ -11,8 +13,24 @@ import {
   OWN_GETPGRP,
   OWN_GETPPID,
 } from "../../shared/event/kernel.ts";
+import { MappedRing } from "../support/mapped_ring.ts";
+import { SocketPair } from "../support/socket_pair.ts";
 import { StreamReader } from "../support/stream_reader.ts";
 import { readStreamFile, startTrace, startTraceOf, untilSampling } from "../support/trace.ts";
+
+test("FileSink.releasable() keeps a record whose end the file has not taken", () => {
+  using pair = new SocketPair("stream");
+  using ring = new MappedRing(1024 * 1024);
+  const host = { rings: [ring.cpuRing] } as unknown as SinkHost;
+  const sink = new FileSink("x.vms", host, pair.writer.number);
+  // More than the longest span, which ends within a record, and than the descriptor takes.
+  ring.writeSamples(5000, 104);
+  sink.send();
+  const [outlet] = sink.outlets;
+  expect(outlet!.isBlocked).toBe(true);
+  expect(outlet!.positions[0]! % 104).not.toBe(0);
+  expect(sink.releasable(0)).toBe(outlet!.positions[0]! - (outlet!.positions[0]! % 104));
+});
 
 describe.skipIf(NO_TRACING !== "")("FileSink", () => {
   test("a file holds every event once, in order per CPU, and the ledger agrees", async () => {
