@@ -1,0 +1,53 @@
+/**
+ * Ground truth for a guest's perf clock: sandwiches made in it (sandwich_program.ts), replayed here
+ * through the same clocks that agent-host has.
+ */
+import { resolve } from "node:path";
+import { FittedPerfClock } from "../../shared/tsc/perf_clock_fit.ts";
+import { ExactPerfClock, perfConversion, perfNsOfTsc } from "../../shared/tsc/perf_to_tsc.ts";
+import { SANDWICH_CALLS, type Sandwich } from "../shared/tsc/sandwich_maker.ts";
+import { proveSandwiches } from "../shared/tsc/sandwich_proof.ts";
+import type { QemuGuest } from "./qemu.ts";
+
+const PROGRAM = resolve(import.meta.dirname, "sandwich_program.ts");
+const PROGRAM_IN_GUEST = "/usr/share/sandwich.js";
+const RUN_DEADLINE_MS = 60_000;
+
+type Reading = Readonly<Record<string, string | number>>;
+
+/** The program as a file of an initramfs. */
+export async function sandwichFile(): Promise<Record<string, string>> {
+  const built = await Bun.build({ entrypoints: [PROGRAM], target: "bun" });
+  return { [PROGRAM_IN_GUEST]: await built.outputs[0]!.text() };
+}
+
+/** Makes `turns` of SANDWICH_CALLS in the guest, and holds its clock against all of them. */
+export async function proveInGuest(guest: QemuGuest, name: string, turns: number): Promise<string> {
+  const command = `BUN_BE_BUN=1 agent-guest run ${PROGRAM_IN_GUEST} ${turns}`;
+  const output = await guest.shell.output(command, RUN_DEADLINE_MS);
+  const said = JSON.parse(output.trimEnd().split("\n").at(-1)!) as {
+    readonly source: string;
+    readonly readings: readonly Reading[];
+    readonly sandwiches: readonly (readonly [string, string, string])[];
+  };
+  const sandwiches = said.sandwiches.map(([before, ns, after]): Sandwich => {
+    return { before: BigInt(before), ns: BigInt(ns), after: BigInt(after) };
+  });
+  const anchor = sandwiches[0]!.before;
+  const clock = said.source === "exact" ? new ExactPerfClock(anchor) : new FittedPerfClock(anchor);
+  for (const reading of said.readings) addReading(clock, reading);
+  const what = `${name}, ${said.source}`;
+  proveSandwiches(what, clock.map, sandwiches, anchor, turns * SANDWICH_CALLS);
+  return said.source;
+}
+
+function addReading(clock: ExactPerfClock | FittedPerfClock, reading: Reading): void {
+  const at = (name: string): bigint => BigInt(reading[name]!);
+  if (clock instanceof FittedPerfClock) {
+    clock.add({ tscBefore: at("tscBefore"), ns: at("ns"), tscAfter: at("tscAfter") });
+    return;
+  }
+  const { mult, shift } = reading;
+  const conversion = perfConversion(at("timeZero"), Number(mult), Number(shift));
+  clock.update(conversion, perfNsOfTsc(conversion, at("tsc")));
+}
