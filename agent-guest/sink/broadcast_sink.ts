@@ -89,13 +89,13 @@ export class BroadcastSink implements Sink {
     for (const client of this.#clients) {
       const input = client.reader.wantsInput ? POLLIN : 0;
       const events = client.outlet.isBlocked ? input | POLLOUT : input;
-      client.slot = poll.add(client.outlet.fd.number, events);
+      client.slot = events === 0 ? -1 : poll.add(client.outlet.fd.number, events);
     }
   }
 
   service(poll: PollSet): void {
     for (const client of this.#clients) {
-      const ready = poll.readyEvents(client.slot);
+      const ready = client.slot < 0 ? 0 : poll.readyEvents(client.slot);
       const { reader } = client;
       if ((ready & ~POLLOUT) !== 0 || reader.isBehind) reader.read(client.outlet.fd);
       if ((ready & POLLOUT) !== 0) client.outlet.flush();

@@ -104,13 +104,15 @@ export class HostSocketSink implements HostSink {
     const outlet = this.#outlet;
     if (outlet === undefined) return;
     const input = this.#reader!.wantsInput ? POLLIN : 0;
-    this.#slot = poll.add(outlet.fd.number, outlet.isBlocked ? input | POLLOUT : input);
+    const events = outlet.isBlocked ? input | POLLOUT : input;
+    // A host that is not listened to may have hung up, which poll() would tell again and again.
+    this.#slot = events === 0 ? -1 : poll.add(outlet.fd.number, events);
   }
 
   service(poll: PollSet): void {
     const outlet = this.#outlet;
     if (outlet !== undefined) {
-      const ready = poll.readyEvents(this.#slot);
+      const ready = this.#slot < 0 ? 0 : poll.readyEvents(this.#slot);
       const reader = this.#reader!;
       if ((ready & ~POLLOUT) !== 0 || reader.isBehind) reader.read(outlet.fd);
       if ((ready & POLLOUT) !== 0) outlet.flush();

@@ -24,14 +24,15 @@ export class TalkBudget {
   isLeft(nowMs: number): boolean {
     this.#leftMs = Math.min(TALK_MS_MAX, this.#leftMs + (nowMs - this.#atMs) * TALK_SHARE);
     this.#atMs = nowMs;
-    if (this.#leftMs <= 0) this.#isExhausted = true;
-    else if (this.#leftMs >= SLICE_MS) this.#isExhausted = false;
+    if (this.#leftMs >= SLICE_MS) this.#isExhausted = false;
     return !this.#isExhausted;
   }
 
-  /** Takes what was spent on it from `fromMs` to `toMs`. */
+  /**
+   * Takes what was spent on it from `fromMs` to `toMs`; no debt is made, as others had the CPU too.
+   */
   take(fromMs: number, toMs: number): void {
-    this.#leftMs -= toMs - fromMs;
-    if (this.#leftMs <= 0) this.#isExhausted = true;
+    this.#leftMs = Math.max(0, this.#leftMs - (toMs - fromMs));
+    if (this.#leftMs === 0) this.#isExhausted = true;
   }
 }

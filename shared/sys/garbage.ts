@@ -9,7 +9,7 @@
 import process from "node:process";
 
 /** How often the size of the process is looked at. */
-const LOOK_MS = 250;
+const LOOK_MS = 50;
 
 /** Where the runtime lets programs ask for a collection; Deno does so only with a flag. */
 const runtime = globalThis as {

@@ -20,7 +20,7 @@ const CALLS = 4000;
 const TURNS = perNight(4, 60);
 /** Guests that never get ready are given up after 10 s, those behind after 5. */
 const DEADLINE_MS = 60_000;
-const RESIDENT_BYTES_MAX = 600 * 1024 * 1024;
+const RESIDENT_BYTES_MAX = 320 * 1024 * 1024;
 const PROGRAM = join(import.meta.dirname, "../hostile_guest/hostile_guest.ts");
 const names = Object.keys(ABUSES);
 let workspace: Workspace;

@@ -29,6 +29,8 @@ import { INPUT_BYTES_MAX } from "../mutate.ts";
 
 /** Rounds of the agent's loop that one input gets. */
 const ROUNDS = 3;
+/** Rounds of a millisecond until it has seen that the host has gone, and obeyed it until then. */
+const LEAVE_ROUNDS_MAX = 2000;
 const READ_BYTES = 1024 * 1024;
 /** An event that never happens, for a stream without samples. */
 const SILENT_EVENT = "raw_syscalls:sys_enter/id==99999/";
@@ -53,6 +55,7 @@ class Guests {
   readonly #decoder = new FrameDecoder({ buffer: new Uint8Array(DECODER_BUFFER_BYTES_MIN) });
   /** What the agents said of a bug. */
   #bug = "";
+  #hasLeft = false;
 
   constructor() {
     this.#guests = [this.#serving(), this.#tracing()];
@@ -80,6 +83,7 @@ class Guests {
 
   readonly #onStatus = (text: string): void => {
     if (text.includes("BUG")) this.#bug = text;
+    if (text.startsWith("Disconnected from ")) this.#hasLeft = true;
   };
 
   #serving(): FuzzedGuest {
@@ -112,15 +116,19 @@ class Guests {
     for (let i = 0; i < ROUNDS; i++) this.#round(loop);
     const isRefused = this.#readAnswers(fd);
     fd.close();
-    this.#round(loop);
+    this.#hasLeft = false;
+    for (let i = 0; !this.#hasLeft; i++) {
+      if (i === LEAVE_ROUNDS_MAX) throw new Error("the guest does not see that its host has gone");
+      this.#round(loop, i === 0 ? 0 : 1);
+    }
     if (this.#bug !== "") throw new Error(this.#bug);
     return isRefused ? "error" : "value";
   }
 
-  #round(loop: Server | Capture): void {
+  #round(loop: Server | Capture, waitMs = 0): void {
     this.#poll.clear();
     loop.register(this.#poll);
-    this.#poll.wait(0);
+    this.#poll.wait(waitMs);
     loop.pump(this.#poll, performance.now());
   }
 
