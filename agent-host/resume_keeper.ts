@@ -48,7 +48,7 @@ export class ResumeKeeper {
     const missing = this.#guests.find(({ link }) => link.bye === undefined);
     if (!hasFailed && missing === undefined) {
       this.#file.remove();
-      for (const guest of this.#guests) guest.link.acknowledge(guest.positions());
+      for (const guest of this.#guests) guest.link.release(guest.positions());
       return;
     }
     for (const guest of this.#guests) guest.mark();

@@ -128,9 +128,10 @@ export class AckedLink {
       this.endStream();
       return;
     }
+    // Not forgotten before it says so once more, even if it has acknowledged all: its own books are
+    // not closed, and the ledger is what another run would need to close them.
     this.#part();
     this.#parted = outlet;
-    if (this.#isAllAcked) this.#forget();
   }
 
   /** It has closed its end before it was sent all. */

@@ -127,6 +127,11 @@ export class GuestLink {
     this.source.send(FrameType.ACK, { positions });
   }
 
+  /** After leave(), when everything is written: the guest may forget the stream. */
+  release(positions: CpuPosition[]): void {
+    if (this.#isStreaming) this.source.send(FrameType.ACK, { positions });
+  }
+
   get isStreaming(): boolean {
     return this.#isStreaming;
   }
@@ -290,8 +295,12 @@ export class GuestLink {
   }
 
   #onHello(hello: Hello): void {
-    // An answer to an earlier Attach was still under way; the one to the last comes after it.
-    if (hello.attachNonce !== 0n && hello.attachNonce !== this.#attachNonce) return;
+    // An answer to an earlier Attach was still under way; the one to the last comes after it. What
+    // follows this one is not of the stream that we know, if that is what it says.
+    if (hello.attachNonce !== 0n && hello.attachNonce !== this.#attachNonce) {
+      if (hello.streamNonce !== this.#streamNonce) this.#isStreaming = false;
+      return;
+    }
     // Before the first Hello comes what an agent before it did not finish: that is nobody's fault.
     if (this.#hello === undefined) this.#garbageBefore = this.source.decoder.counters.garbageBytes;
     this.#hello = hello;

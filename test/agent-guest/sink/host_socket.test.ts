@@ -126,6 +126,25 @@ describe.skipIf(NO_TRACING !== "")("HostSocketSink", () => {
     next.close();
   });
 
+  test("it finds its ledger, too, when it has acknowledged everything before", async () => {
+    await using trace = await startUnix();
+    const client = await attachTo(trace);
+    callGetppid(200);
+    await client.until(() => client.reader.samples === 200, "200 samples");
+    client.acknowledge();
+    await partFrom(client, 200);
+    const { hello } = client.reader;
+    client.close();
+    const next = await reconnect(trace, 1, client.reader);
+    next.reader.reconnect();
+    next.attach({ resume: true });
+    await next.untilSampling();
+    expect(next.reader.hello!.streamNonce).toBe(hello!.streamNonce);
+    const stopped = trace.stop();
+    expect(await stopped).toEqual([{ produced: 200, lostKernel: 0, dropped: 0, forwarded: 200 }]);
+    next.close();
+  });
+
   test("once that is acknowledged, the stream is over, and the next has another name", async () => {
     await using trace = await startUnix();
     const client = await attachTo(trace);

@@ -112,6 +112,29 @@ describe("GuestLink re-attaches", () => {
     }
   });
 
+  test("frames behind the answer to an earlier Attach are another stream's, if it says so", () => {
+    for (const [streamNonce, isSame] of [
+      [fakeHello().streamNonce, true],
+      [77n, false],
+    ] as const) {
+      using harness = greeted();
+      const [first] = ofType(harness.tick(3001), "ATTACH") as Attach[];
+      const [last] = ofType(harness.tick(1000), "ATTACH") as Attach[];
+      const answer = (attach: Attach | undefined): void => {
+        const { attachNonce } = attach!;
+        harness.message(FrameType.HELLO, fakeHello({ twoWay: true, attachNonce, streamNonce }));
+      };
+      answer(first);
+      harness.send(harness.writer.samples(0, 0, markerRecord(1, 1)));
+      expect(harness.heard).toHaveLength(isSame ? 2 : 1);
+      expect(harness.link.strayFrames).toBe(isSame ? 0 : 1);
+      answer(last);
+      expect(harness.heard.at(-1)).toBe(isSame ? "stream 1 resumed" : "stream 1");
+      harness.send(harness.writer.samples(0, 0, markerRecord(1, 1)));
+      expect(harness.heard.at(-1)).toStartWith("samples 0 0 ");
+    }
+  });
+
   test("a first stream whose nonce is 0 is not taken for a known one", () => {
     using harness = greeted({ streamNonce: 0n });
     expect(harness.heard).toEqual(["stream 1"]);

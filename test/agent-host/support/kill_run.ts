@@ -16,13 +16,14 @@ const DEADLINE_MS = 60_000;
 /** From a run's "Tracing" to its death, at most. */
 const TRACING_MS_MAX = 400;
 /** From the request to end to the death, at most: an end takes some 50 ms. */
-const LEAVING_MS_MAX = 90;
+const LEAVING_MS_MAX = 60;
 /** How long a run is given to write FILE once more, where that is the moment to kill. */
 const WRITE_MS_MAX = 2000;
 
-type Plan = "early" | "tracing" | "writing" | "leaving";
+/** What it is to be killed in. */
+export type Plan = "early" | "tracing" | "writing" | "leaving";
 /** In ten kills. */
-const PLANS: readonly Plan[] = [
+export const PLANS: readonly Plan[] = [
   ...(["early", "early", "early", "early", "tracing"] as const),
   ...(["tracing", "tracing", "writing", "leaving", "leaving"] as const),
 ];
@@ -77,6 +78,11 @@ export class KillRun {
     return kills;
   }
 
+  /** "starting 12, attaching 7, ..." */
+  get phaseText(): string {
+    return [...this.phases].map(([phase, count]) => `${phase} ${count}`).join(", ");
+  }
+
   output(): string {
     return readFileSync(this.#out, "latin1");
   }
@@ -104,8 +110,7 @@ export class KillRun {
   }
 
   /** Starts a run and kills it. */
-  async kill(): Promise<void> {
-    const plan = PLANS[this.#plan++ % PLANS.length]!;
+  async kill(plan = PLANS[this.#plan++ % PLANS.length]!): Promise<void> {
     const host = this.start();
     if (plan !== "early") await this.untilTracing(host);
     if (plan === "early") await this.pass(host, this.#readyMs);

@@ -530,8 +530,8 @@ export interface Bye {
   readonly exitCode: number;
   readonly message: string;
   /**
-   * Host to guest: keep what is sent now until it is acknowledged, as this host, or one that follows
-   * it with the same stream nonce, may still ask for it again. The guest stops its events at once.
+   * Host to guest: keep the stream until an Ack that comes after this, as the host, or one that
+   * follows it with the same stream nonce, may still resume it. The guest stops its events at once.
    */
   readonly keep: boolean;
 }
