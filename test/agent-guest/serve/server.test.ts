@@ -183,6 +183,21 @@ describe.skipIf(NO_TRACING !== "")("Server, when a host goes", () => {
     late.close();
   });
 
+  test("keeps the events of a host that may still resume until it acknowledges", async () => {
+    await using served = await startServe();
+    const host = await served.attach();
+    await host.begin([ownCalls()]);
+    callGetppid(100);
+    await host.client.until(() => host.reader.samples === 100, "100 samples");
+    host.client.bye(true);
+    await host.client.until(() => host.reader.bye !== undefined, "the goodbye");
+    expect(host.reader.ledger()).toMatchObject({ produced: 100, final: true });
+    expect(perfEventsOf(served)).toBeGreaterThan(0);
+    host.client.acknowledge();
+    await untilNoEvents(served);
+    host.client.close();
+  });
+
   test("another host that only looks leaves its events waiting", async () => {
     await using served = await startServe();
     const host = await served.attach();
