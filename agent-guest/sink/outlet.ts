@@ -9,7 +9,7 @@
 
 import type { CpuRing } from "../../shared/event/event_set.ts";
 import { recordStartAt } from "../../shared/perf/record.ts";
-import { EAGAIN, SysError } from "../../shared/sys/errno.ts";
+import { EAGAIN, ENODEV, SysError } from "../../shared/sys/errno.ts";
 import { type Fd, writeFrom, writeGathered, writeStamped } from "../../shared/sys/fd.ts";
 import { Mapping } from "../../shared/sys/mapping.ts";
 import type { Address } from "../../shared/sys/syscall.ts";
@@ -205,6 +205,8 @@ export class Outlet {
       if (position >= limit) return;
       const bytes = Math.min(limit - position, spanMax);
       if (!this.#sendSpan(ring, position, bytes, position === this.#boundaries[index])) return;
+      // A frame that was cut short by a failure (a full disk) has brought nothing.
+      if (this.failure !== undefined) return;
       this.positions[index] = position + bytes;
       if (position + bytes === limit) this.#boundaries[index] = limit;
     }
@@ -369,9 +371,11 @@ export class Outlet {
 
   #note(result: number): void {
     if (result === -EAGAIN) return;
+    // A virtio port takes nothing once its controller is being removed: it does not say why.
+    const errno = result === 0 && this.#options.isStaged ? ENODEV : -result;
     this.failure =
-      result === 0
+      errno === 0
         ? new RangeError(`Cannot write to ${this.name}: it takes no bytes`)
-        : new SysError(`write to ${this.name}`, -result);
+        : new SysError(`write to ${this.name}`, errno);
   }
 }

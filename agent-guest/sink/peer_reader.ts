@@ -62,6 +62,11 @@ export class PeerReader {
   readonly #budget = new TalkBudget();
   /** A turn was over before all was heard that has been read: read() again. */
   isBehind = false;
+  /**
+   * The last Attach that was read, until it is known that no other one follows at once. Hosts that
+   * come and go faster than they are served leave many, and each would begin a stream for nobody.
+   */
+  #attach: Attach | undefined;
   /** Until when it is worth staying awake for the next ping; 0 when none is announced. */
   #awakeUntilMs = 0;
   #awakeMs = AWAKE_MS_MAX;
@@ -83,6 +88,13 @@ export class PeerReader {
     const untilMs = performance.now() + SLICE_MS;
     if (!this.wantsInput) return;
     if (this.isBehind) this.#dispatchAll(untilMs);
+    this.#readUntil(fd, untilMs);
+    const fromMs = performance.now();
+    this.#deliverAttach();
+    this.#budget.take(fromMs, performance.now());
+  }
+
+  #readUntil(fd: Fd, untilMs: number): void {
     for (let reads = 0; reads < READS_PER_WAKE_MAX && !this.isBehind; ) {
       const at = this.#decoder.reserveAt();
       const to = (this.#memory.address + at) as Address;
@@ -98,6 +110,7 @@ export class PeerReader {
       }
       reads++;
       if (got <= 0) {
+        this.#attach = undefined;
         this.#decoder.reset();
         this.#listener.onEnd(-got);
         return;
@@ -136,6 +149,12 @@ export class PeerReader {
     return this.#budget.isLeft(performance.now());
   }
 
+  #deliverAttach(): void {
+    const attach = this.#attach;
+    this.#attach = undefined;
+    if (attach !== undefined) this.#listener.onAttach(attach);
+  }
+
   /** Obeys what was read, or as much as one turn allows. */
   #dispatchAll(untilMs: number): void {
     const fromMs = performance.now();
@@ -152,6 +171,7 @@ export class PeerReader {
 
   #dispatch(frame: Frame): void {
     const { type, bytes, payloadStart: from, payloadEnd: to } = frame;
+    if (type !== FrameType.ATTACH) this.#deliverAttach();
     try {
       if (type === FrameType.PING) {
         if (readPing(bytes, from, to, this.#ping)) {
@@ -160,7 +180,7 @@ export class PeerReader {
         } else this.refusedFrames++;
       } else if (type === FrameType.ACK) this.#listener.onAck(decodeMessage(type, bytes, from, to));
       else if (type === FrameType.ATTACH) {
-        this.#listener.onAttach(decodeMessage(type, bytes, from, to));
+        this.#attach = decodeMessage(type, bytes, from, to);
       } else if (type === FrameType.SYMBOLS) {
         this.#onSymbols(decodeMessage(type, bytes, from, to));
       } else if (type === FrameType.CONTROL) {
