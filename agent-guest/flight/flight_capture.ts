@@ -54,6 +54,8 @@ interface Taker {
   clockTsc: bigint;
   /** It has been told that the dump is complete. */
   isDone: boolean;
+  /** It missed a dump, and has read nothing since: the next one does not wait for it. */
+  isStuck: boolean;
 }
 
 export interface FlightOptions extends StreamDescription {
@@ -108,7 +110,8 @@ export class FlightCapture implements SinkHost {
 
   /** A dump fills a ring at once, and nothing is lost by waiting for it to be taken. */
   get lagShareMax(): number {
-    return performance.now() < this.#patientUntilMs ? Infinity : 0;
+    if (performance.now() >= this.#patientUntilMs) return 0;
+    return this.#takers.some(({ isDone, isStuck }) => !isDone && !isStuck) ? Infinity : 0;
   }
 
   status(text: string): void {
@@ -168,7 +171,7 @@ export class FlightCapture implements SinkHost {
     const ledger = resumed ? before.receiver.ledger : this.#newLedger();
     const receiver = new Receiver(outlet, ledger, (text) => this.status(text));
     const isDone = !this.#hasContent || this.#takers.length > 0;
-    const taker = { receiver, clockTsc: 0n, isDone };
+    const taker = { receiver, clockTsc: 0n, isDone, isStuck: false };
     this.#takers.push(taker);
     this.#sendClock(taker);
     if (!isDone) this.#announce(taker);
@@ -221,7 +224,9 @@ export class FlightCapture implements SinkHost {
 
   missed(outlet: Outlet, ringIndex: number, from: number, to: number): void {
     const taker = this.#takers.find(({ receiver }) => receiver.outlet === outlet);
-    taker?.receiver.miss(this.rings[ringIndex]!, ringIndex, from, to);
+    if (taker === undefined) return;
+    taker.isStuck = outlet.isBlocked;
+    taker.receiver.miss(this.rings[ringIndex]!, ringIndex, from, to);
   }
 
   /** Stops recording; what a dump has taken is still sent. */
@@ -346,24 +351,31 @@ export class FlightCapture implements SinkHost {
 
   /** Names first: whoever prints an event wants to know whose it is. */
   #send(): void {
+    const isPatient = performance.now() < this.#patientUntilMs;
     let isNaming = false;
-    for (const { receiver } of this.#takers) {
-      if (!receiver.outlet.isBlocked) receiver.sendTasks();
-      isNaming ||= receiver.isNaming;
+    for (const taker of this.#takers) {
+      const { receiver } = taker;
+      const { isBlocked } = receiver.outlet;
+      taker.isStuck &&= isBlocked;
+      if (!isBlocked) receiver.sendTasks();
+      isNaming ||= receiver.isNaming && !(isBlocked && (taker.isStuck || !isPatient));
     }
     if (isNaming && !this.sink.isLeaving) return;
     this.sink.send();
-    for (const taker of this.#takers) {
-      const { receiver, isDone } = taker;
-      const { outlet } = receiver;
-      const hasAll = this.rings.every(({ ring }, i) => outlet.positions[i] === ring.head);
-      if (isDone || outlet.isBlocked || !hasAll) continue;
-      taker.isDone = true;
-      const { dumps } = this.#recorder;
-      const mark = { number: dumps, trigger: this.#cause, complete: true, tsc: this.#dumpTsc };
-      outlet.send(FrameType.DUMP, mark);
-      this.#sendStats(receiver, false);
-    }
+    for (const taker of this.#takers) this.#complete(taker);
+  }
+
+  /** Tells a receiver that it has all of the dump, or that no more of it will come. */
+  #complete(taker: Taker): void {
+    const { receiver, isDone, isStuck } = taker;
+    const { outlet } = receiver;
+    const hasAll = this.rings.every(({ ring }, i) => outlet.positions[i] === ring.head);
+    if (isDone || (outlet.isBlocked && !isStuck) || !hasAll) return;
+    taker.isDone = true;
+    const { dumps } = this.#recorder;
+    const mark = { number: dumps, trigger: this.#cause, complete: true, tsc: this.#dumpTsc };
+    outlet.send(FrameType.DUMP, mark);
+    this.#sendStats(receiver, false);
   }
 
   /** Gives back what has arrived; a dump without any receiver stays. */

@@ -10,9 +10,12 @@ import { waitUntil } from "../../vm/deadline.ts";
 import { Workspace } from "../../vm/workspace.ts";
 import { DEADLINE_MS, GuestClient } from "../support/guest_client.ts";
 import { range } from "../support/numbers.ts";
-import { CAPACITY, fire, fireTrigger, startRecorder } from "../support/recorder.ts";
+import { CAPACITY, capacityOf, fire, fireTrigger, startRecorder } from "../support/recorder.ts";
 import type { StreamReader } from "../support/stream_reader.ts";
 import { freePort, readStreamFile, type Trace } from "../support/trace.ts";
+
+/** With 8 MiB of ring, and as much again for a dump under way. */
+const RESIDENT_BYTES_MAX = 200 * 1024 * 1024;
 
 /** Frames that lie outside of dumps. */
 function typesBetween(reader: StreamReader): Set<number> {
@@ -136,7 +139,7 @@ describe.skipIf(NO_TRACING !== "")("agent-guest trace --overwrite", () => {
   });
 
   test("an event with trigger dumps by itself; without a receiver the dump waits", async () => {
-    await using trace = await startRecorder("unix:FOLDER/s", `${OWN_GETPGRP()}trigger/`);
+    await using trace = await startRecorder("unix:FOLDER/s", [`${OWN_GETPGRP()}trigger/`]);
     fire(50, 0);
     fireTrigger();
     await trace.agent.said(/^Dump 1 \(raw_syscalls:sys_enter\): 51 events, which wait/m);
@@ -172,6 +175,51 @@ describe.skipIf(NO_TRACING !== "")("agent-guest trace --overwrite", () => {
     expect(clients.map(({ reader }) => reader.numbers)).toEqual([range(60), range(60)]);
     for (const client of clients) client.close();
     await trace.stop();
+  });
+
+  test("tcp: a client that stops reading in a dump misses it, and costs the others a wait", async () => {
+    const port = await freePort();
+    // More than sockets take, and what waits for one.
+    const pages = 2048;
+    await using trace = await startRecorder(`${port}`, [], pages);
+    const slow = GuestClient.connectNarrow(port);
+    await slow.untilReadable();
+    const fast = GuestClient.connect({ kind: "tcp", host: "127.0.0.1", port });
+    await fast.until(() => fast.reader.clockSamples.length > 2, "clock samples");
+    const before = trace.agent.cpuSeconds();
+    const startMs = performance.now();
+    const kept = capacityOf(pages);
+    fire(kept + 10_000, 0);
+    askFor(fast, 1);
+    await untilComplete(fast, 1);
+    expect(fast.reader.numbers).toEqual(
+      range(fast.reader.samples, kept + 10_000 - fast.reader.samples),
+    );
+    expect(fast.reader.samples).toBeGreaterThan(kept - 100);
+    // The next one waits for the first client as long as that may take; those after it do not.
+    for (const number of [2, 3]) {
+      fast.reader.numbers = [];
+      fire(500, number * 1_000_000);
+      askFor(fast, number);
+      await untilComplete(fast, number);
+      expect(fast.reader.numbers).toEqual(range(500, number * 1_000_000));
+    }
+    const share = (trace.agent.cpuSeconds() - before) / ((performance.now() - startMs) / 1000);
+    console.log(`${(share * 100).toFixed(1)} % of a CPU while a client is waited for`);
+    expect(share).toBeLessThan(0.5);
+    expect(trace.agent.residentBytes()).toBeLessThan(RESIDENT_BYTES_MAX);
+    const stopped = trace.stop();
+    await fast.until(() => fast.reader.bye !== undefined, "the end");
+    const ledgers = await stopped;
+    const total = kept + 11_000;
+    expect(fast.reader.ledger()).toMatchObject({ produced: total, final: true });
+    expect(ledgers.map(({ produced }) => produced)).toEqual([total, total]);
+    for (const { produced, lostKernel, dropped, forwarded } of ledgers) {
+      expect(lostKernel + dropped + forwarded).toBe(produced);
+    }
+    expect(trace.agent.stderr).toMatch(/slow client: \d+/);
+    fast.close();
+    slow.close();
   });
 
   test("other requests are refused, with a hint", async () => {

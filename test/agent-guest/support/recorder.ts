@@ -14,7 +14,11 @@ const SAMPLE_BYTES = 88;
 /** Records at the old end that are not believed (shared/perf/backward_ring.ts). */
 const RESERVED = 4;
 /** Samples that a ring keeps which has been filled; its first bytes may be of task records. */
-export const CAPACITY = Math.floor((RING_PAGES * 4096) / SAMPLE_BYTES - RESERVED);
+export function capacityOf(pages: number): number {
+  return Math.floor((pages * 4096) / SAMPLE_BYTES - RESERVED);
+}
+
+export const CAPACITY = capacityOf(RING_PAGES);
 
 /** Makes numbered calls where the recorder records. */
 export function fire(count: number, from: number): void {
@@ -27,11 +31,15 @@ export function fireTrigger(): void {
 }
 
 /** Records this thread's calls; `push` may hold FOLDER. Further `-e` may be given. */
-export async function startRecorder(push: string, ...events: string[]): Promise<Trace> {
+export async function startRecorder(
+  push: string,
+  events: readonly string[] = [],
+  pages = RING_PAGES,
+): Promise<Trace> {
   const trace = await startTraceOf(
     ({ path }) =>
       [OWN_GETPPID(), ...events].map((event) => `${event}push="${push.replace("FOLDER", path)}"/`),
-    ["--overwrite", "-m", `${RING_PAGES}`, "-C", `${CPU}`],
+    ["--overwrite", "-m", `${pages}`, "-C", `${CPU}`],
     true,
   );
   try {
