@@ -61,7 +61,9 @@ export class Engine {
     const { resume, guests } = this.#machines;
     const wallNsOf = (cycles: number): bigint | undefined => this.#report.wallNs(cycles);
     this.#resume = resume && new ResumeKeeper(resume, guests, wallNsOf);
-    this.#watch = new GuestWatch(this.#machines, this.#session, onStatus);
+    // A dump is asked of those that are there, and what --resume goes on with has to be there.
+    const joinsLater = order.command !== "dump" && resume === undefined;
+    this.#watch = new GuestWatch(this.#machines, this.#session, joinsLater, onStatus);
   }
 
   /** Runs to the end. Throws SourceError after the results when a source failed in mid-run. */
@@ -187,7 +189,9 @@ export class Engine {
   /** Hands the merged events on, and lets ended sources hold nobody up. */
   #release(): void {
     const { merger } = this.#session;
+    this.#watch.admit(performance.now());
     this.#watch.setAwaited();
+    this.#report.admitEvents();
     this.#consumer?.prepare();
     merger.release();
     // Somebody is so far behind that nothing could be read any more: go on without him.
@@ -231,12 +235,13 @@ export class Engine {
   /** Nothing will ever come: every guest has ended, and the host's task or there is none. */
   #isExhausted(): boolean {
     const { guests, local } = this.#machines;
-    if (!guests.every((guest) => guest.hasEnded)) return false;
+    if (!guests.every((guest) => guest.hasEnded || this.#watch.isLate(guest))) return false;
     return this.#watch.failure !== undefined || (local?.hasEnded ?? true);
   }
 
   #finish(): ExitCode {
     const { guests } = this.#machines;
+    if (this.#consumer !== undefined) this.#watch.close();
     this.#machines.local?.stop();
     if (this.#consumer !== undefined) this.#awaitDumps();
     if (this.#consumer?.isDone === false) this.#awaitNames();

@@ -4,7 +4,8 @@
  *
  *   a source fails                    it is dropped and told at once; exit code 4 at the end, and
  *                                     the end comes when no guest is left
- *   is not ready while others are     the same, after READY_MS_MAX
+ *   is not ready while others are     after READY_MS_MAX the run begins without it; it takes part
+ *                                     from when it is ready, and exit code 4 if it never is
  *   does not say how far it is, or    after STALL_MS_MAX nobody waits for it: what it sends then
  *   is that far behind                comes late, and is counted so
  *   sends more than is used up        it is not read beyond its share of the memory: the pressure
@@ -38,16 +39,26 @@ export class GuestWatch {
   failure: SourceError | undefined;
   readonly #machines: Machines;
   readonly #session: Session;
+  readonly #joinsLater: boolean;
   readonly #onStatus: (text: string) => void;
   readonly #stalled = new Set<Guest>();
+  /** Those that the run has begun without, and since when they send. */
+  readonly #late = new Map<Guest, number>();
   readonly #faults = new FaultLog();
   readonly #startMs = performance.now();
   #readySinceMs: number | undefined;
   #hasComplained = false;
   #nextFaultsMs = 0;
 
-  constructor(machines: Machines, session: Session, onStatus: (text: string) => void) {
+  /** `joinsLater`: a guest that is not ready when the others are may take part later. */
+  constructor(
+    machines: Machines,
+    session: Session,
+    joinsLater: boolean,
+    onStatus: (text: string) => void,
+  ) {
     this.#machines = machines;
+    this.#joinsLater = joinsLater;
     this.#session = session;
     this.#onStatus = onStatus;
   }
@@ -67,13 +78,13 @@ export class GuestWatch {
   }
 
   /**
-   * Every guest has said what it sends, and every clock is known. Gives up guests that do not get
-   * there while others are. Throws SourceError when nobody is left.
+   * Every guest has said what it sends, and every clock is known, but for those that the others
+   * have waited long enough for. Throws SourceError when nobody is left.
    */
   isReady(nowMs: number): boolean {
     const { guests, hostClock } = this.#machines;
     const living = guests.filter((guest) => !guest.hasEnded || guest.isReady);
-    const missing = living.filter((guest) => !guest.isReady);
+    const missing = living.filter((guest) => !guest.isReady && !this.#late.has(guest));
     const ended = guests.find((guest) => guest.hasEnded && !guest.isReady);
     if (ended !== undefined && !ended.link.source.isAbandoned) {
       const { name } = ended.link.source;
@@ -84,7 +95,7 @@ export class GuestWatch {
     if (missing.length > 0 && missing.length < living.length) {
       this.#readySinceMs ??= nowMs;
       const isOver = nowMs - this.#readySinceMs > READY_MS_MAX;
-      if (isOver) for (const guest of missing) this.#giveUp(guest);
+      if (isOver) for (const guest of missing) this.#leaveBehind(guest);
     }
     const isHostReady = hostClock === undefined || hostClock.isReady;
     if (missing.length === 0 && isHostReady) return true;
@@ -92,10 +103,54 @@ export class GuestWatch {
     return false;
   }
 
+  /**
+   * Begins without a guest of which nothing has come. One that sends, and is not ready for all that,
+   * costs time and memory for what cannot be understood: it is dropped.
+   */
+  #leaveBehind(guest: Guest): void {
+    const { source, waitingFor } = guest.link;
+    if (source.bytesRead > 0 || !this.#joinsLater) {
+      this.#giveUp(guest);
+      return;
+    }
+    this.#late.set(guest, Infinity);
+    this.#onStatus(`Going on without ${source.name} until it is ready: waiting for ${waitingFor}`);
+  }
+
   #giveUp(guest: Guest): void {
     const { source, waitingFor } = guest.link;
     const message = `Cannot use ${source.name}: the others have waited long enough for ${waitingFor}`;
     this.drop(guest, new SourceError(message), false);
+  }
+
+  /** The run has begun without it, and it is not ready. */
+  isLate(guest: Guest): boolean {
+    return this.#late.has(guest);
+  }
+
+  /** Takes in guests that are ready now; drops those that send and do not get ready. */
+  admit(nowMs: number): void {
+    for (const [guest, sendsMs] of this.#late) {
+      const { link, hasEnded, isReady, progressCycles } = guest;
+      if (hasEnded) this.#late.delete(guest);
+      else if (isReady && progressCycles !== -Infinity) {
+        this.#late.delete(guest);
+        this.#onStatus(`${link.source.name} is ready: its events are seen from now on`);
+      } else if (sendsMs === Infinity && link.source.bytesRead > 0) {
+        this.#late.set(guest, nowMs);
+      } else if (nowMs - sendsMs > READY_MS_MAX) {
+        this.#late.delete(guest);
+        this.#giveUp(guest);
+      }
+    }
+  }
+
+  /** The run is over: that a guest never took part is a failure. */
+  close(): void {
+    for (const { link } of this.#late.keys()) {
+      const message = `Cannot use ${link.source.name}: it never got ready, nothing of it was seen`;
+      this.failure ??= new SourceError(message);
+    }
   }
 
   #complain(missing: Guest | undefined): void {
@@ -116,8 +171,8 @@ export class GuestWatch {
 
   /** A live guest that fills more than its part of the memory, and for whom nobody waits. */
   #isGreedy(guest: Guest): boolean {
-    const live = this.#machines.guests.filter(({ link, hasEnded }) => {
-      return !link.source.isFile && !hasEnded;
+    const live = this.#machines.guests.filter((other) => {
+      return !other.link.source.isFile && !other.hasEnded && !this.#late.has(other);
     });
     if (live.length < 2 || guest.link.source.isFile) return false;
     const { merger, pool } = this.#session;
@@ -136,6 +191,10 @@ export class GuestWatch {
   #setAwaited(guest: Guest, nowMs: number): void {
     const { merger } = this.#session;
     const { mergerSource } = guest.rings;
+    if (this.#late.has(guest)) {
+      merger.closeSource(mergerSource);
+      return;
+    }
     const silentMs = guest.stalledMs(nowMs);
     const isStalled = Math.max(silentMs, this.#behindMs(guest)) > STALL_MS_MAX;
     if (guest.hasEnded || isStalled || guest.isIdle) merger.closeSource(mergerSource);

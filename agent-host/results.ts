@@ -4,16 +4,16 @@
  */
 import { Output } from "../shared/cli/output.ts";
 import { ByteWriter } from "../shared/text/byte_writer.ts";
-import { formatAlignment, METHOD_NAMES } from "./align/alignment_description.ts";
+import { formatAlignment } from "./align/alignment_description.ts";
 import { ClockBounds } from "./analyze/clock_bounds.ts";
 import { ClosestPairs } from "./analyze/closest_pairs.ts";
 import { type CpuLedger, droppedEvents } from "./analyze/cpu_ledger.ts";
 import { DETAIL_ALL, type DetailOptions } from "./analyze/detail.ts";
 import type { EventView } from "./analyze/event_view.ts";
-import type { LatencyRow } from "./analyze/latency_row.ts";
 import type { LossLog } from "./analyze/loss_log.ts";
 import { Pairing } from "./analyze/pairing.ts";
 import type { SlowPair } from "./analyze/slow_pairs.ts";
+import { clockNotes } from "./clock_notes.ts";
 import type { Consumer } from "./consumer.ts";
 import { parseDetail } from "./detail_option.ts";
 import { DumpConsumer } from "./dump_consumer.ts";
@@ -23,17 +23,16 @@ import { PairingConsumer } from "./pairing_consumer.ts";
 import { defaultKeyOf, type EngineOrder } from "./protocol.ts";
 import { alignmentMembers } from "./report/alignment_json.ts";
 import { writeDoubtJson } from "./report/doubt_json.ts";
-import { EventJson } from "./report/event_json.ts";
+import { EventJson, type JsonEvent } from "./report/event_json.ts";
 import { type FilteredRow, writeFiltered, writeFilteredJson } from "./report/filtered.ts";
 import { jsonObject, jsonString } from "./report/json_value.ts";
-import { type ClockNote, makeLatencyTable } from "./report/latency_table.ts";
+import { makeLatencyTable } from "./report/latency_table.ts";
 import { writeLatencyTable } from "./report/latency_text.ts";
 import type { LedgerVerdict } from "./report/ledger.ts";
 import { writeLedger, writeVerdict } from "./report/ledger_text.ts";
 import { SlowPairText } from "./report/slow_pair_text.ts";
 import { writeLatencyJson, writeLedgerJson } from "./report/table_json.ts";
 import { TraceLines } from "./report/trace_line.ts";
-import type { Guest } from "./session/guest.ts";
 import { NOT_RECORDED } from "./session/guest_ledger.ts";
 import { HOST_STRINGS } from "./session/host_strings.ts";
 import { machineName } from "./session/machine_name.ts";
@@ -51,8 +50,6 @@ const CAUSAL_MS = 100;
 const STDOUT = 1;
 const STDERR = 2;
 
-const indexOf = ({ index }: SessionEvent): number => index;
-
 export class Report {
   readonly #order: EngineOrder;
   readonly #session: Session;
@@ -64,6 +61,11 @@ export class Report {
   #nextCausalMs = 0;
   #display: TimeDisplay | undefined;
   #pairing: Pairing | undefined;
+  /** By event index: how its records are printed. */
+  readonly #lineEvents: JsonEvent[] = [];
+  readonly #triggers = new Set<number>();
+  /** The -e that are the stages of the pairing, in order. */
+  #stages: readonly number[] = [];
 
   constructor(order: EngineOrder, session: Session, machines: Machines) {
     this.#order = order;
@@ -86,16 +88,7 @@ export class Report {
     const options = {
       wall: display.wall,
       clock: display.clock,
-      events: this.#session.events.list.map(({ system, label, format, machine }) => ({
-        system,
-        label,
-        format,
-        info: makePrinter(
-          format,
-          this.#machines.symbolsOf(machine),
-          machine === 0 ? HOST_STRINGS : undefined,
-        ),
-      })),
+      events: this.#lineEvents,
       machines: this.#lineMachines(),
       isTsc,
       nsPerCycle: display.nsPerCycle,
@@ -113,6 +106,7 @@ export class Report {
       else lines.write(this.#out, view);
     };
     if (this.#order.command !== "multi-trace") {
+      this.admitEvents();
       return new TraceConsumer(this.#out, writeEvent, this.#order.eventsMax);
     }
     const slowText = new SlowPairText(lines, display.unit);
@@ -121,6 +115,7 @@ export class Report {
       else slowText.write(this.#out, pair);
     };
     const consumer = this.#pairingConsumer(writeSlowPair, writeEvent, display);
+    this.admitEvents();
     if (this.#order.dumpsOnThan !== true) return consumer;
     const recorders = guests.filter(({ isFlight }) => isFlight).map(({ machine }) => machine);
     return new DumpConsumer(consumer, recorders, writeEvent);
@@ -129,6 +124,25 @@ export class Report {
   /** The time of day of a canonical time, in ns; undefined before the clocks are known. */
   wallNs(cycles: number): bigint | undefined {
     return this.#display?.wall.scale.exact(cycles);
+  }
+
+  /** Takes in the events that are known by now: a guest that was late brings its own later. */
+  admitEvents(): void {
+    const { list } = this.#session.events;
+    for (let index = this.#lineEvents.length; index < list.length; index++) {
+      this.#admit(list[index]!);
+    }
+  }
+
+  #admit({ index, stage, spec, system, label, format, machine }: SessionEvent): void {
+    const symbols = this.#machines.symbolsOf(machine);
+    const info = makePrinter(format, symbols, machine === 0 ? HOST_STRINGS : undefined);
+    this.#lineEvents.push({ system, label, format, info });
+    const { untraced, trigger, role } = spec.attributes;
+    if (trigger !== undefined) this.#triggers.add(index);
+    const place = this.#stages.indexOf(stage);
+    if (untraced === true || place < 0) return;
+    this.#pairing?.addEvent(index, place, role !== undefined);
   }
 
   /**
@@ -228,9 +242,9 @@ export class Report {
         : order.detail === ""
           ? DETAIL_ALL
           : parseDetail(order.detail, display.nsPerCycle);
+    this.#stages = this.#tracedStages();
     const pairing = new Pairing({
-      stages: this.#stages(),
-      withRole: this.#indexesWith("role"),
+      stages: this.#stages.map(() => []),
       isCycle: order.isCycle,
       isPerInstance: order.isPerInstance,
       bounds: this.#bounds,
@@ -247,7 +261,7 @@ export class Report {
       intervalCycles: (order.intervalMs * 1e6) / display.nsPerCycle,
       eventsMax: order.eventsMax,
       refreshBounds: () => this.#refreshBounds(),
-      triggers: new Set(this.#indexesWith("trigger")),
+      triggers: this.#triggers,
       writeEvent,
       writeTable: (out, cycles, isLast) => this.#writeTable(out, cycles, thanCycles, isLast),
     });
@@ -260,18 +274,16 @@ export class Report {
     }
   }
 
-  /** Event indexes of each -e that takes part: not of those that only add to --detail. */
-  #stages(): number[][] {
-    const stages: number[][] = this.#order.events.map(() => []);
-    for (const { stage, index, spec } of this.#session.events.list) {
-      if (spec.attributes.untraced !== true) stages[stage]!.push(index);
-    }
-    return stages.filter(({ length }) => length > 0);
-  }
-
-  #indexesWith(attribute: "role" | "trigger"): number[] {
-    const { list } = this.#session.events;
-    return list.filter(({ spec }) => spec.attributes[attribute] !== undefined).map(indexOf);
+  /** The -e that take part: not those that only add to --detail. */
+  #tracedStages(): number[] {
+    const known = this.#session.events.list
+      .filter(({ spec }) => spec.attributes.untraced !== true)
+      .map(({ stage }) => stage);
+    // The events of a guest that is late are not known yet.
+    const late = this.#machines.guests
+      .filter(({ hasEnded, isReady }) => !hasEnded && !isReady)
+      .flatMap(({ events }) => events.tracedStages);
+    return [...new Set([...known, ...late])].sort((a, b) => a - b);
   }
 
   /** printkey= of the start, or else of the end. */
@@ -294,11 +306,12 @@ export class Report {
     this.#takeClosest();
     const { guests, hostClock, local } = this.#machines;
     const hostCycles = local?.boundCycles ?? 0;
-    for (const [i, guest] of guests.entries()) {
-      const cycles = guest.boundCycles;
-      if (hostClock !== undefined) this.#bounds.set(0, guest.machine, hostCycles + cycles);
-      for (const other of guests.slice(0, i)) {
-        this.#bounds.set(other.machine, guest.machine, other.boundCycles + cycles);
+    // Once for each guest, not for each pair of them: it goes over all its CPUs.
+    const bounds = guests.map(({ machine, boundCycles }) => ({ machine, boundCycles }));
+    for (const [i, { machine, boundCycles }] of bounds.entries()) {
+      if (hostClock !== undefined) this.#bounds.set(0, machine, hostCycles + boundCycles);
+      for (const other of bounds.slice(0, i)) {
+        this.#bounds.set(other.machine, machine, other.boundCycles + boundCycles);
       }
     }
   }
@@ -319,17 +332,20 @@ export class Report {
     const { unit, wall } = this.#display!;
     const pairing = this.#pairing!;
     if (isLast) this.#noteTrailingLoss(pairing.losses, cycles);
+    const { local, guests } = this.#machines;
+    const { list } = this.#session.events;
+    const machineOf = (event: number): number => list[event]!.machine;
     const rows = pairing.rows.list();
     const table = makeLatencyTable({
       rows,
       losses: pairing.losses,
-      labels: this.#session.events.list.map(({ label }) => label),
+      labels: list.map(({ label }) => label),
       date: wall.text(cycles),
       wallNs: wall.scale.exact(cycles),
       unit,
       keyText: (start, end, lo, hi) => this.#keyText(start, end, lo, hi),
       keyName: this.#order.isPerInstance ? this.#keyName() : undefined,
-      clocks: this.#clockNotes(rows),
+      clocks: clockNotes(local !== undefined, guests, this.#bounds, rows, machineOf),
       thanCycles,
       unmatched: isLast ? pairing.counters : undefined,
     });
@@ -356,43 +372,5 @@ export class Report {
   #keyName(): string {
     const [first] = this.#session.events.list;
     return first?.spec.attributes.key ?? defaultKeyOf(this.#order) ?? "key";
-  }
-
-  /** What is known now, or was known of the pairs in the table, whichever is wider. */
-  #clockNotes(rows: readonly LatencyRow[]): ClockNote[] {
-    const { local, guests } = this.#machines;
-    const involved: (Guest | undefined)[] = [
-      ...(local === undefined ? [] : [undefined]),
-      // One that was given up before its clock was known has had part in nothing.
-      ...guests.filter(({ clock }) => clock !== undefined),
-    ];
-    const notes: ClockNote[] = [];
-    for (const [i, a] of involved.entries()) {
-      for (const b of involved.slice(i + 1)) {
-        const [from, to] = [a?.machine ?? 0, b?.machine ?? 0];
-        const bounds = rows
-          .filter(({ machines }) => machines.has(from) && machines.has(to))
-          .map(({ boundCyclesMax }) => boundCyclesMax);
-        notes.push({
-          what: `${machineName(from)} => ${machineName(to)}`,
-          method: this.#methodOf(b),
-          boundCycles: Math.max(this.#bounds.between(from, to), ...bounds),
-        });
-      }
-    }
-    if (notes.length === 0 && guests[0] !== undefined) {
-      const [{ clock }] = guests;
-      const boundCycles = clock?.boundCycles ?? Infinity;
-      notes.push({ what: machineName(1), method: this.#methodOf(guests[0]), boundCycles });
-    }
-    return notes;
-  }
-
-  #methodOf(guest: Guest | undefined): string {
-    if (guest === undefined) return "host";
-    const perf = guest.clock?.isExact === true ? "exact perf clock" : "fitted perf clock";
-    const method = guest.time?.alignment.method;
-    if (method === undefined) return perf;
-    return `${METHOD_NAMES[method]}, ${perf}`;
   }
 }

@@ -123,9 +123,9 @@ export class Pairing {
       if (options.detail !== undefined) this.#timeline = new Timeline();
       this.#slow = new SlowPairs(options.onSlowPair, this.#arena, this.#timeline, options.detail);
     }
-    for (const event of options.withRole ?? []) this.#hasRole[event] = 1;
+    const withRole = new Set(options.withRole);
     for (const [stage, events] of options.stages.entries()) {
-      for (const event of events) this.#assign(event, stage);
+      for (const event of events) this.addEvent(event, stage, withRole.has(event));
       const isFirst = stage === 0;
       const isLast = stage === count - 1;
       this.#before.push(!isFirst ? stage - 1 : options.isCycle ? count - 1 : -1);
@@ -145,6 +145,21 @@ export class Pairing {
       waitingStarts: sum((pending) => pending.size),
       refusedCopies: this.#arena?.refused ?? 0,
     };
+  }
+
+  /**
+   * An event of a stage; `hasRole`: its records say in which roles they act. Throws RangeError when
+   * it is in a stage already.
+   */
+  addEvent(event: number, stage: number, hasRole: boolean): void {
+    if (!(event >= 0 && event < NO_EVENT) || this.#stageOf[event] !== -1) {
+      throw new RangeError(
+        `Cannot put event ${event} into stage ${stage}: it is no event or in a stage already, ` +
+          "wanted each event once",
+      );
+    }
+    this.#stageOf[event] = stage;
+    this.#hasRole[event] = hasRole ? 1 : 0;
   }
 
   /** Takes records `from` to `to` of a chunk, in the order of the merger. A RunSink. */
@@ -176,16 +191,6 @@ export class Pairing {
   resetInterval(): void {
     this.rows.reset();
     this.losses.reset();
-  }
-
-  #assign(event: number, stage: number): void {
-    if (!(event >= 0 && event < NO_EVENT) || this.#stageOf[event] !== -1) {
-      throw new RangeError(
-        `Cannot put event ${event} into stage ${stage}: it is no event or in a stage already, ` +
-          "wanted each event once",
-      );
-    }
-    this.#stageOf[event] = stage;
   }
 
   #records(chunk: Chunk, from: number, to: number): void {

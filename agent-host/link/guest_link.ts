@@ -14,16 +14,11 @@
  */
 import { FrameType } from "../../shared/wire/frame.ts";
 import type { Frame } from "../../shared/wire/frame_decoder.ts";
-import type {
-  Bye,
-  CpuPosition,
-  Event,
-  Hello,
-  Error as WireError,
-} from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import type { Bye, CpuPosition, Event, Hello } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
 import { PongView, readPong } from "../../shared/wire/ping_frame.ts";
 import { readSamples, SamplesView } from "../../shared/wire/samples_reader.ts";
+import { AttachAttempts } from "./attach_attempts.ts";
 import { DUMP_HINT, DumpState } from "./dump_state.ts";
 import { FrameBudget } from "./frame_budget.ts";
 import type { GuestListener } from "./guest_listener.ts";
@@ -37,8 +32,6 @@ import { truncationOf } from "./truncation.ts";
 const SILENCE_MS_MAX = 3000;
 /** The same for a flight recorder, which says something every ten seconds. */
 const FLIGHT_SILENCE_MS_MAX = 30_000;
-/** Pause between two attempts to attach. */
-const ATTACH_RETRY_MS = 1000;
 /**
  * Received positions are acknowledged after so many bytes, or so much time: a small part of a ring,
  * so that the guest always has room, and rarely enough to wake it for something.
@@ -93,7 +86,7 @@ export class GuestLink {
   #garbageBefore = 0;
   #isStreaming = false;
   #hasBacklog = false;
-  #nextAttachMs = 0;
+  readonly #attempts = new AttachAttempts();
   #lastFrameMs = 0;
   #nextAckMs = 0;
   #unackedBytes = 0;
@@ -166,7 +159,9 @@ export class GuestLink {
     }
     if (this.#hello === undefined) this.#checkForeign();
     const isOver = this.source.hasEnded && !this.#hasBacklog;
-    if (isOver && this.bye === undefined) this.#checkEnd();
+    const hasHello = this.#hello !== undefined;
+    const error = isOver && !this.bye && endError(this.source, hasHello, this.#foreignBytes);
+    if (error) throw error;
   }
 
   /** Dispatches what has been read, until it is time for others. */
@@ -194,9 +189,14 @@ export class GuestLink {
     this.source.flush();
     const silenceMsMax = this.#hello?.overwrite ? FLIGHT_SILENCE_MS_MAX : SILENCE_MS_MAX;
     const isSilent = this.#isStreaming && nowMs - this.#lastFrameMs > silenceMsMax;
-    const isDue = (!this.#isStreaming || isSilent) && nowMs >= this.#nextAttachMs;
-    if (isDue && this.#asker?.isWaiting(nowMs) !== true) this.#attach(nowMs);
+    const isWanted = this.#isStreaming ? isSilent : !this.#isIntroducing(nowMs);
+    if (isWanted && this.#attempts.isDue(nowMs)) this.#attach(nowMs);
     if (nowMs >= this.#nextAckMs) this.#acknowledge(nowMs);
+  }
+
+  /** Its Hello has come, and the rest of its events is on the way. */
+  #isIntroducing(nowMs: number): boolean {
+    return this.#events.length > 0 && nowMs - this.#lastFrameMs < SILENCE_MS_MAX;
   }
 
   /** Sends a ping; gives our TSC right before it left, undefined when it could not leave now. */
@@ -226,7 +226,8 @@ export class GuestLink {
   }
 
   #attach(nowMs: number): void {
-    this.#nextAttachMs = nowMs + ATTACH_RETRY_MS;
+    if (this.#asker?.isWaiting(nowMs) === true) return;
+    this.#attempts.note(nowMs, this.#isStreaming ? 0 : this.source.bytesRead);
     this.#attachNonce = crypto.getRandomValues(new BigUint64Array(1))[0]! | 1n;
     this.source.send(FrameType.ATTACH, {
       attachNonce: this.#attachNonce,
@@ -244,8 +245,9 @@ export class GuestLink {
         this.#onEvents(decodeMessage(type, bytes, from, to).events);
       } else if (type === FrameType.PONG) {
         if (readPong(bytes, from, to, this.#pong)) this.#listener.onPong(this.#pong, receivedTsc);
-      } else if (type === FrameType.ERROR) this.#onError(decodeMessage(type, bytes, from, to));
-      else if (type === FrameType.CONTROL_REPLY) {
+      } else if (type === FrameType.ERROR) {
+        throw refusalOf(this.source.name, decodeMessage(type, bytes, from, to));
+      } else if (type === FrameType.CONTROL_REPLY) {
         const reply = decodeMessage(type, bytes, from, to);
         this.#asker?.onReply(reply);
         this.dump.onReply(reply);
@@ -343,10 +345,6 @@ export class GuestLink {
     this.#listener.onStream(hello, this.#events, resumed);
   }
 
-  #onError(error: WireError): void {
-    throw refusalOf(this.source.name, error);
-  }
-
   /** Bytes of no frame that came since the first Hello. */
   get garbageBytes(): number {
     return this.source.decoder.counters.garbageBytes - this.#garbageBefore;
@@ -365,11 +363,6 @@ export class GuestLink {
         "agent-guest's",
       NOT_OURS_HINT,
     );
-  }
-
-  #checkEnd(): void {
-    const error = endError(this.source, this.#hello !== undefined, this.#foreignBytes);
-    if (error !== undefined) throw error;
   }
 
   /** Why a recording that was read to its end holds less than was recorded; undefined for all. */

@@ -189,6 +189,12 @@ export class GuestEvents {
     }
   }
 
+  /** The -e whose events take part, and not only add to --detail. */
+  get tracedStages(): number[] {
+    const traced = this.#wanted.filter(({ spec }) => spec.attributes.untraced !== true);
+    return traced.map(({ stage }) => stage);
+  }
+
   /** Whether what is printed of these events has addresses of the guest's kernel. */
   get hasKernelAddresses(): boolean {
     return this.#hasChains || this.list.some(({ format }) => printsSymbols(format.printFormat));
