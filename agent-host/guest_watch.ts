@@ -104,8 +104,8 @@ export class GuestWatch {
   }
 
   /**
-   * Begins without a guest of which nothing has come. One that sends, and is not ready for all that,
-   * costs time and memory for what cannot be understood: it is dropped.
+   * Begins without a guest of which nothing has come. One that sends, and is not ready, costs time
+   * and memory for what cannot be understood: it is dropped.
    */
   #leaveBehind(guest: Guest): void {
     const { source, waitingFor } = guest.link;

@@ -224,9 +224,8 @@ export class FlightCapture implements SinkHost {
 
   missed(outlet: Outlet, ringIndex: number, from: number, to: number): void {
     const taker = this.#takers.find(({ receiver }) => receiver.outlet === outlet);
-    if (taker === undefined) return;
-    taker.isStuck = outlet.isBlocked;
-    taker.receiver.miss(this.rings[ringIndex]!, ringIndex, from, to);
+    if (taker !== undefined) taker.isStuck = outlet.isBlocked;
+    taker?.receiver.miss(this.rings[ringIndex]!, ringIndex, from, to);
   }
 
   /** Stops recording; what a dump has taken is still sent. */
@@ -356,7 +355,7 @@ export class FlightCapture implements SinkHost {
     for (const taker of this.#takers) {
       const { receiver } = taker;
       const { isBlocked } = receiver.outlet;
-      taker.isStuck &&= isBlocked;
+      if (!isBlocked) taker.isStuck = false;
       if (!isBlocked) receiver.sendTasks();
       isNaming ||= receiver.isNaming && !(isBlocked && (taker.isStuck || !isPatient));
     }
