@@ -58,6 +58,14 @@ describe("a real virtio port", () => {
     return pid;
   }
 
+  /** Ends it, and waits until it has let go of the port, which has one opener. */
+  async function endAgentGuest(pid: number, signal: "INT" | "KILL"): Promise<void> {
+    await guest.shell.output(
+      `kill -${signal} ${pid}; ` +
+        `while ls -l /proc/${pid}/fd 2>/dev/null | grep -q vport; do usleep 20000; done`,
+    );
+  }
+
   async function startProgram(from: number): Promise<void> {
     await guest.startInGuest(`sh /run/numbers ${from}`);
   }
@@ -114,7 +122,7 @@ describe("a real virtio port", () => {
     expect(sums).toEqual([made, made, 0, 0]);
     for (const { state } of output.verdicts) expect(state).toBe("balances");
     expect(await guest.isRunningInGuest(agent)).toBe(true);
-    await guest.shell.output(`kill -INT ${agent}`);
+    await endAgentGuest(agent, "INT");
   });
 
   test("agent-guest killed: each of its streams is in the ledger, and nothing comes twice", async () => {
@@ -126,7 +134,7 @@ describe("a real virtio port", () => {
     for (let death = 0; death < DEATHS; death++) {
       const before = linesOf(run);
       await host.until(() => linesOf(run) > before + LINES, "events of this agent");
-      await guest.shell.output(`kill -9 ${agent}`);
+      await endAgentGuest(agent, "KILL");
       // Every other time the host dies with it.
       if (death % 2 === 1) {
         await host.stop("SIGKILL");
@@ -156,7 +164,7 @@ describe("a real virtio port", () => {
       `${DEATHS} agents killed: ${end - FIRST_NUMBER} calls, ${numbers.length} lines, in streams ` +
         `of ${parts.join(", ")}`,
     );
-    await guest.shell.output(`kill -INT ${agent}`);
+    await endAgentGuest(agent, "INT");
   });
 });
 

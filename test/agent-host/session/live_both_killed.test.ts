@@ -40,6 +40,7 @@ interface Made {
 async function liveAndDie(run: KillRun, guest: AgentProcess, death: number): Promise<void> {
   const host = run.start();
   await run.untilTracing(host);
+  await run.untilPrinted(host);
   await run.pass(host, LIFE_MS_MAX);
   if (death % 3 === 0) await host.stop("SIGKILL");
   await guest.stop("SIGKILL");
@@ -103,8 +104,9 @@ function checkStreams(output: JsonOutput, begins: readonly number[], made: reado
     const rows = ledger.filter((row) => row.stream === stream);
     expect([stream, sumOf(rows, "delivered")]).toEqual([stream, inStream.length]);
     expect(sumOf(rows, "lost_kernel") + sumOf(rows, "dropped")).toBe(0);
-    expect(complete_ns).not.toBeNull();
-    const known = made.findLast(({ ns, end }) => end <= to && ns < BigInt(complete_ns!));
+    // A host that was killed may not have got to saying anything about the stream.
+    if (i % 3 === 2) expect(complete_ns).not.toBeNull();
+    const known = made.findLast(({ ns, end }) => end <= to && ns < BigInt(complete_ns ?? 0));
     const complete = Array.from({ length: (known?.end ?? from) - from }, (_, k) => from + k);
     expect(complete.filter((number) => !printed.has(number))).toEqual([]);
   }

@@ -104,6 +104,12 @@ export class KillRun {
     this.#readyMs = performance.now() - startMs;
   }
 
+  /** Makes calls until the run has printed something. */
+  async untilPrinted(host: AgentProcess): Promise<void> {
+    const { size } = statSync(this.#out);
+    await this.#work(host, () => statSync(this.#out).size > size);
+  }
+
   /** No calls until a run traces again: nobody records them. */
   hold(): void {
     this.#mayCall = false;
