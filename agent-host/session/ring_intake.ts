@@ -128,9 +128,9 @@ export class RingIntake {
 
   /** The merger releases `records`; gives how many of them have been shown before. */
   noteReleased(records: number): number {
-    const left = Math.max(0, this.shownBefore - this.releasedRecords);
+    const left = this.shownBefore - this.releasedRecords;
     this.releasedRecords += records;
-    return Math.min(left, records);
+    return left <= 0 ? 0 : Math.min(left, records);
   }
 
   /** Records that have been shown, by this run or before it. */

@@ -31,7 +31,7 @@ export class Session {
     this.events = new SessionEvents(this.pool.memory, defaultKey);
     this.merger = new Merger({
       onRun: (chunk, from, to) => {
-        this.#doubts.apply(chunk, from, to);
+        if (!this.#doubts.isEmpty) this.#doubts.apply(chunk, from, to);
         const shown = this.#intakes[chunk.ring]!.noteReleased(to - from);
         if (this.sink === undefined) this.unheardEvents += to - from;
         else if (from + shown < to) this.sink(chunk, from + shown, to);
