@@ -193,6 +193,7 @@ export class Engine {
     this.#watch.setAwaited();
     this.#report.admitEvents();
     this.#consumer?.prepare();
+    this.#report.display?.renew(merger.frontierCycles);
     merger.release();
     // Somebody is so far behind that nothing could be read any more: go on without him.
     if (!this.#session.hasRoom) merger.forceRelease(this.#session.pool.capacity >>> 1);

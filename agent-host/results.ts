@@ -59,7 +59,8 @@ export class Report {
   readonly #bounds = new ClockBounds();
   readonly #closest = new ClosestPairs();
   #nextCausalMs = 0;
-  #display: TimeDisplay | undefined;
+  /** How times are shown, once there is a consumer. */
+  display: TimeDisplay | undefined;
   #pairing: Pairing | undefined;
   /** By event index: how its records are printed. */
   readonly #lineEvents: JsonEvent[] = [];
@@ -84,22 +85,23 @@ export class Report {
     const guestsShowTsc = local === undefined && ready.every(({ hello }) => hello?.tscDisplay);
     const isTsc = this.#order.isTscDisplay || (guests.length > 0 && guestsShowTsc);
     const display = timeDisplay(this.#machines, this.#session.anchor, isTsc);
-    this.#display = display;
+    this.display = display;
     const options = {
       wall: display.wall,
       clock: display.clock,
       events: this.#lineEvents,
       machines: this.#lineMachines(),
       isTsc,
-      nsPerCycle: display.nsPerCycle,
+      get nsPerCycle(): number {
+        return display.nsPerCycle;
+      },
     };
     const lines = new TraceLines(options);
     const json = new EventJson(options);
     this.#session.onDoubt = (doubt) => {
       this.#pairing?.doubt(doubt);
-      if (this.#order.isJson) {
-        writeDoubtJson(this.#out, options, machineName(doubt.machine), doubt);
-      }
+      if (!this.#order.isJson) return;
+      writeDoubtJson(this.#out, options, machineName(doubt.machine), doubt);
     };
     const writeEvent = (view: EventView): void => {
       if (this.#order.isJson) json.writeEvent(this.#out, view);
@@ -123,7 +125,7 @@ export class Report {
 
   /** The time of day of a canonical time, in ns; undefined before the clocks are known. */
   wallNs(cycles: number): bigint | undefined {
-    return this.#display?.wall.scale.exact(cycles);
+    return this.display?.wall.scale.exact(cycles);
   }
 
   /** Takes in the events that are known by now: a guest that was late brings its own later. */
@@ -182,7 +184,7 @@ export class Report {
   }
 
   #writeAlignment(): void {
-    const tscHz = 1e9 / this.#display!.nsPerCycle;
+    const tscHz = 1e9 / this.display!.nsPerCycle;
     for (const { time, machine } of this.#machines.guests) {
       if (time === undefined) continue;
       for (const line of formatAlignment(time.alignment.describe(), tscHz)) {
@@ -192,7 +194,7 @@ export class Report {
   }
 
   #writeAlignmentJson(): void {
-    const { nsPerCycle } = this.#display!;
+    const { nsPerCycle } = this.display!;
     for (const { time, machine, boundCycles } of this.#machines.guests) {
       if (time === undefined) continue;
       const members = alignmentMembers(
@@ -329,7 +331,7 @@ export class Report {
   }
 
   #writeTable(out: ByteWriter, cycles: number, thanCycles: number, isLast: boolean): void {
-    const { unit, wall } = this.#display!;
+    const { unit, wall } = this.display!;
     const pairing = this.#pairing!;
     if (isLast) this.#noteTrailingLoss(pairing.losses, cycles);
     const { local, guests } = this.#machines;

@@ -11,15 +11,18 @@ const UNITS_PER_SECOND = 1_000_000_000n;
 /** Beyond 2^53 from the anchor nothing is exact any more: false stamps, shown at the limit. */
 const CYCLES_MAX = Number.MAX_SAFE_INTEGER;
 
+/** A clock that is further off than this has been set: times jump with it. */
+const SLEWED_UNITS_MAX = 100_000_000;
+
 /** One clock to show times in. */
 export class TimeScale {
   /** Clock units per canonical cycle. */
-  readonly unitsPerCycle: number;
+  unitsPerCycle: number;
   /** Set by set(): whole seconds, and microseconds 0 to 999999. */
   seconds = 0;
   micros = 0;
   readonly #anchorSeconds: number;
-  readonly #anchorUnits: number;
+  #anchorUnits: number;
 
   /** `anchor` is what the clock shows at cycle 0. Throws RangeError unless unitsPerCycle is > 0. */
   constructor(anchor: bigint, unitsPerCycle: number) {
@@ -30,6 +33,19 @@ export class TimeScale {
     const units = ((anchor % UNITS_PER_SECOND) + UNITS_PER_SECOND) % UNITS_PER_SECOND;
     this.#anchorUnits = Number(units);
     this.#anchorSeconds = Number((anchor - units) / UNITS_PER_SECOND);
+  }
+
+  /**
+   * At `cycles` the clock showed `units`, and runs at `unitsPerCycle`. Times from there on come up
+   * with it within `spanCycles`, and never go back; a clock that was set is followed at once.
+   */
+  follow(cycles: number, units: bigint, unitsPerCycle: number, spanCycles: number): void {
+    const shown = this.#anchorUnits + cycles * this.unitsPerCycle;
+    const behind = Number(units - BigInt(this.#anchorSeconds) * UNITS_PER_SECOND) - shown;
+    const isSet = Math.abs(behind) > SLEWED_UNITS_MAX;
+    const catchUp = isSet ? 0 : behind / spanCycles;
+    this.unitsPerCycle = Math.max(unitsPerCycle + catchUp, unitsPerCycle / 2);
+    this.#anchorUnits = shown + (isSet ? behind : 0) - cycles * this.unitsPerCycle;
   }
 
   /** Computes seconds and micros; a fraction of a microsecond is rounded, or cut off. */

@@ -157,6 +157,30 @@ describe("TimeScale", () => {
     );
   });
 
+  test("follow() comes up with a clock within the span, whatever the rate, and never goes back", () => {
+    const scale = new TimeScale(5_000_000_000n, 0.5);
+    const shown = (cycles: number): number => Number(scale.exact(cycles));
+    const before = shown(1_000_000);
+    // The clock runs at 0.4 and is 700 units behind, then ahead.
+    for (const units of [before - 700, before + 700]) {
+      const at = scale.exact(1_000_000);
+      scale.follow(1_000_000, BigInt(units), 0.4, 10_000);
+      expect(scale.exact(1_000_000)).toBe(at);
+      expect(shown(1_010_000)).toBe(units + 4000);
+    }
+    scale.follow(1_000_000, BigInt(before - 50_000), 0.4, 10_000);
+    expect(shown(1_000_100)).toBeGreaterThan(shown(1_000_000));
+  });
+
+  test("follow() jumps with a clock that was set", () => {
+    const scale = new TimeScale(5_000_000_000n, 0.5);
+    scale.follow(2_000, 1_000_000_000_000n, 0.4, 10_000);
+    expect([scale.exact(2_000), scale.exact(12_000)]).toEqual([
+      1_000_000_000_000n,
+      1_000_000_004_000n,
+    ]);
+  });
+
   test.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])(
     "throws on %p units per cycle",
     (units) => {
