@@ -29,6 +29,8 @@ import { SAMPLES_HEADER_BYTES_MAX, writeSamplesHeader } from "../../shared/wire/
 
 /** Bytes that may wait for a slow descriptor: a few control frames, or the rest of one span. */
 export const WAITING_BYTES_MAX = 2 * 1024 * 1024;
+/** Messages that may wait until there is room for them: Hello of 1,000 events with long formats. */
+export const LATER_MESSAGES_MAX = 64;
 /** With more than this waiting, what can be left out is: the rest is for what cannot. */
 const CROWDED_BYTES = WAITING_BYTES_MAX / 2;
 /** sent_tsc is the last field of a Pong: its fixed64 ends the frame. */
@@ -70,6 +72,8 @@ export class Outlet {
   readonly #waitingBytes = new Uint8Array(this.#waiting.buffer);
   #waitingFrom = 0;
   #waitingTo = 0;
+  /** Puts messages into the waiting buffer that had no room there; false while there is none. */
+  #later: (() => boolean)[] = [];
   /** Where in the waiting buffer a frame begins, at or before what is written next. */
   #begunAt = 0;
   #pieces = 0;
@@ -90,7 +94,7 @@ export class Outlet {
 
   /** Whether bytes wait for the descriptor: poll for POLLOUT, then flush(). */
   get isBlocked(): boolean {
-    return this.#waitingTo > this.#waitingFrom;
+    return this.#waitingTo > this.#waitingFrom || this.#later.length > 0;
   }
 
   /** Whether so much waits that messages which the peer can do without are better left out. */
@@ -104,28 +108,37 @@ export class Outlet {
    */
   restart(): void {
     if (this.isBlocked) this.#waitingTo = this.#findBegunFrame();
+    this.#later = [];
     this.#sequence = 0;
   }
 
   /**
-   * Sends a control message. One that finds no room is a failure of the outlet: skipping it would
-   * leave the peer with a stream that it cannot decode.
+   * Sends a control message. Skipping one would leave the peer with a stream that it cannot decode:
+   * when too many find no room, the outlet has failed.
    */
   send<T extends FrameType>(type: T, message: MessageOf[T]): void {
     if (this.failure !== undefined) return;
+    if (this.#later.length === 0 && this.#enqueue(type, message)) this.flush();
+    else if (this.#later.length < LATER_MESSAGES_MAX) {
+      this.#later.push(() => this.#enqueue(type, message));
+    } else {
+      const waiting = this.#waitingTo - this.#waitingFrom;
+      this.failure = new RangeError(
+        `Cannot send to ${this.name}: ${waiting} bytes wait already, it reads too slowly`,
+      );
+    }
+  }
+
+  /** Puts a message into the waiting buffer; false when it has no room there. */
+  #enqueue<T extends FrameType>(type: T, message: MessageOf[T]): boolean {
     const frame = this.#writer.encode(type, message, this.#sequence);
     this.#makeRoom(frame.length);
-    if (this.#waitingTo + frame.length > WAITING_BYTES_MAX) {
-      this.failure = new RangeError(
-        `Cannot send to ${this.name}: ${this.#waitingTo} bytes wait already, it reads too slowly`,
-      );
-      return;
-    }
+    if (this.#waitingTo + frame.length > WAITING_BYTES_MAX) return false;
     this.#waitingBytes.set(frame, this.#waitingTo);
     this.#waitingTo += frame.length;
     this.#sequence = (this.#sequence + 1) >>> 0;
     this.framesSent++;
-    this.flush();
+    return true;
   }
 
   /** Answers a ping. The last stamp is taken right before the write. */
@@ -178,7 +191,9 @@ export class Outlet {
     this.#waitingFrom = 0;
     this.#waitingTo = 0;
     this.#begunAt = 0;
-    return true;
+    if (this.#later.length === 0) return true;
+    while (this.#later[0]?.() === true) this.#later.shift();
+    return this.flush();
   }
 
   /** A stream of so many rings follows. */

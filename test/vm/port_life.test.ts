@@ -198,12 +198,12 @@ describe("a virtio-serial port", () => {
     await rename(500, "without a host");
     await expectIdle("without a host");
     const socket = await openPort(false);
-    await rename(500);
+    await rename(500, "opened by a host that says nothing");
     await expectIdle("opened by a host that says nothing");
     socket.destroy();
   });
 
-  test("that is opened again and again gives each host what happens while it is there", async () => {
+  test("gives each host what happens while it is there", async () => {
     for (let turn = 0; turn < 2; turn++) {
       const host = await startHost();
       await expectNumbers(host, await rename(500, "with a host"));
@@ -308,6 +308,5 @@ describe("a virtio-serial port", () => {
     numbers.push(...(await rename(100)));
     await expectNumbers(host, numbers);
     await expectSound(host);
-    await expectIdle("serving nobody");
   });
 });

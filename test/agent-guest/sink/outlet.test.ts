@@ -13,6 +13,7 @@ import { FrameDecoder } from "../../../shared/wire/frame_decoder.ts";
 import { decodeMessage } from "../../../shared/wire/message.ts";
 import { PingView } from "../../../shared/wire/ping_frame.ts";
 import { MappedRing } from "../support/mapped_ring.ts";
+import { range } from "../support/numbers.ts";
 import {
   FILE,
   GATHERED,
@@ -160,6 +161,46 @@ describe("Outlet", () => {
       expect(received.sequences.at(-1)).toBe(0);
     });
   }
+
+  test("messages that find no room wait for it, and come in their order", () => {
+    using pair = new SocketPair("stream");
+    using ring = new MappedRing(64 * 1024);
+    const outlet = openOutlet(pair.writer, GATHERED);
+    const received = new Received();
+    // Six times what the waiting buffer takes.
+    const comm = new Uint8Array(256 * 1024);
+    const count = (6 * WAITING_BYTES_MAX) / comm.length;
+    for (let pid = 1; pid <= count; pid++) {
+      outlet.send(FrameType.TASK, { tasks: [{ pid, comm }] });
+      expect(outlet.failure).toBeUndefined();
+    }
+    // Samples wait for them, too.
+    ring.writeSamples(1, 96);
+    outlet.sendRing(0, ring.cpuRing, ring.ring.head);
+    expect([outlet.isBlocked, outlet.positions[0]]).toEqual([true, 0]);
+    settle(outlet, pair, received);
+    outlet.sendRing(0, ring.cpuRing, ring.ring.head);
+    settle(outlet, pair, received);
+    expect(received.sequences).toEqual(range(count + 1));
+    expect(received.types).toEqual([...new Array(count).fill(FrameType.TASK), FrameType.SAMPLES]);
+    expect(received.decoder.counters.garbageBytes).toBe(0);
+    outlet.close();
+  });
+
+  test("restart() forgets messages that wait for room", () => {
+    using pair = new SocketPair("stream");
+    const outlet = openOutlet(pair.writer, GATHERED);
+    const received = new Received();
+    const comm = new Uint8Array(256 * 1024);
+    for (let pid = 1; pid <= 16; pid++) outlet.send(FrameType.TASK, { tasks: [{ pid, comm }] });
+    outlet.restart();
+    sendNumber(outlet, 7);
+    settle(outlet, pair, received);
+    // The one that was begun is finished.
+    expect(received.types).toEqual([FrameType.TASK, FrameType.PROGRESS]);
+    expect(received.progress).toEqual([7]);
+    outlet.close();
+  });
 
   test("a full waiting buffer is a failure, and said to be crowded before", () => {
     using pair = new SocketPair("stream");
