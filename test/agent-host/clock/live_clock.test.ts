@@ -1,6 +1,6 @@
 /**
  * `agent-host clock` with both agents on this machine, whose TSCs are one: the true offset is 0 and
- * the true rate 1, and every bound has to hold them.
+ * the true rate 1, and every bound has to hold them. Those that wait for ten seconds wait together.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { accessSync, constants, readFileSync } from "node:fs";
@@ -78,7 +78,7 @@ function expectTruth({ tsc_hz, cpus, drift_ppb, drift_error_ppb }: ClockObject):
 }
 
 describe.skipIf(NO_TRACING !== "")("agent-host clock", () => {
-  test("shows the host's own clocks without any guest", async () => {
+  test.concurrent("shows the host's own clocks without any guest", async () => {
     const { code, stdout } = await runAgent(workspace, "agent-host", ["clock", "--json"]);
     expect(code).toBe(EXIT.DONE);
     const objects = parse(stdout);
@@ -87,7 +87,7 @@ describe.skipIf(NO_TRACING !== "")("agent-host clock", () => {
     expect(objects[0]!.cpus_checked).toBe(onlineCpus().length - 1);
   });
 
-  test("holds the truth over a unix socket and tcp at once, and ends when both have settled", async () => {
+  test.concurrent("holds the truth over a unix socket and tcp at once, and ends when both have settled", async () => {
     const places = [`unix:${workspace.file("clock.sock")}`, `127.0.0.1:${await freePort()}`];
     const guests: AgentProcess[] = [];
     for (const place of places) guests.push(await startGuest(workspace, place));
@@ -104,6 +104,59 @@ describe.skipIf(NO_TRACING !== "")("agent-host clock", () => {
     expect(channels.length).toBe(2);
     for (const guest of guests) expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
   });
+
+  test.concurrent("shows the clock of a recording, and relates it only by --tsc-offset", async () => {
+    const file = workspace.file("clock.vms");
+    const guest = await startGuest(workspace, file);
+    callGetppid(100);
+    // Three readings of the clock have to be in it.
+    const isEnough = async (): Promise<boolean> =>
+      (await runAgent(workspace, "agent-host", ["clock", file, "--for", "1"])).code === EXIT.DONE;
+    await waitUntil(isEnough, 40_000, "a recording of the clock");
+    expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
+    for (const [args, method] of [
+      [[], null],
+      [["--tsc-offset", "0"], "manual"],
+    ] as const) {
+      const command = ["clock", file, "--json", ...args];
+      const { code, stdout } = await runAgent(workspace, "agent-host", command);
+      expect(code).toBe(EXIT.DONE);
+      const [host, recording] = parse(stdout);
+      expect(recording).toMatchObject({ machine: "guest 1", method, cpus_apart: [] });
+      expect(Math.abs(recording!.tsc_hz / host!.tsc_hz - 1)).toBeLessThan(1e-3);
+    }
+  });
+
+  test.concurrent.skipIf(whyNoKvm !== "")(
+    "--vm takes KVM's relation of the VM that it names",
+    async () => {
+      const place = `unix:${workspace.file("kvm.sock")}`;
+      const guest = await startGuest(workspace, place);
+      // A VM whose vCPUs have the ids of this machine's CPUs, and the host's TSC.
+      const ids = parseApicIds(readFileSync("/proc/cpuinfo", "utf8"));
+      const machine = new KvmMachine(onlineCpus().map((cpu) => ids.get(cpu) ?? cpu));
+      for (const vcpu of machine.vcpus) vcpu.setTscOffset(0n);
+      try {
+        const args = ["clock", place, "--vm", `${process.pid}`, "--json"];
+        const { code, stdout } = await runAgent(workspace, "agent-host", args);
+        expect(code).toBe(EXIT.DONE);
+        const [, channel] = parse(stdout);
+        expect(channel).toMatchObject({ settled: true, method: "kvm", ping_disagreements: 0 });
+        expect(channel).toMatchObject({
+          vm_pid: process.pid,
+          changes_followed: true,
+          not_used: [],
+        });
+        expect(channel!.round_trips).toBeGreaterThan(5);
+        expect(channel!.cpus!.map(({ cpu, offset }) => [cpu, offset])).toEqual(
+          onlineCpus().map((cpu) => [cpu, "0"]),
+        );
+      } finally {
+        machine.close();
+      }
+      expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
+    },
+  );
 
   test("--watch appends pictures, events or not, until it is stopped", async () => {
     const place = `unix:${workspace.file("watch.sock")}`;
@@ -136,28 +189,6 @@ describe.skipIf(NO_TRACING !== "")("agent-host clock", () => {
     }
   });
 
-  test("shows the clock of a recording, and relates it only by --tsc-offset", async () => {
-    const file = workspace.file("clock.vms");
-    const guest = await startGuest(workspace, file);
-    callGetppid(100);
-    // Three readings of the clock have to be in it.
-    const isEnough = async (): Promise<boolean> =>
-      (await runAgent(workspace, "agent-host", ["clock", file, "--for", "1"])).code === EXIT.DONE;
-    await waitUntil(isEnough, 40_000, "a recording of the clock");
-    expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
-    for (const [args, method] of [
-      [[], null],
-      [["--tsc-offset", "0"], "manual"],
-    ] as const) {
-      const command = ["clock", file, "--json", ...args];
-      const { code, stdout } = await runAgent(workspace, "agent-host", command);
-      expect(code).toBe(EXIT.DONE);
-      const [host, recording] = parse(stdout);
-      expect(recording).toMatchObject({ machine: "guest 1", method, cpus_apart: [] });
-      expect(Math.abs(recording!.tsc_hz / host!.tsc_hz - 1)).toBeLessThan(1e-3);
-    }
-  });
-
   test("--tsc-offset is checked by round trips, and contradicted loudly", async () => {
     const place = `unix:${workspace.file("manual.sock")}`;
     const guest = await startGuest(workspace, place);
@@ -172,30 +203,6 @@ describe.skipIf(NO_TRACING !== "")("agent-host clock", () => {
       expect(channel).toMatchObject({ method: "manual", cpus: [{ offset }] });
       expect(channel!.ping_disagreements! > 0).toBe(disagrees);
       expect(stderr.includes("WARNING: round trips contradict")).toBe(disagrees);
-    }
-    expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
-  });
-
-  test.skipIf(whyNoKvm !== "")("--vm takes KVM's relation of the VM that it names", async () => {
-    const place = `unix:${workspace.file("kvm.sock")}`;
-    const guest = await startGuest(workspace, place);
-    // A VM whose vCPUs have the ids of this machine's CPUs, and the host's TSC.
-    const ids = parseApicIds(readFileSync("/proc/cpuinfo", "utf8"));
-    const machine = new KvmMachine(onlineCpus().map((cpu) => ids.get(cpu) ?? cpu));
-    for (const vcpu of machine.vcpus) vcpu.setTscOffset(0n);
-    try {
-      const args = ["clock", place, "--vm", `${process.pid}`, "--json"];
-      const { code, stdout } = await runAgent(workspace, "agent-host", args);
-      expect(code).toBe(EXIT.DONE);
-      const [, channel] = parse(stdout);
-      expect(channel).toMatchObject({ settled: true, method: "kvm", ping_disagreements: 0 });
-      expect(channel).toMatchObject({ vm_pid: process.pid, changes_followed: true, not_used: [] });
-      expect(channel!.round_trips).toBeGreaterThan(5);
-      expect(channel!.cpus!.map(({ cpu, offset }) => [cpu, offset])).toEqual(
-        onlineCpus().map((cpu) => [cpu, "0"]),
-      );
-    } finally {
-      machine.close();
     }
     expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
   });

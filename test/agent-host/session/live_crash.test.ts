@@ -88,40 +88,6 @@ for (const transport of ["unix", "tcp"] as const) {
       );
     });
 
-    test("agent-guest stopped does not keep the host from ending at SIGINT", async () => {
-      const place = await TRANSPORTS[transport]();
-      const guest = await startGuest(workspace, place);
-      const events = ["-e", pulled(place), "-e", OWN_GETPPID()];
-      const args = ["multi-trace", ...events, "-k", "args[0]", "-i", "50"];
-      const host = await startHost(workspace, args);
-      callGetppid(CALLS);
-      await host.showed(/^sys_enter => sys_enter/m);
-      guest.kill("SIGSTOP");
-      expect(await host.stop("SIGINT", END_DEADLINE_MS)).toMatchObject({ code: EXIT.DONE });
-      expect(host.stdout).toMatch(/^sys_enter => sys_enter +\d+ /m);
-      expect(host.stderr).toMatch(/^ledger: cannot be checked/m);
-      guest.kill("SIGCONT");
-      expect(await guest.stop("SIGINT", END_DEADLINE_MS)).toMatchObject({ code: EXIT.DONE });
-    });
-
-    test("agent-guest stopped does not keep the host's own events from being shown", async () => {
-      const place = await TRANSPORTS[transport]();
-      const guest = await startGuest(workspace, place);
-      const events = ["-e", pulled(place), "-e", `${OWN_GETPPID()}alias=ours/`];
-      const host = await startHost(workspace, ["trace", ...events]);
-      guest.kill("SIGSTOP");
-      callGetppid(CALLS);
-      await host.said(/ is silent: going on without it until it returns$/m);
-      await host.printed(CALLS);
-      guest.kill("SIGCONT");
-      await host.said(/ is back$/m);
-      callGetppid(CALLS);
-      await host.printed(4 * CALLS);
-      expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
-      expect(host.stderr).toMatch(/^ledger: .*2000 produced = 2000 delivered/m);
-      expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
-    });
-
     test("agent-guest that ends by itself ends the host, with everything and exit code 0", async () => {
       const place = await TRANSPORTS[transport]();
       const guest = await startGuest(workspace, place);
@@ -135,6 +101,56 @@ for (const transport of ["unix", "tcp"] as const) {
     });
   });
 }
+
+/** A guest and its host over each transport; all of them see the same calls. */
+async function startPairs(
+  argsOf: (place: string) => readonly string[],
+): Promise<readonly { readonly guest: AgentProcess; readonly host: AgentProcess }[]> {
+  const places = [await TRANSPORTS.unix(), await TRANSPORTS.tcp()];
+  const guests = await Promise.all(places.map((place) => startGuest(workspace, place)));
+  const hosts = await Promise.all(places.map((place) => startHost(workspace, argsOf(place))));
+  return guests.map((guest, i) => ({ guest, host: hosts[i]! }));
+}
+
+describe.skipIf(NO_TRACING !== "")("over unix and tcp", () => {
+  test("agent-guest stopped does not keep the host from ending at SIGINT", async () => {
+    const pairs = await startPairs((place) => [
+      ...["multi-trace", "-e", pulled(place), "-e", OWN_GETPPID(), "-k", "args[0]", "-i", "50"],
+    ]);
+    callGetppid(CALLS);
+    const endOf = async ({ guest, host }: (typeof pairs)[number]): Promise<void> => {
+      await host.showed(/^sys_enter => sys_enter/m);
+      guest.kill("SIGSTOP");
+      expect(await host.stop("SIGINT", END_DEADLINE_MS)).toMatchObject({ code: EXIT.DONE });
+      expect(host.stdout).toMatch(/^sys_enter => sys_enter +\d+ /m);
+      expect(host.stderr).toMatch(/^ledger: cannot be checked/m);
+      guest.kill("SIGCONT");
+      expect(await guest.stop("SIGINT", END_DEADLINE_MS)).toMatchObject({ code: EXIT.DONE });
+    };
+    await Promise.all(pairs.map(endOf));
+  });
+
+  test("agent-guest stopped does not keep the host's own events from being shown", async () => {
+    const pairs = await startPairs((place) => [
+      ...["trace", "-e", pulled(place), "-e", `${OWN_GETPPID()}alias=ours/`],
+    ]);
+    for (const { guest } of pairs) guest.kill("SIGSTOP");
+    callGetppid(CALLS);
+    for (const { guest, host } of pairs) {
+      await host.said(/ is silent: going on without it until it returns$/m);
+      await host.printed(CALLS);
+      guest.kill("SIGCONT");
+      await host.said(/ is back$/m);
+    }
+    callGetppid(CALLS);
+    for (const { guest, host } of pairs) {
+      await host.printed(4 * CALLS);
+      expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
+      expect(host.stderr).toMatch(/^ledger: .*2000 produced = 2000 delivered/m);
+      expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
+    }
+  });
+});
 
 describe.skipIf(NO_TRACING !== "")("two hosts", () => {
   test("on a unix socket: the second is told that it is taken", async () => {
