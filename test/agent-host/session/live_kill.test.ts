@@ -126,7 +126,31 @@ describe.skipIf(NO_TRACING !== "")("--resume", () => {
     expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
     const output = new JsonOutput(readFileSync(out, "latin1"));
     expect(output.numbers.slice(-100)).toEqual(Array.from({ length: 100 }, (_, i) => 100 + i));
-    expect(output.sum("guest 1", "produced")).toBe(100);
+    const last = output.ledger.filter(({ stream }) => stream === "2");
+    expect(last.reduce((sum, row) => sum + row.produced!, 0)).toBe(100);
+    expect(output.streamEnds).toMatchObject([{ stream: "1", goodbye: false }]);
+    expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
+  });
+
+  test("of a guest that does not answer the goodbye leaves its file for the rest", async () => {
+    const place = `unix:${workspace.file("held.sock")}`;
+    const [out, resume] = [workspace.file("held"), workspace.file("held.resume")];
+    const guest = await startGuest(workspace, place);
+    const first = startRun(place, out, resume);
+    await first.said(/^Tracing$/m);
+    guest.kill("SIGSTOP");
+    callGetppid(100);
+    expect(await first.stop()).toMatchObject({ code: EXIT.DONE });
+    expect(first.stderr).toMatch(/ has not handed over all that it holds: the next run with this/);
+    expect(existsSync(resume)).toBe(true);
+    guest.kill("SIGCONT");
+    const host = startRun(place, out, resume);
+    await host.said(/^Tracing$/m);
+    expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
+    const output = new JsonOutput(readFileSync(out, "latin1"));
+    expect(output.numbers).toEqual(Array.from({ length: 100 }, (_, i) => i));
+    expect(output.verdicts.map(({ state }) => state)).toEqual(["unknown", "balances"]);
+    expect(existsSync(resume)).toBe(false);
     expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
   });
 
