@@ -28,6 +28,7 @@ const PORT = `/dev/virtio-ports/${PERF_PORT_NAME}`;
 /** Of USER_HZ, within IDLE_SECONDS: a loop that spins takes 100 in the second. */
 const IDLE_TICKS_MAX = 30;
 const IDLE_SECONDS = 1;
+const IDLE_DEADLINE_MS = 15_000;
 /** Renaming by a guest that is held up does not get done at all. */
 const PACE_MAX = 100;
 const OPENINGS = 200;
@@ -94,10 +95,19 @@ describe("a virtio-serial port", () => {
     return after! - before!;
   }
 
+  /**
+   * It takes next to nothing, as soon as it is done with what it was asked for. On a busy machine
+   * the guest's CPUs stand still now and then, and their clocks do not: one that spins takes all of
+   * the time, whenever it is looked at.
+   */
   async function expectIdle(when: string): Promise<void> {
-    const ticks = await idleTicks();
-    console.log(`${when}: ${ticks} ticks in ${IDLE_SECONDS} s`);
-    expect(ticks).toBeLessThan(IDLE_TICKS_MAX);
+    const tries: number[] = [];
+    const isIdle = async (): Promise<boolean> => {
+      tries.push(await idleTicks());
+      return tries.at(-1)! < IDLE_TICKS_MAX;
+    };
+    await waitUntil(isIdle, IDLE_DEADLINE_MS, `agent-guest to be idle, ${when}`);
+    console.log(`${when}: ${tries.join(", then ")} ticks in ${IDLE_SECONDS} s`);
   }
 
   async function startHost(): Promise<AgentProcess> {
@@ -222,9 +232,7 @@ describe("a virtio-serial port", () => {
     await openings;
     const seconds = (performance.now() - startMs) / 1000;
     console.log(`${OPENINGS} openings in ${seconds.toFixed(1)} s`);
-    // What the last ones have asked for is still to be done.
-    const isDone = async (): Promise<boolean> => (await idleTicks()) < IDLE_TICKS_MAX;
-    await waitUntil(isDone, DEADLINE_MS, "the agent to be done with them");
+    await expectIdle("after the openings");
     const host = await startHost();
     await expectNumbers(host, await rename(300));
     await expectSound(host);
