@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { LEAVE_MS_MAX } from "../../../agent-guest/sink/acked_link.ts";
 import { FrameType } from "../../../shared/wire/frame.ts";
+import { FrameWriter } from "../../../shared/wire/frame_writer.ts";
 import { ByeReason } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
 import { openPty } from "../../bench/pty.ts";
 import { callGetppid, NO_TRACING } from "../../shared/event/kernel.ts";
@@ -79,6 +80,29 @@ describe.skipIf(noPty)("PortSink", () => {
     client.send(FrameType.PING, { seq: 3, senderTsc: 1n, awaitUs: 0 });
     await client.until(() => client.reader.pongs.includes(3), "a pong");
     expect(client.reader.frameTypes).toEqual([FrameType.PONG]);
+    await trace.stop();
+  });
+
+  test("of hosts that attached one after the other the last is answered", async () => {
+    await using port = await openPort();
+    const { trace, client } = port;
+    const writer = new FrameWriter();
+    const frames = range(20, 1).map((nonce) => {
+      const attach = { attachNonce: BigInt(nonce), streamNonce: 0n, resume: [], agentVersion: "" };
+      return [...writer.encode(FrameType.ATTACH, attach, nonce)];
+    });
+    client.sendBytes(Uint8Array.from(frames.flat()));
+    await client.until(() => client.reader.hello?.attachNonce === 20n, "the last Hello");
+    const hellos = client.reader.frameTypes.filter((type) => type === FrameType.HELLO);
+    // A wake-up may come when only some have been written.
+    expect(hellos.length).toBeLessThan(5);
+    client.isAcknowledging = true;
+    await client.untilSampling();
+    callGetppid(10);
+    await client.until(() => client.reader.samples === 10, "10 samples");
+    client.bye();
+    await client.until(() => client.reader.bye !== undefined, "the answer");
+    expect(client.reader.ledger()).toMatchObject({ produced: 10, dropped: 0, final: true });
     await trace.stop();
   });
 
