@@ -34,7 +34,13 @@ const REPORT = join(ROOT, "build", "junit.xml");
  */
 const TEST_TIMEOUT_MS = NIGHTLY ? 0 : 60_000;
 /** Folders whose tests touch nothing that another test could disturb. */
-const PARALLEL_FOLDERS = ["test/shared/", "test/agent-guest/", "test/agent-host/", "test/tidy/"];
+const PARALLEL_FOLDERS = [
+  "test/shared/",
+  "test/agent-guest/",
+  "test/agent-host/",
+  "test/tidy/",
+  "test/fuzz/",
+];
 /** In these, tests open perf events, ports and files of the machine. */
 const SERIAL_FOLDERS = ["test/shared/sys/", "test/shared/event/", "test/agent-host/session/live_"];
 

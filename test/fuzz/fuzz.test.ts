@@ -20,7 +20,7 @@ const NIGHTLY_INPUTS = {
   control: 2_000_000,
 } as const;
 const USUAL_INPUTS = 20_000;
-const DEADLINE_MS = perNight(240_000, 5 * 3_600_000);
+const DEADLINE_MS = perNight(480_000, 5 * 3_600_000);
 let workspace: Workspace;
 
 beforeAll(() => {
