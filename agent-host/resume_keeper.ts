@@ -52,6 +52,8 @@ export class ResumeKeeper {
       return;
     }
     for (const guest of this.#guests) guest.mark();
+    // Whatever has been printed at the end stays, even if no event came since the last time.
+    this.#saved = undefined;
     this.#save();
     if (hasFailed || missing === undefined) return;
     onStatus(
