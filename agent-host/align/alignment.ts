@@ -269,7 +269,9 @@ export class GuestAlignment {
   get readingCount(): number {
     const { method } = this;
     if (method === "kvm") return this.kvmReadings;
-    return method === "emulator" ? this.#emulator.roundCount : this.ping.pingCount;
+    // Rounds of the emulator are rare: that nothing has stepped since is what trips tell.
+    const rounds = method === "emulator" ? this.#emulator.roundCount : 0;
+    return rounds + this.ping.pingCount;
   }
 
   /** What is in force, for printing. */

@@ -13,6 +13,9 @@ import type { Chunk } from "./chunk.ts";
 /** Doubts kept apart; beyond these the last one grows. */
 export const DOUBTS_MAX = 64;
 
+/** Steps that differ by less are one: CPUs ask for the clocks one after the other. */
+const SAME_RATIO = 1 + 1e-9;
+
 /** Times of a machine in [fromCycles, toCycles] may be off by `extraCycles` more than said. */
 export interface Doubt {
   readonly machine: number;
@@ -31,8 +34,11 @@ export class Doubts {
     return this.#list.length === 0;
   }
 
-  /** Adds a doubt, joined with what is known of the same time; returns what holds now. */
-  add(doubt: Doubt): Doubt {
+  /**
+   * Adds a doubt, joined with what is known of the same time. False when that was as doubtful
+   * already: each CPU of a guest finds the same step.
+   */
+  add(doubt: Doubt): boolean {
     const list = this.#list;
     const isFull = list.length === DOUBTS_MAX;
     const at = list.findIndex(
@@ -43,7 +49,7 @@ export class Doubts {
     );
     if (at < 0 && !isFull) {
       list.push(doubt);
-      return doubt;
+      return true;
     }
     const index =
       at < 0
@@ -56,7 +62,7 @@ export class Doubts {
     // Full of other machines' doubts: one of them makes room.
     const joined = known.machine === doubt.machine ? join(known, doubt) : doubt;
     list[index] = joined;
-    return joined;
+    return at < 0 || !isCovered(doubt, known);
   }
 
   /** Widens the bounds of records [from, to) of a chunk as far as they are in doubt. */
@@ -71,6 +77,11 @@ export class Doubts {
       }
     }
   }
+}
+
+function isCovered(doubt: Doubt, by: Doubt): boolean {
+  const isWide = doubt.extraCycles <= by.extraCycles * SAME_RATIO;
+  return isWide && doubt.fromCycles >= by.fromCycles && (by.isWithin || !doubt.isWithin);
 }
 
 function join(a: Doubt, b: Doubt): Doubt {

@@ -22,7 +22,7 @@ export function doubtSince(
   step: ChainStep,
 ): void {
   const { fromCycles, apartCycles: extraCycles, isWithin } = step;
-  for (const { decoder } of rings.intakes.values()) decoder.doubt(extraCycles);
   const toCycles = Math.max(fromCycles, rings.latestAt(readTsc(), 0));
-  session.doubt({ machine, fromCycles, toCycles, extraCycles, isWithin });
+  if (!session.doubt({ machine, fromCycles, toCycles, extraCycles, isWithin })) return;
+  for (const { decoder } of rings.intakes.values()) decoder.doubt(extraCycles);
 }

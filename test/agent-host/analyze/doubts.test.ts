@@ -51,6 +51,15 @@ describe("Doubts.apply()", () => {
     expect(boundsAfter(doubts)).toEqual([5, 4010, 4020, 4040]);
   });
 
+  test("a doubt that is known is none, one that is greater, earlier or within is", () => {
+    const doubts = new Doubts();
+    const of = (more: Partial<Doubt>): boolean => doubts.add({ ...DOUBT, ...more });
+    expect([of({}), of({}), of({ toCycles: 310, fromCycles: 201 })]).toEqual([true, false, false]);
+    expect([of({ extraCycles: 999 }), of({ extraCycles: 1001 })]).toEqual([false, true]);
+    expect([of({ fromCycles: 150 }), of({ isWithin: true }), of({})]).toEqual([true, true, false]);
+    expect([of({ machine: 2 }), of({ fromCycles: 400, toCycles: 500 })]).toEqual([true, true]);
+  });
+
   test("two pieces of one run are widened once; its line is kept unless its own clock stepped", () => {
     const chunk = chunkOf(fullPool(1), { machine: GUEST, boundCycles: 5, segment: SEGMENT }, TIMES);
     const doubts = new Doubts();
