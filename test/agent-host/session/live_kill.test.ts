@@ -4,7 +4,7 @@
  * 1,000 kills at night.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { EXIT } from "../../../shared/cli/failure.ts";
 import { perNight } from "../../nightly.ts";
 import { callGetppid, NO_TRACING } from "../../shared/event/kernel.ts";
@@ -38,6 +38,13 @@ function startRun(place: string, out: string, resume: string): AgentProcess {
   const host = startAgent(workspace, "agent-host", args, { stdoutFd });
   closeSync(stdoutFd);
   return host;
+}
+
+/** Whether all threads stand still: one that runs goes on until another has taken the signal. */
+function isStopped(pid: number): boolean {
+  const tasks = readdirSync(`/proc/${pid}/task`);
+  const stats = tasks.map((task) => readFileSync(`/proc/${pid}/task/${task}/stat`, "latin1"));
+  return stats.every((text) => /\) T /.test(text));
 }
 
 /** Rings of 16 MiB keep what is made in half a minute, those of 64 KiB what is made in 0.1 s. */
@@ -139,6 +146,7 @@ describe.skipIf(NO_TRACING !== "")("--resume", () => {
     const first = startRun(place, out, resume);
     await first.said(/^Tracing$/m);
     guest.kill("SIGSTOP");
+    await waitUntil(() => isStopped(guest.pid), DEADLINE_MS, "all threads to stand still");
     callGetppid(100);
     expect(await first.stop()).toMatchObject({ code: EXIT.DONE });
     expect(first.stderr).toMatch(/ has not handed over all that it holds: the next run with this/);
