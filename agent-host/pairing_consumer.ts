@@ -33,7 +33,6 @@ export class PairingConsumer implements Consumer {
   /** End of the interval; NaN before the first event. */
   #nextTableCycles = Number.NaN;
   readonly #view = new EventView();
-  readonly #hasTriggers: boolean;
   /** How far time is, for the date of the last table. */
   #lastCycles = Number.NEGATIVE_INFINITY;
 
@@ -41,7 +40,6 @@ export class PairingConsumer implements Consumer {
     this.#out = out;
     this.#pairing = pairing;
     this.#options = options;
-    this.#hasTriggers = options.triggers !== undefined && options.triggers.size > 0;
   }
 
   get isDone(): boolean {
@@ -53,12 +51,12 @@ export class PairingConsumer implements Consumer {
   }
 
   run(chunk: Chunk, from: number, to: number): void {
-    const { intervalCycles } = this.#options;
+    const { intervalCycles, triggers } = this.#options;
     const { timeCycles } = chunk;
     const end = this.#limit(chunk, from, to);
     if (end <= from) return;
     // A run may be of a single event, millions of times.
-    if (intervalCycles === 0 && !this.#hasTriggers) {
+    if (intervalCycles === 0 && (triggers === undefined || triggers.size === 0)) {
       this.#pairing.run(chunk, from, end);
       this.#lastCycles = Math.max(this.#lastCycles, timeCycles[end - 1]!);
       return;
@@ -93,7 +91,7 @@ export class PairingConsumer implements Consumer {
   #pair(chunk: Chunk, from: number, to: number): void {
     const { triggers, writeEvent, refreshBounds } = this.#options;
     let at = from;
-    if (triggers !== undefined && this.#hasTriggers) {
+    if (triggers !== undefined && triggers.size > 0) {
       for (let i = from; i < to; i++) {
         if (!triggers.has(chunk.event[i]!)) continue;
         if (i > at) this.#pairing.run(chunk, at, i);

@@ -24,14 +24,6 @@ export interface RoundTrip {
   readonly hostReceived: HostTsc;
 }
 
-/** A step of the relation, as a round trip found it. */
-export interface PingStep {
-  /** Guest TSC of the last trip before: it stepped after that. */
-  readonly sinceGuest: bigint;
-  /** How far apart the relations before and after are, in host cycles. */
-  readonly apartCycles: number;
-}
-
 /** Host cycles per guest cycle, known beforehand to lie between these. */
 export interface RateRange {
   readonly min: number;
@@ -66,8 +58,6 @@ const NOISE_CYCLES_MAX = 1_500;
 export class PingEstimator {
   readonly #tracked: TrackedMap;
   #lastGuest = 0n;
-  /** The newest step that trips have found. */
-  lastStep: PingStep | undefined;
   /** Bursts of this epoch. */
   #bursts = 0;
   #burstsEpoch = 0;
@@ -136,24 +126,14 @@ export class PingEstimator {
       wrappedDelta(trip.hostReceived, trip.hostSent) -
       wrappedDelta(trip.guestSent, trip.guestReceived);
     this.wireCyclesMin = Math.min(this.wireCyclesMin, Number(wire));
-    const sinceGuest = this.#lastGuest;
     this.#lastGuest = trip.guestSent;
     const tracked = this.#tracked;
-    const before = this.map.newest;
     const first = tracked.add(trip.guestReceived, trip.hostSent, undefined);
     const second = tracked.add(trip.guestSent, undefined, trip.hostReceived);
     // The step showed on the way back: the new epoch knows the way there too.
     if (second === "step") tracked.add(trip.guestReceived, trip.hostSent, undefined);
     tracked.refresh(trip.guestSent);
-    const outcome = second === "agreed" ? first : second;
-    const after = this.map.newest;
-    if (outcome === "step" && before !== undefined && after !== undefined) {
-      const apartCycles = Math.abs(
-        cyclesAt(after, trip.guestSent) - cyclesAt(before, trip.guestSent),
-      );
-      this.lastStep = { sinceGuest, apartCycles };
-    }
-    return outcome;
+    return second === "agreed" ? first : second;
   }
 
   /**
@@ -200,11 +180,6 @@ export class PingEstimator {
   get #epochPings(): number {
     return Math.floor(this.#tracked.tracker.constraintCount / 2);
   }
-}
-
-/** What a segment makes of a guest TSC, however far it is from the anchor. */
-function cyclesAt(segment: TimeSegment, guest: bigint): number {
-  return segment.originCycles + segment.slope * Number(wrappedDelta(guest, baseOf(segment)));
 }
 
 function isPlausible(trip: RoundTrip): boolean {

@@ -6,6 +6,7 @@
  */
 import { readTsc } from "../../shared/sys/clock.ts";
 import type { ChainStep } from "../align/guest_time_map.ts";
+import type { GuestConversion } from "./guest_conversion.ts";
 import type { MachineRings } from "./machine_rings.ts";
 import type { Session } from "./session.ts";
 
@@ -13,16 +14,18 @@ import type { Session } from "./session.ts";
 export interface SteppedGuest {
   readonly machine: number;
   readonly rings: MachineRings;
+  readonly conversion: Pick<GuestConversion, "time">;
 }
 
 /** Puts in doubt what came since both parts of the conversion were known to hold. */
 export function doubtSince(
   session: Session,
-  { machine, rings }: SteppedGuest,
+  { machine, rings, conversion }: SteppedGuest,
   step: ChainStep,
 ): void {
   const { fromCycles, apartCycles: extraCycles, isWithin } = step;
   const toCycles = Math.max(fromCycles, rings.latestAt(readTsc(), 0));
   if (!session.doubt({ machine, fromCycles, toCycles, extraCycles, isWithin })) return;
   for (const { decoder } of rings.intakes.values()) decoder.doubt(extraCycles);
+  conversion.time?.reportStep(step, toCycles);
 }

@@ -11,9 +11,10 @@ import { guestTsc, hostTsc } from "../../shared/tsc/tsc.ts";
 import type { Hello } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { GuestAlignment } from "../align/alignment.ts";
 import type { CausalBound } from "../align/causality.ts";
+import type { ChainStep } from "../align/guest_time_map.ts";
 import { KvmLookupError, type KvmVm, readVcpus, vmOfPid } from "../align/kvm_debugfs.ts";
 import { pidOfTcpPeer } from "../align/peer_lookup.ts";
-import { type PingStep, RATE_EQUAL, RATE_UNKNOWN } from "../align/ping.ts";
+import { RATE_EQUAL, RATE_UNKNOWN } from "../align/ping.ts";
 import { VmLookupError } from "../align/vm_lookup_error.ts";
 import { emulatesAtHostRate } from "../align/vmm_clock.ts";
 import type { GuestLink } from "../link/guest_link.ts";
@@ -120,14 +121,12 @@ export class GuestTime {
       return;
     }
     this.#sent.delete(seq);
-    const { lastStep } = this.alignment.ping;
     const finding = this.alignment.addRoundTrip({
       hostSent: hostTsc(sent),
       guestReceived: guestTsc(guestReceived),
       guestSent: guestTsc(guestSent),
       hostReceived: hostTsc(received),
     });
-    this.#reportStep(lastStep, guestSent);
     this.version++;
     if (finding?.method === "emulator") {
       this.#dropEmulator();
@@ -159,20 +158,16 @@ export class GuestTime {
 
   /**
    * A step is found some time after it was made. Lines of events of that time that were printed
-   * before are off by as much: the user must know which they are.
+   * before are off by as much: the user must know which they are. `toCycles` is the present.
    */
-  #reportStep(known: PingStep | undefined, guestNow: bigint): void {
-    const { lastStep } = this.alignment.ping;
-    const { method } = this.alignment;
+  reportStep({ fromCycles, apartCycles }: ChainStep, toCycles: number): void {
     const hz = this.#options.hostClock.frequency?.hz;
-    if (lastStep === undefined || lastStep === known || hz === undefined) return;
-    // Exact relations are read again, and a trip that contradicts them is a finding of its own.
-    if (method !== "ping" && method !== "emulator") return;
-    const agoMs = (Number(BigInt.asIntN(64, guestNow - lastStep.sinceGuest)) / hz) * 1000;
+    if (hz === undefined) return;
+    const ms = (cycles: number): string => ((cycles / hz) * 1000).toFixed(1);
     this.report(
-      `WARNING: the guest's TSC stepped by some ${((lastStep.apartCycles / hz) * 1e6).toFixed(0)} us ` +
-        `against the host's within the last ${agoMs.toFixed(0)} ms of its time (stopped, restored, ` +
-        "or written): what was printed of that time before this line is off by as much",
+      `WARNING: the guest's clocks stepped against the host's within the last ` +
+        `${ms(toCycles - fromCycles)} ms (stopped, restored, or written): what was printed of that ` +
+        `time before this line may be off by up to ${ms(apartCycles)} ms`,
     );
   }
 

@@ -9,6 +9,7 @@
  *   another input of the corpus          spliced in, or its end in the place of ours
  *   a number of 1, 2, 4 or 8 bytes       set to what lengths and positions trip over
  */
+import { concat } from "../shared/wire/streams.ts";
 import type { Random } from "./random.ts";
 
 /** Changes to one input. */
@@ -23,16 +24,6 @@ const ODD_NUMBERS: readonly number[] = [
   ...[0, 1, 7, 8, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000, 0xf_ffff, 0x10_0000],
   ...[0x10_0001, 0x7fff_ffff, 0x8000_0000, 0xffff_fff8, 0xffff_ffff],
 ];
-
-function joined(...parts: readonly Uint8Array[]): Uint8Array {
-  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
-}
 
 function setNumber(bytes: Uint8Array, at: number, random: Random): void {
   const size = 1 << random(4);
@@ -66,15 +57,15 @@ function changeLength(
   const other = corpus[random(corpus.length)]!;
   const kind = random(6);
   if (kind === 0) return bytes.slice(0, at);
-  if (kind === 1) return joined(bytes.subarray(0, at), bytes.subarray(to));
-  if (kind === 2) return joined(bytes.subarray(0, to), bytes.subarray(at));
+  if (kind === 1) return concat(bytes.subarray(0, at), bytes.subarray(to));
+  if (kind === 2) return concat(bytes.subarray(0, to), bytes.subarray(at));
   if (kind === 3) {
     const noise = Uint8Array.from({ length: random(NOISE_BYTES_MAX) }, () => random(256));
-    return joined(bytes.subarray(0, at), noise, bytes.subarray(at));
+    return concat(bytes.subarray(0, at), noise, bytes.subarray(at));
   }
   const from = random(other.length + 1);
-  if (kind === 4) return joined(bytes.subarray(0, at), other.subarray(from));
-  return joined(bytes.subarray(0, at), other.subarray(from), bytes.subarray(at));
+  if (kind === 4) return concat(bytes.subarray(0, at), other.subarray(from));
+  return concat(bytes.subarray(0, at), other.subarray(from), bytes.subarray(at));
 }
 
 /** An input of the corpus, changed. */

@@ -133,14 +133,9 @@ describe("PingEstimator", () => {
         estimator.add(pair.trip(60_000n, 3_000n, 60_000n));
         pair.now += SECOND / 50n;
       }
-      const sinceGuest = BigInt.asUintN(64, pair.now - SECOND / 50n + pair.offset - 60_000n);
-      expect(estimator.lastStep).toBeUndefined();
       pair.offset += jump;
       expect(estimator.add(pair.trip(60_000n, 3_000n, 60_000n))).toBe("step");
       expect(estimator.isReady).toBe(false);
-      expect(estimator.lastStep!.sinceGuest).toBe(sinceGuest);
-      const apart = Math.abs(Number(jump));
-      expect(Math.abs(estimator.lastStep!.apartCycles - apart)).toBeLessThan(240_000 + apart / 2e9);
       for (let i = 0; i < PINGS_READY_MIN; i++) {
         pair.now += SECOND / 50n;
         expect(estimator.add(pair.trip(60_000n, 3_000n, 60_000n))).toBe("agreed");

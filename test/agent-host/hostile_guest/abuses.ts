@@ -11,6 +11,8 @@ const ESCAPES = "\x1b[2J\x1b]0;owned\x07";
 const FIELDS = 10_000;
 /** Frames of one write, where they are small. */
 const BURST = 500;
+/** No divisor of 4096. */
+const EVENTS_AT_ONCE = 300;
 
 export interface Abuse {
   readonly manners?: GuestManners;
@@ -147,8 +149,12 @@ export const ABUSES: Readonly<Record<string, Abuse>> = {
   },
   events: {
     manners: { hello: { eventCount: 4096 } },
-    next: (peer) => peer.writer.frame(FrameType.EVENTS, { events: [fakeEvent()] }),
-    said: /^agent-host: ERROR: Cannot .*events\.sock/m,
+    // The frame that completes them brings more than may be.
+    next: (peer) => {
+      const events = Array.from({ length: EVENTS_AT_ONCE }, () => fakeEvent());
+      return peer.writer.frame(FrameType.EVENTS, { events });
+    },
+    said: /^agent-host: ERROR: Cannot use \S*events\.sock: it has over 4096 events/m,
   },
   pongs: {
     next: (peer) =>
