@@ -36,6 +36,8 @@ export const LOST_MARKERS_MAX = 64;
 export const POOL_CHUNKS_MAX = 4096;
 /** Chunks of a pool unless told: 157 MB of address space, resident only where used. */
 export const POOL_CHUNKS_DEFAULT = 256;
+/** A ring keeps the chunk that it fills, and wants others for what waits to be merged. */
+const CHUNKS_PER_RING = 4;
 /** In the event column: this record is to be skipped (unknown, or refused by a filter). */
 export const NO_EVENT = SKIPPED_EVENT;
 
@@ -179,6 +181,14 @@ export class Chunk {
     this.lostIndex[marker] = this.count;
     this.lostEvents[marker]! += events;
   }
+}
+
+/**
+ * Chunks for a machine of so many CPUs, whose rings are read by its own events or by its guests' in
+ * all: too few would have to be handed on before their order is known.
+ */
+export function poolChunksFor(cpus: number): number {
+  return Math.min(Math.max(POOL_CHUNKS_DEFAULT, CHUNKS_PER_RING * cpus), POOL_CHUNKS_MAX);
 }
 
 /** A fixed number of chunks in one memory. */

@@ -2,7 +2,8 @@
  * What all machines of one run share: the chunk pool, the merger, the events, and the anchor from
  * which canonical time (host TSC cycles, or the guest's own where there is no host) is counted.
  */
-import { ChunkPool } from "../analyze/chunk.ts";
+import { onlineCpus } from "../../shared/event/machine.ts";
+import { ChunkPool, poolChunksFor } from "../analyze/chunk.ts";
 import { type Doubt, Doubts } from "../analyze/doubts.ts";
 import { Merger, type RunSink } from "../analyze/merger.ts";
 import type { RingIntake } from "./ring_intake.ts";
@@ -12,7 +13,7 @@ import { SessionEvents } from "./session_event.ts";
 const QUEUED_SHARE = 0.75;
 
 export class Session {
-  readonly pool = new ChunkPool();
+  readonly pool = new ChunkPool(poolChunksFor(onlineCpus().length));
   readonly merger: Merger;
   readonly events: SessionEvents;
   /** Events that memory had to be freed of before there was anybody to hand them to. */

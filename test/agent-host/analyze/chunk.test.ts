@@ -5,7 +5,9 @@ import {
   CHUNK_RECORDS_MAX,
   ChunkPool,
   LOST_MARKERS_MAX,
+  POOL_CHUNKS_DEFAULT,
   POOL_CHUNKS_MAX,
+  poolChunksFor,
 } from "../../../agent-host/analyze/chunk.ts";
 import { CONTEXT_CPU, CONTEXT_VM } from "../../../shared/expr/batch_context.ts";
 
@@ -74,6 +76,15 @@ describe("ChunkPool", () => {
     }
     expect(end).toBeLessThanOrEqual(pool.memory.buffer.byteLength);
   });
+});
+
+test("poolChunksFor() gives each ring of a large machine chunks that wait, within the limit", () => {
+  expect([1, 64, 256, 8192].map(poolChunksFor)).toEqual([
+    POOL_CHUNKS_DEFAULT,
+    POOL_CHUNKS_DEFAULT,
+    1024,
+    POOL_CHUNKS_MAX,
+  ]);
 });
 
 describe("Chunk", () => {
