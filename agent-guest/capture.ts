@@ -16,15 +16,16 @@ import {
   type CpuStats,
   type SymbolRequest,
 } from "../shared/wire/gen/vmspan/v1/channel.ts";
+import { newNonce } from "../shared/wire/nonce.ts";
 import { type ClockSampler, clockSamplerOf } from "./clock_samples.ts";
 import { refuseControl } from "./fixed_events.ts";
+import { sendGoodbye } from "./goodbye.ts";
 import { type StreamDescription, sendHello, sendsSymbolsUnasked } from "./hello.ts";
 import { droppedIn, Ledger } from "./ledger.ts";
 import { Receiver, type ReceiverLedger } from "./receiver.ts";
 import { ShedCount } from "./shed_count.ts";
 import type { Outlet } from "./sink/outlet.ts";
 import type { Sink, SinkHost } from "./sink/sink.ts";
-import { newStreamNonce } from "./stream_nonce.ts";
 import { KERNEL_REQUEST, permittedRequest } from "./symbol_answers.ts";
 
 /**
@@ -46,7 +47,7 @@ export interface CaptureOptions extends StreamDescription {
 export class Capture implements SinkHost {
   readonly set: EventSet;
   readonly #options: CaptureOptions;
-  #streamNonce = newStreamNonce();
+  #streamNonce = newNonce();
   readonly #clock: ClockSampler;
   #sink: Sink | undefined;
   #receivers: Receiver[] = [];
@@ -262,7 +263,7 @@ export class Capture implements SinkHost {
       receiver.symbols.finish();
       receiver.dropUnsent(this.rings, "not taken before the end");
       const rows = this.#sendStats(receiver, true);
-      receiver.outlet.send(FrameType.BYE, { reason, exitCode, message: "", keep: false });
+      sendGoodbye(receiver.outlet, reason, exitCode);
       return { name: receiver.outlet.name, rows };
     });
     if (this.#waiting === undefined) return reports;
@@ -299,7 +300,7 @@ export class Capture implements SinkHost {
     if (before !== undefined) this.#giveUp(before);
     for (const { ring } of this.rings) ring.setTail(ring.head);
     // Whoever has positions of the stream that ends here must not take this one for it.
-    this.#streamNonce = newStreamNonce();
+    this.#streamNonce = newNonce();
     return new Ledger(this.set, true);
   }
 
@@ -373,12 +374,7 @@ export class Capture implements SinkHost {
       receiver.dropUnsent(this.rings, "host left");
       this.#sendStats(receiver, true);
     }
-    outlet.send(FrameType.BYE, {
-      reason: ByeReason.DETACHED,
-      exitCode: 0,
-      message: "",
-      keep: false,
-    });
+    sendGoodbye(outlet, ByeReason.DETACHED, 0);
   }
 
   #sendStats(receiver: Receiver, final: boolean): CpuStats[] {

@@ -64,11 +64,8 @@ interface OutputPlace {
   readonly bytes: number;
 }
 
-const CPU_MEMBERS = [
-  ...["cpu", "position", "shown"],
-  ...["samples", "lostEvents", "droppedEvents", "gapBytes"],
-];
-
+const COUNT_MEMBERS = ["samples", "lostEvents", "droppedEvents", "gapBytes"];
+const CPU_MEMBERS = ["cpu", "position", "shown", ...COUNT_MEMBERS];
 const ROW_MEMBERS = ["cpu", "position", "delivered", "lostKernel", "gapBytes"];
 
 function hasCounts(value: unknown, names: readonly string[]): boolean {
@@ -96,8 +93,10 @@ function parseEnded(value: unknown): EndedStream {
   if (!isWhole) throw new SyntaxError("a stream that ended is not as it was written");
   const told = rows.map((row) => ({ ...row, produced: undefined }));
   return {
-    ...{ first: Number(first), last: Number(last) },
-    ...{ rows: told, completeNs: parseNs(completeNs) },
+    first: Number(first),
+    last: Number(last),
+    rows: told,
+    completeNs: parseNs(completeNs),
   };
 }
 
@@ -105,21 +104,25 @@ function parseSource(value: unknown): SourceResume {
   const { name, streamNonce, cpus, completeNs, ended } = (value ?? {}) as Record<string, unknown>;
   const isNonce = typeof streamNonce === "string" && /^[0-9a-f]{1,16}$/.test(streamNonce);
   const hasCpus = Array.isArray(cpus) && cpus.every((cpu) => hasCounts(cpu, CPU_MEMBERS));
-  if (typeof name !== "string" || !isNonce || !hasCpus) {
+  if (typeof name !== "string" || !isNonce || !hasCpus || !Array.isArray(ended)) {
     throw new SyntaxError("a source is not as it was written");
   }
   return {
-    ...{ name, streamNonce: BigInt(`0x${streamNonce}`), cpus: cpus as CpuResume[] },
+    name,
+    streamNonce: BigInt(`0x${streamNonce}`),
+    cpus: cpus as CpuResume[],
     completeNs: parseNs(completeNs),
-    // Files of older versions do not have them.
-    ended: (Array.isArray(ended) ? ended : []).map(parseEnded),
+    ended: ended.map(parseEnded),
   };
 }
 
 /** As it is written: 64-bit numbers as text. */
 function sourceJson({ name, streamNonce, cpus, completeNs, ended }: SourceResume): object {
   return {
-    ...{ name, streamNonce: streamNonce.toString(16), cpus, completeNs: completeNs?.toString() },
+    name,
+    streamNonce: streamNonce.toString(16),
+    cpus,
+    completeNs: completeNs?.toString(),
     ended: ended.map((stream) => ({ ...stream, completeNs: stream.completeNs?.toString() })),
   };
 }

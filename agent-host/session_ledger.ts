@@ -5,7 +5,7 @@
 import type { CpuLedger } from "./analyze/cpu_ledger.ts";
 import type { Machines } from "./machines.ts";
 import { type EndedNote, type Ledger, type LedgerRow, makeLedger } from "./report/ledger.ts";
-import type { WallNsOf } from "./session/ended_streams.ts";
+import { completeNsOf, type WallNsOf } from "./session/ended_streams.ts";
 import type { Guest } from "./session/guest.ts";
 import { machineName } from "./session/machine_name.ts";
 
@@ -52,6 +52,5 @@ function addLast(guest: Guest, rows: LedgerRow[], ended: EndedNote[], wallNsOf: 
     });
   }
   if (!isCut) return;
-  const completeNs = Number.isFinite(progressCycles) ? wallNsOf(progressCycles) : undefined;
-  ended.push({ ...name, completeNs });
+  ended.push({ ...name, completeNs: completeNsOf(progressCycles, wallNsOf) });
 }

@@ -23,13 +23,14 @@ import {
   ErrorCode,
   type SymbolRequest,
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import { newNonce } from "../../shared/wire/nonce.ts";
 import { type ClockSampler, clockSamplerOf } from "../clock_samples.ts";
+import { sendGoodbye } from "../goodbye.ts";
 import { type StreamDescription, sendHello, sendsSymbolsUnasked } from "../hello.ts";
 import { type Counters, Ledger } from "../ledger.ts";
 import { Receiver, type ReceiverLedger } from "../receiver.ts";
 import type { Outlet } from "../sink/outlet.ts";
 import type { Sink, SinkHost } from "../sink/sink.ts";
-import { newStreamNonce } from "../stream_nonce.ts";
 import { KERNEL_REQUEST, permittedRequest } from "../symbol_answers.ts";
 import { ClockHistory } from "./clock_history.ts";
 import type { FlightRecorder } from "./recorder.ts";
@@ -67,7 +68,7 @@ export class FlightCapture implements SinkHost {
   readonly capture = undefined;
   readonly #recorder: FlightRecorder;
   readonly #options: FlightOptions;
-  #streamNonce = newStreamNonce();
+  #streamNonce = newNonce();
   readonly #clock: ClockSampler;
   readonly #history = new ClockHistory();
   #sink: Sink | undefined;
@@ -155,7 +156,7 @@ export class FlightCapture implements SinkHost {
     const resumed = before !== undefined && attach?.streamNonce === this.#streamNonce;
     if (before !== undefined && !resumed) this.#giveUp(before);
     // Whoever has positions of the stream before must not take this one for it.
-    if (!resumed && this.#takers.length === 0) this.#streamNonce = newStreamNonce();
+    if (!resumed && this.#takers.length === 0) this.#streamNonce = newNonce();
     const resume = new Map(attach?.resume.map((at) => [at.cpu, Number(at.position)]));
     this.rings.forEach(({ cpu, ring }, index) => {
       const wanted = resumed ? resume.get(cpu) : undefined;
@@ -207,12 +208,7 @@ export class FlightCapture implements SinkHost {
     if (outlet.failure !== undefined) return;
     taker.receiver.dropUnsent(this.rings, "host left");
     this.#sendStats(taker.receiver, true);
-    outlet.send(FrameType.BYE, {
-      reason: ByeReason.DETACHED,
-      exitCode: 0,
-      message: "",
-      keep: false,
-    });
+    sendGoodbye(outlet, ByeReason.DETACHED, 0);
     if (keeps) this.#waiting = taker;
     else if (this.#takers.length === 0) this.#forgetDump();
   }
@@ -244,7 +240,7 @@ export class FlightCapture implements SinkHost {
       receiver.symbols.finish();
       receiver.dropUnsent(this.rings, "not taken before the end");
       const rows = this.#sendStats(receiver, true);
-      receiver.outlet.send(FrameType.BYE, { reason, exitCode, message: "", keep: false });
+      sendGoodbye(receiver.outlet, reason, exitCode);
       return { name: receiver.outlet.name, rows };
     });
     const waiting = this.#waiting;
@@ -355,8 +351,10 @@ export class FlightCapture implements SinkHost {
     for (const taker of this.#takers) {
       const { receiver } = taker;
       const { isBlocked } = receiver.outlet;
-      if (!isBlocked) taker.isStuck = false;
-      if (!isBlocked) receiver.sendTasks();
+      if (!isBlocked) {
+        taker.isStuck = false;
+        receiver.sendTasks();
+      }
       isNaming ||= receiver.isNaming && !(isBlocked && (taker.isStuck || !isPatient));
     }
     if (isNaming && !this.sink.isLeaving) return;

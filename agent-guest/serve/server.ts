@@ -31,6 +31,7 @@ import {
   type SymbolRequest,
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { Capture, FLUSH_MS } from "../capture.ts";
+import { sendGoodbye } from "../goodbye.ts";
 import { buildIdleHello } from "../hello.ts";
 import type { ReceiverLedger } from "../receiver.ts";
 import type { Outlet } from "../sink/outlet.ts";
@@ -180,12 +181,7 @@ export class Server implements SinkHost {
       return;
     }
     if (outlet.failure !== undefined) return;
-    outlet.send(FrameType.BYE, {
-      reason: ByeReason.DETACHED,
-      exitCode: 0,
-      message: "",
-      keep: false,
-    });
+    sendGoodbye(outlet, ByeReason.DETACHED, 0);
   }
 
   forget(): void {

@@ -3,7 +3,7 @@
  * The ring is everybody's buffer; a client that falls further behind than the ring allows misses
  * what lies between, which is counted for it, and never holds the others back.
  */
-import { POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
+import { POLLIN } from "../../shared/sys/abi.ts";
 import type { Fd } from "../../shared/sys/fd.ts";
 import type { PollSet } from "../../shared/sys/poll.ts";
 import {
@@ -87,8 +87,7 @@ export class BroadcastSink implements Sink {
   register(poll: PollSet): void {
     this.#listenerSlot = poll.add(this.#listener.number, POLLIN);
     for (const client of this.#clients) {
-      const input = client.reader.wantsInput ? POLLIN : 0;
-      const events = client.outlet.isBlocked ? input | POLLOUT : input;
+      const events = client.reader.pollEvents(client.outlet);
       client.slot = events === 0 ? -1 : poll.add(client.outlet.fd.number, events);
     }
   }
@@ -96,9 +95,7 @@ export class BroadcastSink implements Sink {
   service(poll: PollSet): void {
     for (const client of this.#clients) {
       const ready = client.slot < 0 ? 0 : poll.readyEvents(client.slot);
-      const { reader } = client;
-      if ((ready & ~POLLOUT) !== 0 || reader.isBehind) reader.read(client.outlet.fd);
-      if ((ready & POLLOUT) !== 0) client.outlet.flush();
+      client.reader.serve(ready, client.outlet);
     }
     this.#removeGone();
     if (poll.readyEvents(this.#listenerSlot) !== 0) this.#accept();

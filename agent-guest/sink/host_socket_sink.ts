@@ -6,7 +6,7 @@
  */
 import { rmSync, statSync } from "node:fs";
 import { readLineOf } from "../../shared/event/machine.ts";
-import { POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
+import { POLLIN } from "../../shared/sys/abi.ts";
 import { SysError } from "../../shared/sys/errno.ts";
 import { type Fd, withUmask } from "../../shared/sys/fd.ts";
 import type { PollSet } from "../../shared/sys/poll.ts";
@@ -103,8 +103,7 @@ export class HostSocketSink implements HostSink {
     this.#listenerSlot = poll.add(this.#listener.number, POLLIN);
     const outlet = this.#outlet;
     if (outlet === undefined) return;
-    const input = this.#reader!.wantsInput ? POLLIN : 0;
-    const events = outlet.isBlocked ? input | POLLOUT : input;
+    const events = this.#reader!.pollEvents(outlet);
     // A host that is not listened to may have hung up, which poll() would tell again and again.
     this.#slot = events === 0 ? -1 : poll.add(outlet.fd.number, events);
   }
@@ -113,9 +112,7 @@ export class HostSocketSink implements HostSink {
     const outlet = this.#outlet;
     if (outlet !== undefined) {
       const ready = this.#slot < 0 ? 0 : poll.readyEvents(this.#slot);
-      const reader = this.#reader!;
-      if ((ready & ~POLLOUT) !== 0 || reader.isBehind) reader.read(outlet.fd);
-      if ((ready & POLLOUT) !== 0) outlet.flush();
+      this.#reader!.serve(ready, outlet);
       this.#dropIfEnded();
     }
     if (poll.readyEvents(this.#listenerSlot) !== 0) this.#accept();

@@ -3,6 +3,7 @@
  * is skipped and counted; the guest obeys this vocabulary only.
  */
 
+import { POLLIN, POLLOUT } from "../../shared/sys/abi.ts";
 import { EAGAIN } from "../../shared/sys/errno.ts";
 import { type Fd, readAwaited, readStamped } from "../../shared/sys/fd.ts";
 import { Mapping } from "../../shared/sys/mapping.ts";
@@ -23,6 +24,7 @@ import type {
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
 import { PingView, readPing } from "../../shared/wire/ping_frame.ts";
+import type { Outlet } from "./outlet.ts";
 import { SLICE_MS, TalkBudget } from "./talk_budget.ts";
 
 const TSC_BYTES = 8;
@@ -92,6 +94,17 @@ export class PeerReader {
     const fromMs = performance.now();
     this.#deliverAttach();
     this.#budget.take(fromMs, performance.now());
+  }
+
+  /** What to wait for at the outlet's descriptor; 0 for nothing. */
+  pollEvents({ isBlocked }: Outlet): number {
+    return (this.wantsInput ? POLLIN : 0) | (isBlocked ? POLLOUT : 0);
+  }
+
+  /** Reads and writes what is ready, as poll() says. */
+  serve(ready: number, outlet: Outlet): void {
+    if ((ready & ~POLLOUT) !== 0 || this.isBehind) this.read(outlet.fd);
+    if ((ready & POLLOUT) !== 0) outlet.flush();
   }
 
   #readUntil(fd: Fd, untilMs: number): void {

@@ -8,15 +8,7 @@
  * runs, and nobody is there in the guest to start the agent again. It is found by its name, as it
  * may come back as another device. A terminal that hangs up is gone for good.
  */
-import {
-  O_NOCTTY,
-  O_NONBLOCK,
-  O_RDWR,
-  POLLERR,
-  POLLHUP,
-  POLLIN,
-  POLLOUT,
-} from "../../shared/sys/abi.ts";
+import { O_NOCTTY, O_NONBLOCK, O_RDWR, POLLERR, POLLHUP, POLLIN } from "../../shared/sys/abi.ts";
 import { EIO, ENODEV, ENXIO, SysError } from "../../shared/sys/errno.ts";
 import { type Fd, openFile } from "../../shared/sys/fd.ts";
 import { PollSet } from "../../shared/sys/poll.ts";
@@ -103,8 +95,7 @@ export class PortSink implements HostSink {
     if (!this.#isPresent) this.#checkPresence(this.#port);
     if (!this.#isPresent) return;
     const { outlet, reader } = this.#port;
-    const input = reader.wantsInput ? POLLIN : 0;
-    this.#slot = poll.add(outlet.fd.number, outlet.isBlocked ? input | POLLOUT : input);
+    this.#slot = poll.add(outlet.fd.number, reader.pollEvents(outlet));
   }
 
   service(poll: PollSet): void {
@@ -112,8 +103,7 @@ export class PortSink implements HostSink {
     const { outlet, reader } = this.#port;
     const ready = poll.readyEvents(this.#slot);
     this.#hasHungUp ||= (ready & POLLERR) !== 0;
-    if ((ready & ~POLLOUT) !== 0 || reader.isBehind) reader.read(outlet.fd);
-    if ((ready & POLLOUT) !== 0) outlet.flush();
+    reader.serve(ready, outlet);
     if ((ready & POLLHUP) !== 0 || this.#link.hasEnded) this.#onAbsent();
   }
 

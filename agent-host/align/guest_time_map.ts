@@ -19,12 +19,13 @@
  */
 import { startTime, TimeMap } from "../../shared/tsc/time_map.ts";
 import {
-  baseOf,
   boundAt,
   composeSegments,
+  convert,
+  segmentDelta,
   type TimeSegment,
 } from "../../shared/tsc/time_segment.ts";
-import { wrappedDelta } from "../../shared/tsc/tsc.ts";
+import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 
 /**
  * Readings of the other part after which a step is taken to be of one part alone. The alignment is
@@ -212,10 +213,10 @@ function stepOf(
   const before = composeSegments(old.inner, old.outer);
   const after = composeSegments(inner, outer);
   const at = (segment: TimeSegment, ns: bigint): number =>
-    segment.originCycles + segment.slope * Number(wrappedDelta(ns, baseOf(segment)));
+    convert(segment, lowHalf(ns), highHalf(ns));
   const ends = [confirmedNs, lastNs, lastNs + (isExact ? LATE_NS_EXACT : LATE_NS_FITTED)];
   const apart = ends.map((ns) => {
-    const bound = boundAt(after, Number(wrappedDelta(ns, baseOf(after))));
+    const bound = boundAt(after, segmentDelta(after, lowHalf(ns), highHalf(ns)));
     return Math.abs(at(before, ns) - at(after, ns)) + bound;
   });
   return {

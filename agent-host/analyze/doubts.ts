@@ -40,29 +40,27 @@ export class Doubts {
    */
   add(doubt: Doubt): boolean {
     const list = this.#list;
-    const isFull = list.length === DOUBTS_MAX;
     const at = list.findIndex(
       (known) =>
         known.machine === doubt.machine &&
         known.fromCycles <= doubt.toCycles &&
         known.toCycles >= doubt.fromCycles,
     );
-    if (at < 0 && !isFull) {
-      list.push(doubt);
-      return true;
+    if (at >= 0) {
+      const known = list[at]!;
+      list[at] = join(known, doubt);
+      return !isCovered(doubt, known);
     }
-    const index =
-      at < 0
-        ? Math.max(
-            0,
-            list.findLastIndex((d) => d.machine === doubt.machine),
-          )
-        : at;
-    const known = list[index]!;
-    // Full of other machines' doubts: one of them makes room.
-    const joined = known.machine === doubt.machine ? join(known, doubt) : doubt;
-    list[index] = joined;
-    return at < 0 || !isCovered(doubt, known);
+    if (list.length < DOUBTS_MAX) list.push(doubt);
+    else this.#squeezeIn(doubt);
+    return true;
+  }
+
+  /** There is no room: the machine's last doubt grows, or one of another machine makes room. */
+  #squeezeIn(doubt: Doubt): void {
+    const last = this.#list.findLastIndex(({ machine }) => machine === doubt.machine);
+    if (last < 0) this.#list[0] = doubt;
+    else this.#list[last] = join(this.#list[last]!, doubt);
   }
 
   /** Widens the bounds of records [from, to) of a chunk as far as they are in doubt. */

@@ -101,9 +101,8 @@ export class ClockGuest implements GuestListener {
     this.progressTsc = tsc;
   }
 
-  onPong({ seq, receivedTsc, sentTsc }: PongView, received: bigint): void {
-    const join = (words: Uint32Array): bigint => (BigInt(words[1]!) << 32n) | BigInt(words[0]!);
-    this.conversion.time?.onPong(seq, join(receivedTsc), join(sentTsc), received);
+  onPong(pong: PongView, receivedTsc: bigint): void {
+    this.conversion.time?.onPong(pong, receivedTsc);
   }
 
   // Names and ledgers are of no use to a clock.

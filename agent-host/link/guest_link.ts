@@ -16,6 +16,7 @@ import { FrameType } from "../../shared/wire/frame.ts";
 import type { Frame } from "../../shared/wire/frame_decoder.ts";
 import type { Bye, CpuPosition, Event, Hello } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
+import { newNonce } from "../../shared/wire/nonce.ts";
 import { PongView, readPong } from "../../shared/wire/ping_frame.ts";
 import { readSamples, SamplesView } from "../../shared/wire/samples_reader.ts";
 import { AttachAttempts } from "./attach_attempts.ts";
@@ -228,7 +229,7 @@ export class GuestLink {
   #attach(nowMs: number): void {
     if (this.#asker?.isWaiting(nowMs) === true) return;
     this.#attempts.note(nowMs, this.#isStreaming ? 0 : this.source.bytesRead);
-    this.#attachNonce = crypto.getRandomValues(new BigUint64Array(1))[0]! | 1n;
+    this.#attachNonce = newNonce();
     this.source.send(FrameType.ATTACH, {
       attachNonce: this.#attachNonce,
       streamNonce: this.#streamNonce,

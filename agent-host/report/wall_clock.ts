@@ -42,8 +42,7 @@ export class WallClock {
   /** The date of a time as text. */
   text(cycles: number): string {
     this.scale.set(cycles, false);
-    const micros = String(this.scale.micros).padStart(6, "0");
-    return `${secondText(this.scale.seconds)}.${micros}`;
+    return dateText(this.scale.seconds, this.scale.micros);
   }
 
   #breakDown(seconds: number): void {
@@ -55,8 +54,11 @@ export class WallClock {
 
 /** The date of a time of day in ns since 1970, cut off to microseconds. */
 export function wallText(ns: bigint): string {
-  const micros = String((ns / 1000n) % 1_000_000n).padStart(6, "0");
-  return `${secondText(Number(ns / 1_000_000_000n))}.${micros}`;
+  return dateText(Number(ns / 1_000_000_000n), Number((ns / 1000n) % 1_000_000n));
+}
+
+function dateText(seconds: number, micros: number): string {
+  return `${secondText(seconds)}.${String(micros).padStart(6, "0")}`;
 }
 
 /** Writes six digits at `at`, for a number below 10^6. */

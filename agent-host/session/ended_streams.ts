@@ -38,9 +38,15 @@ export interface StreamEnd {
   readonly records: ReadonlyMap<number, number>;
 }
 
+/** The time of day of a canonical time, in ns; undefined before the clocks are known. */
 export type WallNsOf = (cycles: number) => bigint | undefined;
 /** Records of a CPU that have been written. */
 export type WrittenOf = (cpu: number) => number;
+
+/** Time of day up to which all is there; undefined for +-Infinity, nothing and everything, too. */
+export function completeNsOf(cycles: number, wallNsOf: WallNsOf): bigint | undefined {
+  return Number.isFinite(cycles) ? wallNsOf(cycles) : undefined;
+}
 
 export class EndedStreams {
   /** Those that an earlier run has told of. */
@@ -82,7 +88,7 @@ export class EndedStreams {
         const from = Math.max(writtenOf(row.cpu), previous?.get(row.cpu) ?? 0);
         return withNotWritten(row, Math.max(0, (records.get(row.cpu) ?? 0) - from));
       });
-      const completeNs = Number.isFinite(completeCycles) ? wallNsOf(completeCycles) : undefined;
+      const completeNs = completeNsOf(completeCycles, wallNsOf);
       return { first: number, last: number, rows: told, completeNs };
     });
   }

@@ -27,7 +27,7 @@ import { openQuestion } from "../link/guest_question.ts";
 import { openRequest } from "../link/open_request.ts";
 import type { Source } from "../link/source.ts";
 import { endOf, type SourceResume } from "../resume_file.ts";
-import { EndedStreams, type WallNsOf } from "./ended_streams.ts";
+import { completeNsOf, EndedStreams, type WallNsOf } from "./ended_streams.ts";
 import { evaluationOf } from "./evaluation.ts";
 import type { GuestClock } from "./guest_clock.ts";
 import { GuestConversion } from "./guest_conversion.ts";
@@ -44,6 +44,7 @@ import {
   noteMarks,
   openCpuStream,
   receivedUpTo,
+  restartStream,
   sumOf,
   usedUpTo,
 } from "./guest_streams.ts";
@@ -198,10 +199,9 @@ export class Guest implements GuestListener {
     const end = wasBegun && !resumed && endOfStreams(this.#streams, this.ledger);
     if (end !== false) this.ended.add({ ...end, completeCycles: this.progressCycles });
     this.ledger.begin(hello, resumed);
-    for (const [cpu, { joiner, intake, marks }] of this.#streams) {
-      if (resumed) joiner.resume();
-      else joiner.restart(this.#starts.get(cpu));
-      if (!resumed) marks.begin(intake.pushedRecords, this.#starts.get(cpu));
+    for (const [cpu, stream] of this.#streams) {
+      if (resumed) stream.joiner.resume();
+      else restartStream(stream, this.#starts.get(cpu) ?? -1);
     }
     if (known && !wasBegun) this.#carryOn();
   }
@@ -239,10 +239,10 @@ export class Guest implements GuestListener {
 
   /** Whether it claims to have sent what cannot have happened yet: counted, and not believed. */
   #isFuture(cycles: number): boolean {
-    const isIt =
-      this.time !== undefined && cycles > this.rings.latestAt(readTsc(), this.boundCycles);
-    if (isIt) this.futureProgress++;
-    return isIt;
+    if (this.time === undefined) return false;
+    if (cycles <= this.rings.latestAt(readTsc(), this.boundCycles)) return false;
+    this.futureProgress++;
+    return true;
   }
 
   /** A dump begins, or all of it has come: then time is where its rings were read. */
@@ -274,8 +274,7 @@ export class Guest implements GuestListener {
   }
 
   onPong(pong: PongView, receivedTsc: bigint): void {
-    const join = ([lo, hi]: Uint32Array): bigint => (BigInt(hi!) << 32n) | BigInt(lo!);
-    this.time?.onPong(pong.seq, join(pong.receivedTsc), join(pong.sentTsc), receivedTsc);
+    this.time?.onPong(pong, receivedTsc);
   }
 
   onTask({ tasks }: Task): void {
@@ -318,8 +317,10 @@ export class Guest implements GuestListener {
     const released = Math.min(this.progressCycles, this.#session.merger.watermarkCycles());
     const written = (cpu: number): number => this.#streams.get(cpu)?.intake.shownRecords ?? 0;
     return {
-      ...{ name: source.name, streamNonce, cpus: usedUpTo(this.#streams) },
-      completeNs: Number.isFinite(released) ? wallNsOf(released) : undefined,
+      name: source.name,
+      streamNonce,
+      cpus: usedUpTo(this.#streams),
+      completeNs: completeNsOf(released, wallNsOf),
       ended: this.ended.list(wallNsOf, written),
     };
   }

@@ -68,7 +68,6 @@ export function openCpuStream(
   guest: StreamOwner,
 ): CpuStream {
   const joiner = new SpanJoiner(CHUNK_BYTES);
-  joiner.restart(start);
   const sink = {
     span: (bytes: Uint8Array, from: number, to: number): void => {
       const time = guest.mapFor(cpu);
@@ -81,13 +80,19 @@ export function openCpuStream(
     },
   };
   const stream = { joiner, intake, sink, boundedRead: -1, marks: new RingMarks() };
-  stream.marks.begin(intake.pushedRecords, start);
+  restartStream(stream, start);
   ledger.addRing(cpu, {
     counters: intake.decoder.counters,
     position: () => joiner.position,
     dropped: () => intake.droppedEvents,
   });
   return stream;
+}
+
+/** Another ring follows, which begins at `start`, or -1 when the guest does not say. */
+export function restartStream({ joiner, intake, marks }: CpuStream, start: number): void {
+  joiner.restart(start);
+  marks.begin(intake.pushedRecords, start);
 }
 
 /** Up to where each ring's records have come: what to acknowledge, and to resume from. */
@@ -110,10 +115,7 @@ export function sumOf(counters: readonly SpanCounters[]): SpanCounters {
 }
 
 /** How many records a gap of the ring may have held, by the size of those that came: at least 1. */
-export function estimateEvents(
-  bytes: number,
-  { deliveredBytes, deliveredRecords }: SpanCounters,
-): number {
+function estimateEvents(bytes: number, { deliveredBytes, deliveredRecords }: SpanCounters): number {
   const RECORD_BYTES_TYPICAL = 64;
   const each = deliveredRecords === 0 ? RECORD_BYTES_TYPICAL : deliveredBytes / deliveredRecords;
   return Math.max(1, Math.round(bytes / each));

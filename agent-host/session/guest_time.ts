@@ -7,8 +7,9 @@
 import { readTsc } from "../../shared/sys/clock.ts";
 import { peerPid, tcpEnds } from "../../shared/sys/socket.ts";
 import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
-import { guestTsc, hostTsc } from "../../shared/tsc/tsc.ts";
+import { guestTsc, hostTsc, joinHalves } from "../../shared/tsc/tsc.ts";
 import type { Hello } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import type { PongView } from "../../shared/wire/ping_frame.ts";
 import { GuestAlignment } from "../align/alignment.ts";
 import type { CausalBound } from "../align/causality.ts";
 import type { ChainStep } from "../align/guest_time_map.ts";
@@ -112,8 +113,8 @@ export class GuestTime {
     this.#nextPingMs = nowMs + ping.nextDelayMs();
   }
 
-  /** The answer to ping `seq`; one that was not asked, or is answered again, is passed over. */
-  onPong(seq: number, guestReceived: bigint, guestSent: bigint, received: bigint): void {
+  /** The answer to a ping; one that was not asked, or is answered again, is passed over. */
+  onPong({ seq, receivedTsc, sentTsc }: PongView, hostReceived: bigint): void {
     const sent = this.#sent.get(seq);
     if (sent === undefined) {
       // One that was given up may still be answered.
@@ -123,9 +124,9 @@ export class GuestTime {
     this.#sent.delete(seq);
     const finding = this.alignment.addRoundTrip({
       hostSent: hostTsc(sent),
-      guestReceived: guestTsc(guestReceived),
-      guestSent: guestTsc(guestSent),
-      hostReceived: hostTsc(received),
+      guestReceived: guestTsc(joinHalves(receivedTsc[0]!, receivedTsc[1]!)),
+      guestSent: guestTsc(joinHalves(sentTsc[0]!, sentTsc[1]!)),
+      hostReceived: hostTsc(hostReceived),
     });
     this.version++;
     if (finding?.method === "emulator") {

@@ -162,14 +162,14 @@ function readColumns(table: DataView, sections: readonly ElfSection[]): Columns 
     const sectionIndex = table.getUint16(at + 6, true);
     const name = table.getUint32(at, true);
     if (sectionIndex === SHN_UNDEF || sectionIndex >= SHN_LORESERVE || name === 0) continue;
+    const section = sections[sectionIndex];
     if (kind !== STT_FUNC && kind !== STT_GNU_IFUNC) {
       const isVisible = (table.getUint8(at + 5) & 3) % 3 === 0;
-      const isCode = ((sections[sectionIndex]?.flags ?? 0) & SHF_EXECINSTR) !== 0;
+      const isCode = ((section?.flags ?? 0) & SHF_EXECINSTR) !== 0;
       if (kind !== STT_NOTYPE || !isVisible || !isCode) continue;
     }
     const value = table.getUint32(at + 12, true) * 4294967296 + table.getUint32(at + 8, true);
     const size = table.getUint32(at + 20, true) * 4294967296 + table.getUint32(at + 16, true);
-    const section = sections[sectionIndex];
     const sectionEnd = section === undefined ? value : section.address + section.bytes;
     columns.value.push(value);
     columns.size.push(size);
