@@ -6,6 +6,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { EXIT } from "../../../shared/cli/failure.ts";
+import { range } from "../../agent-guest/support/numbers.ts";
 import { perNight } from "../../nightly.ts";
 import { NO_TRACING } from "../../shared/event/kernel.ts";
 import { Workspace } from "../../vm/workspace.ts";
@@ -59,10 +60,9 @@ describe.skipIf(NO_TRACING !== "")("both agents killed", () => {
       const calls = new NumberedCalls();
       const made: Made[] = [];
       const run = new KillRun(workspace, ["trace", "-e", pulled(place)], `both${round}`, () => {
-        const before = calls.count;
-        calls.make(CALLS_PER_LOOK);
+        const count = calls.make(CALLS_PER_LOOK);
         made.push({ end: calls.count, ns: BigInt(Date.now() + SLEW_MS_MAX) * 1_000_000n });
-        return calls.count - before;
+        return count;
       });
       /** The first call of each stream. */
       const begins = [0];
@@ -107,7 +107,7 @@ function checkStreams(output: JsonOutput, begins: readonly number[], made: reado
     // A host that was killed may not have got to saying anything about the stream.
     if (i % 3 === 2) expect(complete_ns).not.toBeNull();
     const known = made.findLast(({ ns, end }) => end <= to && ns < BigInt(complete_ns ?? 0));
-    const complete = Array.from({ length: (known?.end ?? from) - from }, (_, k) => from + k);
+    const complete = range((known?.end ?? from) - from, from);
     expect(complete.filter((number) => !printed.has(number))).toEqual([]);
   }
   const last = ledger.filter(({ stream }) => stream === String(DEATHS + 1));

@@ -4,19 +4,20 @@
  * 1,000 kills at night.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { EXIT } from "../../../shared/cli/failure.ts";
+import { range } from "../../agent-guest/support/numbers.ts";
 import { perNight } from "../../nightly.ts";
 import { callGetppid, NO_TRACING } from "../../shared/event/kernel.ts";
 import { waitUntil } from "../../vm/deadline.ts";
 import { Workspace } from "../../vm/workspace.ts";
-import { type AgentProcess, startAgent } from "../support/agent_process.ts";
+import { startAgent } from "../support/agent_process.ts";
 import { KillRun } from "../support/kill_run.ts";
 import { JsonOutput, pulled, startGuest } from "../support/live.ts";
 import { type CallsFound, findCalls, NumberedCalls } from "../support/numbered_calls.ts";
 
-/** For both kinds of ring. At night 1,000 kills, as one in five finds that the run has ended. */
-const ROUNDS = perNight(1, 32);
+/** Of each kind of ring: 1,000 kills at night. */
+const ROUNDS = perNight(1, 25);
 const KILLS_PER_ROUND = perNight(8, 20);
 const ROUND_MS_MAX = 180_000;
 /** A look is some 20 ms. */
@@ -30,15 +31,6 @@ beforeAll(() => {
 });
 
 afterAll(() => workspace.dispose());
-
-/** A run of agent-host that appends to `out`. */
-function startRun(place: string, out: string, resume: string): AgentProcess {
-  const stdoutFd = openSync(out, "a");
-  const args = ["trace", "-e", pulled(place), "--json", "--resume", resume];
-  const host = startAgent(workspace, "agent-host", args, { stdoutFd });
-  closeSync(stdoutFd);
-  return host;
-}
 
 /** Whether all threads stand still: one that runs goes on until another has taken the signal. */
 function isStopped(pid: number): boolean {
@@ -59,11 +51,9 @@ async function killMany(kills: number, pages: number): Promise<[KillRun, CallsFo
   const place = `unix:${workspace.file(`${name}.sock`)}`;
   const guest = await startGuest(workspace, place, ["-m", String(pages)]);
   const calls = new NumberedCalls();
-  const run = new KillRun(workspace, ["trace", "-e", pulled(place)], name, () => {
-    const before = calls.count;
-    calls.make(CALLS_PER_LOOK);
-    return calls.count - before;
-  });
+  const run = new KillRun(workspace, ["trace", "-e", pulled(place)], name, () =>
+    calls.make(CALLS_PER_LOOK),
+  );
   while (run.kills < kills) await run.kill();
   const host = run.start();
   await run.untilTracing(host);
@@ -117,22 +107,22 @@ describe.skipIf(NO_TRACING !== "")("--resume", () => {
 
   test("of a guest agent that was killed meanwhile begins anew, and says so", async () => {
     const place = `unix:${workspace.file("anew.sock")}`;
-    const [out, resume] = [workspace.file("anew"), workspace.file("anew.resume")];
+    const run = new KillRun(workspace, ["trace", "-e", pulled(place)], "anew", () => 0);
     const killed = await startGuest(workspace, place);
-    const first = startRun(place, out, resume);
+    const first = run.start();
     await first.said(/^Tracing$/m);
     callGetppid(100);
-    await waitUntil(() => existsSync(resume), DEADLINE_MS, "the file of --resume");
+    await waitUntil(() => run.hasFile, DEADLINE_MS, "the file of --resume");
     await first.stop("SIGKILL");
     await killed.stop("SIGKILL");
     const guest = await startGuest(workspace, place);
-    const host = startRun(place, out, resume);
+    const host = run.start();
     await host.said(/^Tracing$/m);
     expect(host.stderr).toMatch(/ has begun anew since --resume's file was written$/m);
     callGetppid(100, 100);
     expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
-    const output = new JsonOutput(readFileSync(out, "latin1"));
-    expect(output.numbers.slice(-100)).toEqual(Array.from({ length: 100 }, (_, i) => 100 + i));
+    const output = new JsonOutput(run.output());
+    expect(output.numbers.slice(-100)).toEqual(range(100, 100));
     const last = output.ledger.filter(({ stream }) => stream === "2");
     expect(last.reduce((sum, row) => sum + row.produced!, 0)).toBe(100);
     expect(output.streamEnds).toMatchObject([{ stream: "1", goodbye: false }]);
@@ -141,24 +131,24 @@ describe.skipIf(NO_TRACING !== "")("--resume", () => {
 
   test("of a guest that does not answer the goodbye leaves its file for the rest", async () => {
     const place = `unix:${workspace.file("held.sock")}`;
-    const [out, resume] = [workspace.file("held"), workspace.file("held.resume")];
+    const run = new KillRun(workspace, ["trace", "-e", pulled(place)], "held", () => 0);
     const guest = await startGuest(workspace, place);
-    const first = startRun(place, out, resume);
+    const first = run.start();
     await first.said(/^Tracing$/m);
     guest.kill("SIGSTOP");
     await waitUntil(() => isStopped(guest.pid), DEADLINE_MS, "all threads to stand still");
     callGetppid(100);
     expect(await first.stop()).toMatchObject({ code: EXIT.DONE });
     expect(first.stderr).toMatch(/ has not handed over all that it holds: the next run with this/);
-    expect(existsSync(resume)).toBe(true);
+    expect(run.hasFile).toBe(true);
     guest.kill("SIGCONT");
-    const host = startRun(place, out, resume);
+    const host = run.start();
     await host.said(/^Tracing$/m);
     expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
-    const output = new JsonOutput(readFileSync(out, "latin1"));
-    expect(output.numbers).toEqual(Array.from({ length: 100 }, (_, i) => i));
+    const output = new JsonOutput(run.output());
+    expect(output.numbers).toEqual(range(100));
     expect(output.verdicts.map(({ state }) => state)).toEqual(["unknown", "balances"]);
-    expect(existsSync(resume)).toBe(false);
+    expect(run.hasFile).toBe(false);
     expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
   });
 
@@ -167,7 +157,7 @@ describe.skipIf(NO_TRACING !== "")("--resume", () => {
     ["another version", '{"version":2,"sources":[]}'],
     [
       "negative positions",
-      '{"version":1,"sources":[{"name":"x","streamNonce":"1","cpus":[{"cpu":-1}]}]}',
+      '{"version":1,"sources":[{"name":"x","streamNonce":"1","cpus":[{"cpu":-1}],"ended":[]}]}',
     ],
   ] as const) {
     test(`with a file that holds ${what} is a wrong command line`, async () => {

@@ -18,14 +18,16 @@ export class NumberedCalls {
   /** By number: the CPU on which it was made. */
   #cpuOf = new Uint16Array(1024);
 
-  /** Makes `calls` more, on the CPU whose turn it is, if that can be had now. */
-  make(calls: number): void {
+  /** Makes `calls` more, on the CPU whose turn it is, if that can be had now; gives how many. */
+  make(calls: number): number {
+    const before = this.count;
     const turn = Math.floor(this.count / calls) % this.cpus.length;
     const cpu = this.cpus[turn]!;
     this.#visitor.visit(cpu, () => {
       callGetppid(calls, this.count);
       this.#note(calls, cpu);
     });
+    return this.count - before;
   }
 
   cpuOf(number: number): number {
