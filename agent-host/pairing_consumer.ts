@@ -51,16 +51,10 @@ export class PairingConsumer implements Consumer {
   }
 
   run(chunk: Chunk, from: number, to: number): void {
-    const { intervalCycles, triggers } = this.#options;
+    const { intervalCycles } = this.#options;
     const { timeCycles } = chunk;
     const end = this.#limit(chunk, from, to);
     if (end <= from) return;
-    // A run may be of a single event, millions of times.
-    if (intervalCycles === 0 && (triggers === undefined || triggers.size === 0)) {
-      this.#pairing.run(chunk, from, end);
-      this.#lastCycles = Math.max(this.#lastCycles, timeCycles[end - 1]!);
-      return;
-    }
     if (intervalCycles > 0) this.#beginIntervals(timeCycles[from]!);
     let at = from;
     // A run may be longer than an interval: recordings are read faster than they were made.
