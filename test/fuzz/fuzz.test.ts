@@ -12,10 +12,10 @@ import { ended, Workspace } from "../vm/workspace.ts";
 import { RESIDENT_BYTES_MAX, type Report } from "./campaign.ts";
 
 const PROGRAM = join(import.meta.dirname, "fuzz.ts");
-/** Two to ten minutes each, at 15,000 to 100,000 a second; the agent's, at 1,700, 100 minutes. */
+/** Two to twenty minutes each, at 9,000 to 100,000 a second. */
 const NIGHTLY_INPUTS = 10_000_000;
 const USUAL_INPUTS = 20_000;
-const DEADLINE_MS = perNight(480_000, 5 * 3_600_000);
+const DEADLINE_MS = perNight(480_000, 2 * 3_600_000);
 let workspace: Workspace;
 
 beforeAll(() => {
@@ -72,7 +72,7 @@ describe("bytes of a stranger", () => {
     );
   }
 
-  test.skipIf(NO_TRACING !== "")(
+  test.concurrent.skipIf(NO_TRACING !== "")(
     "control: whatever a host says is obeyed, refused or counted",
     () => expectSound("control"),
     TIMEOUT_MS,

@@ -1,8 +1,14 @@
 /**
  * What a hostile host says to a guest: Attach, Ack, Ping, Control, Symbols, Bye and whatever else,
  * to the whole of an agent-guest behind a unix socket, once as `serve` and once as `trace` would
- * run it. Each input is a connection of its own. It is answered in whole frames, or not at all, and
- * whatever was asked for is refused with a typed error or counted.
+ * run it. It is answered in whole frames, or not at all, and whatever was asked for is refused with
+ * a typed error or counted.
+ *
+ *   seed   16   17 ~~ | 18   19  ...  31 | 32  ...       sixteen inputs a connection at most: to
+ *          connection     connection                      make one takes longer than to obey
+ *
+ * An input that leaves its last frame open is followed by zeros (~), since the next one would be
+ * taken for the rest of it, or by the end of the connection if the frame claims to be longer still.
  */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -29,6 +35,9 @@ import { INPUT_BYTES_MAX } from "../mutate.ts";
 
 /** Rounds of the agent's loop that one input gets. */
 const ROUNDS = 3;
+/** Begin a campaign at a multiple of it to see again what a connection has seen. */
+const INPUTS_PER_CONNECTION = 16;
+const PADDING_BYTES = 4096;
 /** Rounds of a millisecond until it has seen that the host has gone, and obeyed it until then. */
 const LEAVE_ROUNDS_MAX = 2000;
 const READ_BYTES = 1024 * 1024;
@@ -46,6 +55,11 @@ interface FuzzedGuest {
   readonly loop: Server | Capture;
 }
 
+interface Connection {
+  readonly fd: Fd;
+  readonly loop: Server | Capture;
+}
+
 class Guests {
   readonly #guests: readonly FuzzedGuest[];
   readonly #paths: string[] = [];
@@ -53,6 +67,9 @@ class Guests {
   readonly #memory = Mapping.anonymous(READ_BYTES);
   readonly #bytes = new Uint8Array(this.#memory.buffer);
   readonly #decoder = new FrameDecoder({ buffer: new Uint8Array(DECODER_BUFFER_BYTES_MIN) });
+  /** Sees where an input's frames end. */
+  readonly #framing = new FrameDecoder({ buffer: new Uint8Array(DECODER_BUFFER_BYTES_MIN) });
+  #connection: Connection | undefined;
   /** What the agents said of a bug. */
   #bug = "";
   #hasLeft = false;
@@ -109,20 +126,54 @@ class Guests {
   }
 
   run(input: Uint8Array, seed: number): Outcome {
-    const { address, loop } = this.#guests[seed % TRACING_EVERY === 0 ? 1 : 0]!;
+    if (seed % INPUTS_PER_CONNECTION === 0) this.#hangUp();
+    const { fd, loop } = this.#connection ?? this.#dial(seed % TRACING_EVERY === 0 ? 1 : 0);
     this.#bytes.set(input);
-    const fd = connectTo(address);
-    writeFrom(fd, this.#memory.address as Address, input.length);
+    const sent = writeFrom(fd, this.#memory.address as Address, input.length);
     for (let i = 0; i < ROUNDS; i++) this.#round(loop);
     const isRefused = this.#readAnswers(fd);
+    const isOver = sent === input.length && (this.#endsWithFrame(input) || this.#pad(fd));
+    // A stream of trace's names all tasks, each turn.
+    if (!isOver || loop instanceof Capture) this.#hangUp();
+    if (this.#bug !== "") throw new Error(this.#bug);
+    return isRefused ? "error" : "value";
+  }
+
+  #dial(which: number): Connection {
+    const { address, loop } = this.#guests[which]!;
+    this.#connection = { fd: connectTo(address), loop };
+    return this.#connection;
+  }
+
+  #hangUp(): void {
+    if (this.#connection === undefined) return;
+    const { fd, loop } = this.#connection;
+    this.#connection = undefined;
     fd.close();
     this.#hasLeft = false;
     for (let i = 0; !this.#hasLeft; i++) {
       if (i === LEAVE_ROUNDS_MAX) throw new Error("the guest does not see that its host has gone");
       this.#round(loop, i === 0 ? 0 : 1);
     }
-    if (this.#bug !== "") throw new Error(this.#bug);
-    return isRefused ? "error" : "value";
+  }
+
+  #endsWithFrame(input: Uint8Array): boolean {
+    this.#framing.reset();
+    return this.#framesAllOf(input);
+  }
+
+  /** Whether no frame is open once these bytes have come. */
+  #framesAllOf(bytes: Uint8Array): boolean {
+    this.#framing.push(bytes);
+    while (this.#framing.next() !== undefined) continue;
+    return this.#framing.pendingBytes === 0;
+  }
+
+  /** Ends an open frame with zeros, if they suffice. */
+  #pad(fd: Fd): boolean {
+    const zeros = this.#bytes.fill(0, 0, PADDING_BYTES).subarray(0, PADDING_BYTES);
+    const sent = writeFrom(fd, this.#memory.address as Address, PADDING_BYTES);
+    return sent === PADDING_BYTES && this.#framesAllOf(zeros);
   }
 
   #round(loop: Server | Capture, waitMs = 0): void {
@@ -159,6 +210,7 @@ class Guests {
   }
 
   close(): void {
+    this.#connection?.fd.close();
     for (const { loop } of this.#guests) loop.close();
     this.#poll.close();
     this.#memory.close();
