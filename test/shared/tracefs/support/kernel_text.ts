@@ -6,15 +6,14 @@ import { spawnSync } from "node:child_process";
 import {
   closeSync,
   constants,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   readSync,
-  rmdirSync,
   writeFileSync,
 } from "node:fs";
 import { FEW_PROCESSES, RECORDING_LOCK, RECORDING_TIMEOUT_MS } from "../workload/workload.ts";
+import { makeInstance, removeInstance } from "./instance.ts";
 import { readPages, type TraceRecord } from "./trace_dat.ts";
 
 const PAGE_BYTES = 4096;
@@ -40,8 +39,7 @@ export interface CpuText {
 /** Records and reads. Throws when the command fails. */
 export function recordKernelText(options: KernelTextOptions): CpuText[] {
   const { tracefsRoot, events, loud, command } = options;
-  const instance = `${tracefsRoot}/instances/vmspan-text-${process.pid}`;
-  mkdirSync(instance);
+  const { path: instance } = makeInstance(tracefsRoot, "text");
   try {
     writeFileSync(`${instance}/buffer_size_kb`, String(RING_KIB));
     // Addresses as they are, and names of constants that the kernel resolves itself.
@@ -61,8 +59,7 @@ export function recordKernelText(options: KernelTextOptions): CpuText[] {
     const cpus = readdirSync(`${instance}/per_cpu`).sort();
     return cpus.map((cpu) => readCpu(`${instance}/per_cpu/${cpu}`));
   } finally {
-    writeFileSync(`${instance}/events/enable`, "0");
-    rmdirSync(instance);
+    removeInstance(instance);
   }
 }
 

@@ -6,12 +6,12 @@
 // it record; tracepoints do not need those files.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, rmdirSync, writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FEW_PROCESSES, RECORDING_LOCK, RECORDING_TIMEOUT_MS } from "../workload/workload.ts";
+import { makeInstance, removeInstance } from "./instance.ts";
 import { readTraceDat, type TraceDat } from "./trace_dat.ts";
 
-const INSTANCE = `vmspan-diff-${process.pid}`;
 const FUNCTION_TRACER_FILES = ["set_ftrace_filter", "set_ftrace_notrace", "set_ftrace_pid"];
 const RING_KIB = 32768;
 
@@ -47,20 +47,19 @@ export function recordAll(options: TraceCmdOptions): { path: string; dat: TraceD
 
 function record(options: TraceCmdOptions): string {
   const { tracefsRoot, directory, systems, loud, command } = options;
-  const instance = `${tracefsRoot}/instances/${INSTANCE}`;
+  const { name, path: instance } = makeInstance(tracefsRoot, "diff");
   const empty = join(directory, "empty");
   const path = join(directory, "trace.dat");
   writeFileSync(empty, "");
-  mkdirSync(instance);
   try {
     const files = [
       "/proc/sys/kernel/ftrace_enabled",
-      ...FUNCTION_TRACER_FILES.flatMap((name) => [`${tracefsRoot}/${name}`, `${instance}/${name}`]),
+      ...FUNCTION_TRACER_FILES.flatMap((file) => [`${tracefsRoot}/${file}`, `${instance}/${file}`]),
     ].filter((file) => existsSync(file));
     const binds = files.map((file) => `mount --bind "${empty}" ${file}`);
     // The loud ones are left to the script, which can filter them before it enables them.
     const select = [...systems, "-v", ...loud].flatMap((x) => (x === "-v" ? [x] : ["-e", x]));
-    const args = ["record", "-q", "--file-version", "6", "-b", String(RING_KIB), "-B", INSTANCE];
+    const args = ["record", "-q", "--file-version", "6", "-b", String(RING_KIB), "-B", name];
     const run = join(directory, "run.sh");
     writeFileSync(run, runScript(instance, loud, command));
     const recorder = ["trace-cmd", ...args, ...select, "-o", path, "sh", run];
@@ -73,8 +72,7 @@ function record(options: TraceCmdOptions): string {
     if (done.status !== 0) throw new Error(`trace-cmd record failed: ${done.stderr.slice(-500)}`);
     return path;
   } finally {
-    // trace-cmd removes it, unless it failed.
-    if (existsSync(instance)) rmdirSync(instance);
+    removeInstance(instance);
   }
 }
 
