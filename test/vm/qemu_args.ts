@@ -27,6 +27,11 @@ export interface GuestConfig {
   readonly memoryMiB: number;
   readonly transport: Transport;
   readonly tsc: TscMode;
+  /**
+   * QEMU's default is true: a write to the port wakes QEMU's main loop, which writes to the socket.
+   * With false the vCPU's own thread does; without KVM that is the shorter way.
+   */
+  readonly ioeventfd: boolean;
   /** Whether /init makes the links in /dev/virtio-ports that udev would make. */
   readonly portLinks: boolean;
   /** Whether /init starts `agent-guest serve`. */
@@ -38,6 +43,7 @@ export const DEFAULT_GUEST_CONFIG: GuestConfig = {
   memoryMiB: 768,
   transport: "tcp",
   tsc: "reliable",
+  ioeventfd: true,
   portLinks: true,
   serves: false,
 };
@@ -76,6 +82,10 @@ function channelChardev(config: GuestConfig, paths: GuestPaths): string[] {
     : socketChardev("perf0", paths.channelSocket);
 }
 
+function controller({ ioeventfd }: GuestConfig): string {
+  return `virtio-serial-pci,id=virtio-serial0,max_ports=32${ioeventfd ? "" : ",ioeventfd=off"}`;
+}
+
 /** Arguments after the program's name. */
 export function qemuArgs(config: GuestConfig, paths: GuestPaths): string[] {
   return [
@@ -89,7 +99,7 @@ export function qemuArgs(config: GuestConfig, paths: GuestPaths): string[] {
     ...["-serial", "chardev:shell"],
     ...socketChardev("qmp", paths.qmpSocket),
     ...["-mon", "chardev=qmp,mode=control"],
-    ...["-device", "virtio-serial-pci,id=virtio-serial0,max_ports=32"],
+    ...["-device", controller(config)],
     ...channelChardev(config, paths),
     "-device",
     `virtserialport,bus=virtio-serial0.0,nr=1,chardev=perf0,id=channel0,name=${PERF_PORT_NAME}`,

@@ -164,9 +164,10 @@ class Guests {
 
   /** Whether no frame is open once these bytes have come. */
   #framesAllOf(bytes: Uint8Array): boolean {
-    this.#framing.push(bytes);
-    while (this.#framing.next() !== undefined) continue;
-    return this.#framing.pendingBytes === 0;
+    const framing = this.#framing;
+    framing.push(bytes);
+    for (let frame = framing.next(); frame !== undefined; ) frame = framing.next();
+    return framing.pendingBytes === 0;
   }
 
   /** Ends an open frame with zeros, if they suffice. */
