@@ -259,6 +259,10 @@ export class GuestLink {
     } catch (error) {
       if (!(error instanceof MessageError)) throw error;
       this.malformedFrames++;
+      // Asked again, an agent would describe its stream in the same way.
+      if (!this.#isStreaming && (type === FrameType.HELLO || type === FrameType.EVENTS)) {
+        throw new SourceError(`Cannot use ${this.source.name}: ${error.message}`);
+      }
     }
   }
 
@@ -325,7 +329,10 @@ export class GuestLink {
 
   #onEvents(events: readonly Event[]): void {
     const hello = this.#hello;
-    if (hello === undefined || this.#isStreaming) return;
+    if (hello === undefined || this.#isStreaming) {
+      this.strayFrames++;
+      return;
+    }
     this.#events.push(...events);
     if (this.#events.length > EVENTS_MAX || hello.eventCount > EVENTS_MAX) {
       throw new SourceError(`Cannot use ${this.source.name}: it has over ${EVENTS_MAX} events`);

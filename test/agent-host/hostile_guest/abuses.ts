@@ -8,7 +8,9 @@ import type { FakePeer, GuestManners } from "../support/fake_guest.ts";
 import { FAKE_TYPE, fakeEvent, fakeHello, join, nowNs } from "../support/guest_stream.ts";
 
 const ESCAPES = "\x1b[2J\x1b]0;owned\x07";
-const FIELDS = 10_000;
+/** More than a format may have bytes for, and more than it may have. */
+const FIELDS_ENDLESS = 10_000;
+const FIELDS_MANY = 1200;
 /** Frames of one write, where they are small. */
 const BURST = 500;
 /** No divisor of 4096. */
@@ -36,10 +38,10 @@ function hugeHeader(peer: FakePeer, type: number, payloadBytes: number): Uint8Ar
   return header;
 }
 
-/** A format file with more fields than any kernel's has. */
-function endlessFormat(): Uint8Array {
+/** A format file as the kernel would write it. */
+function formatOf(count: number): Uint8Array {
   const fields = Array.from(
-    { length: FIELDS },
+    { length: count },
     (_, i) => `\tfield:int f${i};\toffset:${8 + 4 * i};\tsize:4;\tsigned:1;\n`,
   );
   const head = `name: marker\nID: ${FAKE_TYPE}\nformat:\n`;
@@ -125,9 +127,14 @@ export const ABUSES: Readonly<Record<string, Abuse>> = {
     said: /frames of unknown types/,
   },
   formats: {
-    manners: { hello: { events: [fakeEvent({ format: endlessFormat() })] } },
+    manners: { hello: { events: [fakeEvent({ format: formatOf(FIELDS_ENDLESS) })] } },
     next: (peer) => peer.writer.header(222, 0),
-    said: /^agent-host: ERROR: Cannot use \S*formats.sock: .*(fields|format|characters|bytes)/m,
+    said: /^agent-host: ERROR: Cannot use \S*formats.sock: Cannot read a HELLO message: /m,
+  },
+  fields: {
+    manners: { hello: { events: [fakeEvent({ format: formatOf(FIELDS_MANY) })] } },
+    next: (peer) => peer.writer.header(222, 0),
+    said: /^agent-host: ERROR: Cannot use \S*fields.sock: .*more than 512 fields/m,
   },
   acks: {
     next: (peer) =>

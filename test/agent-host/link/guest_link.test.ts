@@ -184,6 +184,21 @@ describe("GuestLink in a stream", () => {
     expect(ofType(harness.tick(1000), "ACK")).toEqual([]);
   });
 
+  test("counts events that come when all are known", () => {
+    using harness = greeted();
+    harness.message(FrameType.EVENTS, { events: [fakeEvent()] });
+    expect([harness.heard, harness.link.strayFrames]).toEqual([["stream 1"], 1]);
+  });
+
+  test("refuses a guest whose description of its stream cannot be read", () => {
+    const broken = new Uint8Array(8).fill(0xff);
+    for (const type of [FrameType.HELLO, FrameType.EVENTS]) {
+      using harness = greeted({ eventCount: 2 });
+      const send = (): void => harness.send(harness.writer.header(type, broken.length), broken);
+      expect(send).toThrow(/^Cannot use unix:\S+: Cannot read a (HELLO|EVENTS) message: /);
+    }
+  });
+
   test("counts frames that are not what they say, and goes on", () => {
     using harness = greeted();
     const broken = new Uint8Array(8).fill(0xff);

@@ -86,6 +86,11 @@ const CASES: readonly Case[] = [
     hello: oneEvent({ format: bytes(`rub${ESCAPES}bish`) }),
     message: /Cannot parse event format: line 1: /,
   },
+  {
+    name: "a format of 70,000 bytes",
+    hello: oneEvent({ format: bytes(FAKE_FORMAT.padEnd(70_000, "\n")) }),
+    message: /Cannot read a HELLO message: \S+ has 70000 bytes, wanted at most 65536$/,
+  },
   { name: "no format", hello: oneEvent(NO_FORMAT), message: /Cannot parse event format: / },
   {
     name: "a format that is cut off",
