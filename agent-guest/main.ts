@@ -4,7 +4,7 @@
  * Worker (sampler.ts).
  */
 import process from "node:process";
-import { Command } from "commander";
+import type { Command } from "commander";
 import { exitWith, runCommandLine, type StopMeans, superviseWorker } from "../shared/cli/agent.ts";
 import { COMMON_CHECKS, runDoctor } from "../shared/cli/doctor.ts";
 import { EXIT, type ExitCode, UsageError } from "../shared/cli/failure.ts";
@@ -18,7 +18,8 @@ import {
   RING_PAGES_DEFAULT,
 } from "../shared/cli/option.ts";
 import { confine } from "../shared/cli/privileges.ts";
-import { VERSION, versionLine } from "../shared/cli/version.ts";
+import { newProgram } from "../shared/cli/program.ts";
+import { VERSION } from "../shared/cli/version.ts";
 import { type EventSpec, parseEventSpecs } from "../shared/event/spec.ts";
 import { GUEST_CHECKS } from "./doctor.ts";
 import { guestCapabilities, openForeignRecordings, serveCapabilities } from "./privileges.ts";
@@ -180,13 +181,10 @@ function serve(sinks: readonly string[], options: ServeOptions): void {
 }
 
 function buildProgram(): Command {
-  const program = new Command(PROGRAM)
-    .description("Samples kernel events in a virtual machine and pushes them to agent-host.")
-    .version(versionLine(PROGRAM), "-V, --version")
-    .helpOption("-h, --help")
-    .showSuggestionAfterError()
-    .exitOverride()
-    .configureOutput({ outputError: () => {} });
+  const program = newProgram(
+    PROGRAM,
+    "Samples kernel events in a virtual machine and pushes them to agent-host.",
+  );
   program
     .command("trace")
     .description(

@@ -3,7 +3,7 @@
  * between them. This file is the command line; the work is done by the engine in a Worker.
  */
 import process from "node:process";
-import { Command } from "commander";
+import type { Command } from "commander";
 import { runCommandLine, type StopMeans, superviseWorker } from "../shared/cli/agent.ts";
 import { COMMON_CHECKS, runDoctor } from "../shared/cli/doctor.ts";
 import { type ExitCode, UsageError } from "../shared/cli/failure.ts";
@@ -24,7 +24,8 @@ import {
   RING_PAGES_DEFAULT,
 } from "../shared/cli/option.ts";
 import { confine } from "../shared/cli/privileges.ts";
-import { VERSION, versionLine } from "../shared/cli/version.ts";
+import { newProgram } from "../shared/cli/program.ts";
+import { VERSION } from "../shared/cli/version.ts";
 import { CAP_DAC_READ_SEARCH } from "../shared/sys/capability.ts";
 import { addClockCommand } from "./clock/clock_command.ts";
 import { parseDetail } from "./detail_option.ts";
@@ -267,13 +268,10 @@ function list(patterns: readonly string[], options: ListCommandOptions & { pull?
 }
 
 function buildProgram(): Command {
-  const program = new Command(PROGRAM)
-    .description("Measures latency across the boundary between KVM guests and their host.")
-    .version(versionLine(PROGRAM), "-V, --version")
-    .helpOption("-h, --help")
-    .showSuggestionAfterError()
-    .exitOverride()
-    .configureOutput({ outputError: () => {} });
+  const program = newProgram(
+    PROGRAM,
+    "Measures latency across the boundary between KVM guests and their host.",
+  );
   addCommonOptions(program.command("trace"))
     .description("Print events of the host and of guests in time order.")
     .option("--resume <FILE>", "go on where a killed run stood: nothing of a guest lost or twice")
