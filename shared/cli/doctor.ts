@@ -21,6 +21,7 @@ import { Tracefs } from "../tracefs/tracefs.ts";
 import { CpuSkews } from "../tsc/cpu_skews.ts";
 import { FittedPerfClock } from "../tsc/perf_clock_fit.ts";
 import { EXIT, type ExitCode, failureOf } from "./failure.ts";
+import { checkOtherTracing } from "./other_tracing.ts";
 import { VERSION } from "./version.ts";
 
 export type Severity = "ok" | "warn" | "FAIL";
@@ -132,6 +133,7 @@ export const COMMON_CHECKS: readonly Check[] = [
   { name: "TSC of each CPU", run: checkCpus },
   { name: "clock reading", run: checkBracket },
   { name: "probes", run: checkProbes },
+  { name: "other tracing", run: checkOtherTracing },
 ];
 
 /** Runs the checks and prints them to stdout. */
