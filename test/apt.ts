@@ -44,7 +44,9 @@ export const IPROUTE: DebianPackage = { name: "iproute2", program: "ip" };
 export const E2FSPROGS: DebianPackage = { name: "e2fsprogs", program: "mkfs.ext4" };
 export const XFSPROGS: DebianPackage = { name: "xfsprogs", program: "mkfs.xfs" };
 export const BTRFS_PROGS: DebianPackage = { name: "btrfs-progs", program: "mkfs.btrfs" };
-/** What the tests of plain code use. */
+/** Unpacks the guests' kernel, which takes the guest longer. */
+export const XZ_UTILS: DebianPackage = { name: "xz-utils", program: "xz" };
+/** What the tests of plain code use, and what makes guests boot quickly. */
 export const TEST_PACKAGES: readonly DebianPackage[] = [
   PERF,
   TRACE_CMD,
@@ -56,6 +58,7 @@ export const TEST_PACKAGES: readonly DebianPackage[] = [
   E2FSPROGS,
   XFSPROGS,
   BTRFS_PROGS,
+  XZ_UTILS,
 ];
 
 export function findProgram(name: string): string | undefined {

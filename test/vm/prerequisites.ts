@@ -29,6 +29,7 @@ import {
   installPackages,
   PrerequisiteError,
 } from "../apt.ts";
+import { unpackKernel } from "./vmlinux.ts";
 
 export { findProgram, PrerequisiteError } from "../apt.ts";
 
@@ -53,7 +54,7 @@ const KERNEL_PATTERNS = [
 export interface GuestKernel {
   /** As uname -r prints it: "6.1.0-56-amd64". */
   readonly release: string;
-  /** The bzImage. */
+  /** The bzImage, or what is unpacked of it. */
   readonly imagePath: string;
   /** What would be /lib/modules/RELEASE; may hold no modules.dep. */
   readonly modulesPath: string;
@@ -237,9 +238,9 @@ export function ensurePrerequisites(options: PrerequisiteOptions = {}): Prerequi
         `wanted: apt-get install --no-install-recommends ${missing.join(" ")}`,
     );
   }
-  return {
-    qemuPath: qemu ?? installQemu(progress),
-    kernel: kernel ?? fetchKernel(cachePath, progress),
-    busyboxPath: busybox ?? fetchBusybox(cachePath, progress),
-  };
+  const qemuPath = qemu ?? installQemu(progress);
+  const packed = kernel ?? fetchKernel(cachePath, progress);
+  const imagePath = unpackKernel(packed.imagePath, cachePath);
+  const busyboxPath = busybox ?? fetchBusybox(cachePath, progress);
+  return { qemuPath, kernel: { ...packed, imagePath }, busyboxPath };
 }
