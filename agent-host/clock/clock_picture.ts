@@ -13,6 +13,7 @@ import type { TscFrequency } from "../../shared/tsc/perf_clock_fit.ts";
 import type { AlignmentDescription } from "../align/alignment_description.ts";
 import type { Vmm } from "../align/vm_lookup.ts";
 import type { HostClock } from "../session/host_clock.ts";
+import { type ClockDrift, clockDrift } from "./clock_drift.ts";
 import type { ClockGuest } from "./clock_guest.ts";
 
 /** How a machine's perf clock relates to its TSC. */
@@ -72,7 +73,7 @@ export interface ChannelPicture {
   /** Undefined for a recording: nothing relates it to this host. */
   readonly alignment: AlignmentDescription | undefined;
   /** By how much the guest's perf clock runs faster than the host's, and +-. */
-  readonly drift: { readonly ppb: number; readonly errorPpb: number } | undefined;
+  readonly drift: ClockDrift | undefined;
   readonly cpus: readonly VcpuPicture[];
   /** Why KVM's changes are seen by reading debugfs alone; "" when that is not so. */
   readonly watchFailure: string;
@@ -116,22 +117,6 @@ export function hostPicture(clock: HostClock): HostPicture {
   };
 }
 
-/**
- * A second of the guest's perf clock has guest.hz guest cycles, which are guest.hz / rate host
- * cycles, which are that many / host.hz seconds of the host's: so much the guest's clock runs slow.
- */
-function driftOf(
-  host: TscFrequency,
-  guest: TscFrequency | undefined,
-  alignment: AlignmentDescription | undefined,
-): ChannelPicture["drift"] {
-  const cpu = alignment?.cpus[0];
-  if (guest === undefined || cpu === undefined || !(guest.hz > 0)) return undefined;
-  const ppb = ((cpu.rate * host.hz) / guest.hz - 1) * 1e9;
-  const errorPpb = (host.errorHz / host.hz + guest.errorHz / guest.hz) * 1e9 + cpu.rateErrorPpb;
-  return Number.isFinite(ppb) && Number.isFinite(errorPpb) ? { ppb, errorPpb } : undefined;
-}
-
 export interface ChannelFacts {
   readonly guest: ClockGuest;
   readonly peer: ChannelPicture["peer"];
@@ -145,10 +130,12 @@ export function channelPicture(
 ): ChannelPicture {
   const { hello, link, conversion, machine } = guest;
   const { clock, time } = conversion;
-  const guestNs = 1e9 / (clock?.frequency?.hz ?? Number.NaN);
+  const { frequency } = clock ?? {};
+  const guestNs = 1e9 / (frequency?.hz ?? Number.NaN);
   // Without a host in play canonical cycles are the guest's.
   const canonicalNs = time === undefined ? guestNs : 1e9 / host.hz;
   const alignment = time?.alignment.describe();
+  const [cpu] = alignment?.cpus ?? [];
   return {
     machine,
     source: link.source.name,
@@ -161,7 +148,7 @@ export function channelPicture(
       clocksource: hello.clock?.clocksource ?? "",
     },
     peer,
-    tsc: clock?.frequency,
+    tsc: frequency,
     perf: clock && {
       source: clock.isExact ? "exact" : "fitted",
       boundNs: clock.boundCycles * guestNs,
@@ -170,7 +157,7 @@ export function channelPicture(
     },
     skew: clock === undefined ? NO_SKEW : skewPicture(clock.skews, guestNs),
     alignment,
-    drift: driftOf(host, clock?.frequency, alignment),
+    drift: frequency && cpu && clockDrift(host, frequency, cpu),
     cpus: (hello?.cpus ?? []).map(({ cpu, apicId }) => ({
       cpu,
       apicId,
