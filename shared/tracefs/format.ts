@@ -207,6 +207,10 @@ function makeField(
   const isArray = type.includes("[");
   const isRelative = type.startsWith("__rel_loc");
   const isDynamic = isRelative || type.startsWith("__data_loc");
+  // Readers take so many bytes, and find a record too short by the size.
+  if (isDynamic && sizeBytes !== 4 && sizeBytes !== 2) {
+    throw new FormatError(`size of a dynamic field is ${sizeBytes}, wanted 4`, line);
+  }
   const isTextElement = /char|u8|s8/.test(type);
   // Before dynamic arrays (2.6.3x), a __data_loc of two bytes was the offset of a string.
   const isOldString = isDynamic && sizeBytes === 2;

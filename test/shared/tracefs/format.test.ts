@@ -120,6 +120,12 @@ describe("parseFormat()", () => {
     ["a field named by a number", formatText(field("int 9", 8, 4)), "no field name"],
     ["an unmatched bracket", formatText(field("int a]", 8, 4)), 'unmatched "]"'],
     ["a control character in a type", formatText(field("in\x07t a", 8, 4)), "a control"],
+    [
+      "a __data_loc of no bytes",
+      formatText(field("__data_loc u16[] a", 8, 0)),
+      "size of a dynamic",
+    ],
+    ["a __rel_loc of 8 bytes", formatText(field("__rel_loc char[] a", 8, 8)), "size of a dynamic"],
     ["a missing offset", formatText("\tfield:int a;\n"), 'expected "offset:"'],
   ] as const) {
     test(`refuses ${what}`, () => {
