@@ -2,18 +2,22 @@
  * In which clocks a session's times are shown: the date of the host's day, and seconds of the
  * host's CLOCK_MONOTONIC_RAW, of a recorded guest's own clock, or guest TSC cycles / 1e9 (--tsc).
  *
- * The length of a cycle is known to some 1e-5 when a session begins and to 1e-8 a minute later, and
- * the day's clock is slewed by NTP: what is shown follows both, without going back.
+ * The length of a cycle is known to some 1e-5 when a session begins and to 1e-8 a minute later, a
+ * guest's TSC by its first round trips to percents and soon to 1e-5, and the day's clock is slewed
+ * by NTP: what is shown follows them all, without going back.
  */
 import { baseOf, type TimeSegment } from "../shared/tsc/time_segment.ts";
 import type { Machines } from "./machines.ts";
 import { type LatencyUnit, unitKilocycles, unitMicroseconds } from "./report/latency_table.ts";
 import { TimeScale } from "./report/time_scale.ts";
 import { WallClock } from "./report/wall_clock.ts";
+import type { Guest } from "./session/guest.ts";
 import type { WallPoint } from "./session/guest_clock.ts";
 
 /** Times that are shown come up with the clocks within this long. */
 const FOLLOW_SECONDS = 2;
+/** So does a guest's TSC: its rate may be percents off at first, and is known soon. */
+const FOLLOW_SECONDS_TSC = 0.2;
 
 export interface TimeDisplay {
   readonly nsPerCycle: number;
@@ -25,14 +29,23 @@ export interface TimeDisplay {
   renew(shownCycles: number): void;
 }
 
+/** What a clock shows at some canonical time, and how fast it runs. */
+interface ShownPoint {
+  readonly cycles: number;
+  /** ns of a clock, or guest TSC cycles. */
+  readonly units: bigint;
+  readonly unitsPerCycle: number;
+  /** Within which what is shown comes up with it. */
+  readonly spanCycles: number;
+}
+
 /** The clocks that are shown, at one moment. */
 interface ShownClocks {
   readonly version: number;
   readonly nsPerCycle: number;
   readonly wall: WallPoint;
-  /** What the time column shows at some canonical time. */
-  readonly cycles: number;
-  readonly clockNs: bigint;
+  /** Undefined: nothing new is known, what it has shown so far goes on. */
+  readonly column: ShownPoint | undefined;
 }
 
 /** A display that follows its clocks, whose rate is known the better the longer. */
@@ -64,37 +77,60 @@ class LiveDisplay implements TimeDisplay {
     const clocks = this.#clocks();
     if (clocks === undefined || clocks.version === this.#version) return;
     this.#version = clocks.version;
-    const { nsPerCycle, wall, cycles, clockNs } = clocks;
+    const { nsPerCycle, wall, column } = clocks;
     this.unit.nsPerCycle = nsPerCycle;
     const wallCycles = Number(BigInt.asIntN(64, wall.tsc - this.#anchor));
-    follow(this.wall.scale, wallCycles, wall.realtimeNs, shownCycles, nsPerCycle);
-    // --tsc: the column shows guest TSC cycles, which are what they are.
-    if (this.unit.name !== "us") return;
-    this.unit.perCycle = nsPerCycle / 1000;
-    follow(this.clock, cycles, clockNs, shownCycles, nsPerCycle);
+    follow(this.wall.scale, clockPoint(wallCycles, wall.realtimeNs, nsPerCycle), shownCycles);
+    if (column === undefined) return;
+    this.unit.perCycle = column.unitsPerCycle / 1000;
+    follow(this.clock, column, shownCycles);
   }
 }
 
-/** A clock showed `ns` at `cycles`: what is shown after `shownCycles` comes up with it. */
-function follow(
-  scale: TimeScale,
-  cycles: number,
-  ns: bigint,
-  shownCycles: number,
-  nsPerCycle: number,
-): void {
-  const from = Number.isFinite(shownCycles) ? Math.min(shownCycles, cycles) : cycles;
-  const then = ns - BigInt(Math.round((cycles - from) * nsPerCycle));
-  scale.follow(from, then, nsPerCycle, (FOLLOW_SECONDS * 1e9) / nsPerCycle);
+function clockPoint(cycles: number, ns: bigint, nsPerCycle: number): ShownPoint {
+  return {
+    cycles,
+    units: ns,
+    unitsPerCycle: nsPerCycle,
+    spanCycles: (FOLLOW_SECONDS * 1e9) / nsPerCycle,
+  };
+}
+
+/** What is shown after `shownCycles` comes up with the clock. */
+function follow(scale: TimeScale, point: ShownPoint, shownCycles: number): void {
+  // A point may be older than what has been shown, which stays as it is.
+  const from = Number.isFinite(shownCycles) ? shownCycles : point.cycles;
+  scale.follow(from, unitsAt(point, from), point.unitsPerCycle, point.spanCycles);
+}
+
+function unitsAt({ cycles, units, unitsPerCycle }: ShownPoint, at: number): bigint {
+  return units - BigInt(Math.round((cycles - at) * unitsPerCycle));
+}
+
+/** What decides about the time column. */
+interface ColumnOptions {
+  readonly isTsc: boolean;
+  /** --tsc: the guest whose TSC is shown. */
+  readonly guest: Guest | undefined;
 }
 
 /** The clocks of the host, or of the guest whose recording is read. */
-function clocksOf({ hostClock, guests }: Machines, anchor: bigint): ShownClocks | undefined {
+function clocksOf(
+  { hostClock, guests }: Machines,
+  anchor: bigint,
+  { isTsc, guest }: ColumnOptions,
+): ShownClocks | undefined {
   if (hostClock !== undefined) {
     const { version, wall, raw, frequency } = hostClock;
-    const cycles = Number(BigInt.asIntN(64, raw.tsc - anchor));
     if (frequency === undefined) return undefined;
-    return { version, nsPerCycle: 1e9 / frequency.hz, wall, cycles, clockNs: raw.realtimeNs };
+    const cycles = Number(BigInt.asIntN(64, raw.tsc - anchor));
+    const nsPerCycle = 1e9 / frequency.hz;
+    if (!isTsc) {
+      return { version, nsPerCycle, wall, column: clockPoint(cycles, raw.realtimeNs, nsPerCycle) };
+    }
+    // Both only grow: their sum changes with either.
+    const versions = version + (guest?.time?.version ?? 0);
+    return { version: versions, nsPerCycle, wall, column: guestTscAt(guest, cycles, nsPerCycle) };
   }
   const clock = guests[0]?.clock;
   const segment = clock?.map?.newest;
@@ -102,18 +138,37 @@ function clocksOf({ hostClock, guests }: Machines, anchor: bigint): ShownClocks 
   if (clock?.wall === undefined || segment === undefined || segment.epoch > 0) return undefined;
   const { version, wall } = clock;
   const nsPerCycle = 1 / segment.slope;
-  return { version, nsPerCycle, wall, cycles: segment.originCycles, clockNs: baseOf(segment) };
+  // --tsc: canonical time is this guest's own TSC.
+  const column = isTsc ? undefined : recordedColumn(segment);
+  return { version, nsPerCycle, wall, column };
+}
+
+function recordedColumn(segment: TimeSegment): ShownPoint {
+  return clockPoint(segment.originCycles, baseOf(segment), 1 / segment.slope);
+}
+
+/** A guest's TSC at a canonical time, as far as their relation is known by now. */
+function guestTscAt(
+  guest: Guest | undefined,
+  cycles: number,
+  nsPerCycle: number,
+): ShownPoint | undefined {
+  const segment = guest?.time?.segmentFor(guest.hello?.cpus[0]?.cpu ?? 0);
+  if (segment === undefined) return undefined;
+  const { originCycles, slope } = segment;
+  const tsc = baseOf(segment) + BigInt(Math.round((cycles - originCycles) / slope));
+  return {
+    cycles,
+    units: BigInt.asUintN(64, tsc),
+    unitsPerCycle: 1 / slope,
+    spanCycles: (FOLLOW_SECONDS_TSC * 1e9) / nsPerCycle,
+  };
 }
 
 /** What a clock showed when canonical time was 0, given what it showed at some TSC. */
 function atAnchor(point: WallPoint, anchor: bigint, nsPerCycle: number): bigint {
   const cycles = Number(BigInt.asIntN(64, point.tsc - anchor));
   return point.realtimeNs - BigInt(Math.round(cycles * nsPerCycle));
-}
-
-/** The source clock's value at which a segment gives 0. */
-function sourceAtZero(segment: TimeSegment): bigint {
-  return baseOf(segment) - BigInt(Math.round(segment.originCycles / segment.slope));
 }
 
 /** Length of a canonical cycle, by the clock that is at hand. */
@@ -128,28 +183,24 @@ function nsPerCycleOf({ hostClock, guests }: Machines): number {
 export function timeDisplay(machines: Machines, anchor: bigint, isTsc: boolean): TimeDisplay {
   const { hostClock, guests } = machines;
   const nsPerCycle = nsPerCycleOf(machines);
-  const clocks = (): ShownClocks | undefined => clocksOf(machines, anchor);
   const guest = guests.find(({ isReady }) => isReady) ?? guests[0];
+  const clocks = (): ShownClocks | undefined => clocksOf(machines, anchor, { isTsc, guest });
   const wallPoint = hostClock?.wall ?? guest?.clock?.wall;
   if (wallPoint === undefined) throw new RangeError("Cannot show dates: no clock is known");
   const wall = new WallClock(atAnchor(wallPoint, anchor, nsPerCycle), nsPerCycle);
   if (isTsc) {
-    const cpu = guest?.hello?.cpus[0]?.cpu ?? 0;
-    const segment = guest?.time?.segmentFor(cpu);
-    const tscAtZero = segment === undefined ? anchor : sourceAtZero(segment);
-    const guestCycles = segment === undefined ? 1 : 1 / segment.slope;
-    const clock = new TimeScale(BigInt.asUintN(64, tscAtZero), guestCycles);
-    const unit = unitKilocycles(guestCycles, nsPerCycle);
+    const column = guestTscAt(guest, 0, nsPerCycle) ?? { units: anchor, unitsPerCycle: 1 };
+    const clock = new TimeScale(column.units, column.unitsPerCycle);
+    const unit = unitKilocycles(column.unitsPerCycle, nsPerCycle);
     return new LiveDisplay({ wall, clock, unit }, clocks, anchor);
   }
-  const unit = unitMicroseconds(nsPerCycle);
   const recorded = guest?.clock?.map?.newest;
   const clockAtZero =
     hostClock !== undefined
       ? atAnchor(hostClock.raw, anchor, nsPerCycle)
       : recorded === undefined
         ? 0n
-        : sourceAtZero(recorded);
+        : unitsAt(recordedColumn(recorded), 0);
   const clock = new TimeScale(clockAtZero, nsPerCycle);
-  return new LiveDisplay({ wall, clock, unit }, clocks, anchor);
+  return new LiveDisplay({ wall, clock, unit: unitMicroseconds(nsPerCycle) }, clocks, anchor);
 }
