@@ -4,7 +4,8 @@
  *   span -> current chunk -> decoded columns -> programs (filters, keys) -> merger
  *
  * A chunk that waits in the merger is filled further until it is full or used up, so that a quiet
- * ring costs one chunk and not one for each wake-up.
+ * ring costs one chunk and not one for each wake-up. The merger may use it up at any time, for some
+ * other ring's sake: what is added to it is decoded at once, and what cannot be goes elsewhere.
  */
 import { CONTEXT_VCPU } from "../../shared/expr/batch_context.ts";
 import { PERF_RECORD_SAMPLE } from "../../shared/perf/record.ts";
@@ -37,9 +38,10 @@ export class RingIntake {
   readonly #pool: ChunkPool;
   readonly #merger: Merger;
   readonly #programs: readonly ChunkProgram[];
-  /** Full chunks that wait for a clock. */
+  /** Full chunks that wait for a clock, all of their bytes. */
   #undecoded: Chunk[] = [];
   #current: Chunk | undefined;
+  /** Of the current chunk: 0 while all of it waits, from then on all of its bytes. */
   #decodedBytes = 0;
   #isPushed = false;
 
@@ -86,6 +88,7 @@ export class RingIntake {
       chunk.bytes.set(bytes.subarray(from, to), chunk.usedBytes);
       chunk.usedBytes += to - from;
       from = to;
+      if (this.#decodedBytes > 0 && time !== undefined) this.decode(time);
     }
   }
 
@@ -164,7 +167,8 @@ export class RingIntake {
   #roomFor(bytes: Uint8Array, at: number, time: TimeSegments | undefined): Chunk | undefined {
     const size = bytes[at + 6]! | (bytes[at + 7]! << 8);
     const current = this.#current;
-    if (current !== undefined && current.usedBytes + size <= CHUNK_BYTES) return current;
+    const isOpen = time !== undefined || this.#decodedBytes === 0;
+    if (current !== undefined && isOpen && current.usedBytes + size <= CHUNK_BYTES) return current;
     if (current !== undefined) this.#retire(current, time);
     this.#current =
       time === undefined && this.#pool.available <= this.#pool.capacity * CLOCKLESS_SHARE
@@ -180,13 +184,13 @@ export class RingIntake {
     return this.#current;
   }
 
-  /** The current chunk is full. */
+  /** The current chunk is full, or has begun to be decoded and there is no clock to go on with. */
   #retire(chunk: Chunk, time: TimeSegments | undefined): void {
-    if (time === undefined) {
+    if (time === undefined && this.#decodedBytes === 0) {
       this.#undecoded.push(chunk);
       return;
     }
-    this.decode(time);
+    if (time !== undefined) this.decode(time);
     if (!this.#isPushed && this.#current === chunk) this.#pool.release(chunk);
   }
 }

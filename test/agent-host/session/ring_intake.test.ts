@@ -6,7 +6,15 @@ import { Merger } from "../../../agent-host/analyze/merger.ts";
 import { sampleLayout } from "../../../agent-host/analyze/sample_layout.ts";
 import { RingIntake } from "../../../agent-host/session/ring_intake.ts";
 import { lookupOf, SAME_TIME } from "../analyze/fixtures.ts";
-import { ascii, common, plainSample, record, u32 } from "../analyze/record_bytes.ts";
+import {
+  ascii,
+  common,
+  lostRecord,
+  plainSample,
+  record,
+  u32,
+  u64,
+} from "../analyze/record_bytes.ts";
 
 const TYPE = 7;
 
@@ -23,7 +31,7 @@ interface Out {
   readonly lost: number;
 }
 
-function setUp(chunks = 8) {
+function setUp(chunks = 8, queuedChunksMax = chunks) {
   const pool = new ChunkPool(chunks);
   const out: Out[] = [];
   const intakes: RingIntake[] = [];
@@ -38,7 +46,7 @@ function setUp(chunks = 8) {
       intakes[chunk.ring]!.onReleased(chunk);
       pool.release(chunk);
     },
-    queuedChunksMax: chunks,
+    queuedChunksMax,
   });
   const source = merger.addSource();
   const makeIntake = (): RingIntake => {
@@ -129,6 +137,53 @@ describe("RingIntake", () => {
     expect(out).toHaveLength(5 * perChunk);
     expect(intake.droppedEvents).toBe(0);
     expect(merger.counters.forcedEvents).toBeGreaterThan(0);
+  });
+
+  test("what a quiet ring takes in is not lost when its chunk is forced out", () => {
+    const { intake: quiet, merger, makeIntake, out } = setUp(4, 2);
+    const busy = makeIntake();
+    append(quiet, sample(1));
+    quiet.decode(SAME_TIME);
+    append(quiet, sample(2));
+    // The quiet ring's turn to decode comes after that of a ring which forces the oldest out.
+    const perChunk = Math.floor(CHUNK_BYTES / SAMPLE_BYTES);
+    for (let i = 0; i < 3; i++) {
+      append(busy, Array.from({ length: perChunk }, (_, k) => sample(3 + i * perChunk + k)).flat());
+      busy.decode(SAME_TIME);
+    }
+    expect(merger.counters.forcedReleases).toBeGreaterThan(0);
+    append(quiet, sample(3 + 3 * perChunk));
+    quiet.decode(SAME_TIME);
+    merger.flush();
+    expect(times(out).sort((a, b) => a - b)).toEqual(
+      Array.from({ length: 3 + 3 * perChunk }, (_, i) => i + 1),
+    );
+    expect([quiet.droppedEvents, busy.droppedEvents]).toEqual([0, 0]);
+  });
+
+  test("a chunk that is decoded in part is neither filled without a clock nor decoded twice", () => {
+    const { intake, merger, out, pool } = setUp(8);
+    const perChunk = Math.floor(CHUNK_BYTES / SAMPLE_BYTES);
+    const many = Array.from({ length: perChunk + 1 }, (_, k) => sample(2 + k)).flat();
+    // One chunk begins with a sample, so that the merger has it; the other with none.
+    for (const [first, isHanded] of [
+      [sample(1), true],
+      [lostRecord(5, u64(1)), false],
+    ] as const) {
+      append(intake, first);
+      intake.decode(SAME_TIME);
+      expect(merger.queuedChunks() > 0).toBe(isHanded);
+      append(intake, many, false);
+      expect(intake.hasUndecoded).toBe(true);
+      intake.decode(SAME_TIME);
+      merger.flush();
+      const seen = times(out.splice(0));
+      expect(seen).toEqual(Array.from(seen, (_, i) => i + (isHanded ? 1 : 2)));
+      expect(seen.at(-1)).toBe(perChunk + 2);
+    }
+    expect(intake.decoder.counters.lostEvents).toBe(5);
+    intake.close();
+    expect(pool.available).toBe(pool.capacity);
   });
 
   test("counts and marks as lost what finds no chunk at all", () => {
