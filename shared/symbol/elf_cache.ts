@@ -1,10 +1,9 @@
 /**
  * Symbols of the files that processes have mapped, each read once. A file is opened through the
  * mapping itself where that can be had (/proc/PID/map_files), which also reaches deleted files and
- * those of other mount namespaces; once the process has ended by its name, if that is still the
- * same file.
+ * those of other mount namespaces; otherwise by its name, if that is still the same file.
  */
-import { closeSync, openSync, readFileSync, readSync, type Stats, statSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { ElfError, ElfFile } from "./elf_file.ts";
 import { ElfSymbols } from "./elf_symbols.ts";
 import { type CodeMapping, parseCodeMappings } from "./process_maps.ts";
@@ -63,34 +62,23 @@ function fileSymbols(
   const { start, end, path, file } = mapping;
   if (!path.startsWith("/") || file === "") return undefined;
   const range = `${start.toString(16)}-${end.toString(16)}`;
-  const places = [`/proc/${pid}/map_files/${range}`, `/proc/${pid}/root${path}`, path];
-  for (const place of places) {
-    if (place === path && !isSameFile(path, file)) continue;
+  // The mapping itself cannot lead astray. Devices are no help with names: overlay and btrfs name
+  // another one in maps than in stat.
+  const inode = file.slice(file.indexOf(" ") + 1);
+  const places: readonly [place: string, inode?: string][] = [
+    [`/proc/${pid}/map_files/${range}`],
+    [`/proc/${pid}/root${path}`, inode],
+    [path, inode],
+  ];
+  for (const [place, wanted] of places) {
     try {
-      if (statusOf(place)?.isFile() !== true) continue;
-      return ElfSymbols.of(ElfFile.open(place, tableBytesMax));
+      return ElfSymbols.of(ElfFile.open(place, tableBytesMax, wanted));
     } catch (error) {
       if (!(error instanceof ElfError)) throw error;
-      // Not there for us, or no ELF: the next place may be better.
+      // Not there for us, another file by now, or no ELF: the next place may be better.
     }
   }
   return undefined;
-}
-
-/** Devices are no help: overlay and btrfs name another one in maps than in stat. */
-function isSameFile(path: string, file: string): boolean {
-  const inode = statusOf(path)?.ino;
-  return inode !== undefined && file.endsWith(` ${inode}`);
-}
-
-/** undefined where there is nothing, or nothing for us. */
-function statusOf(path: string): Stats | undefined {
-  try {
-    return statSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
-    return undefined;
-  }
 }
 
 /** The vDSO is the same for all 64-bit processes, this one among them. */

@@ -3,7 +3,10 @@
  * match Elf64_Ehdr, Elf64_Shdr and Elf64_Phdr in <elf.h>. A file may be anybody's: sizes are
  * checked before anything is allocated.
  */
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { SysError } from "../sys/errno.ts";
+import { type Fd, readAt, statusOf } from "../sys/fd.ts";
+import { openRegular } from "../sys/regular_file.ts";
+import { addressOf } from "../sys/syscall.ts";
 
 export const SHT_SYMTAB = 2;
 export const SHT_DYNSYM = 11;
@@ -44,7 +47,7 @@ export interface ElfSegment {
 /** Where an ELF image's bytes come from. */
 interface ByteSource {
   readonly bytes: number;
-  /** Bytes from `at`, fewer at the end. */
+  /** Bytes from `at`, fewer at the end, or -errno. */
   read(into: Uint8Array, at: number): number;
   close(): void;
 }
@@ -76,20 +79,21 @@ export class ElfFile {
     }
   }
 
-  /** Opens a file; tables of more than `tableBytesMax` are refused. Throws ElfError. */
-  static open(path: string, tableBytesMax: number = TABLE_BYTES_MAX): ElfFile {
-    let fd: number;
-    try {
-      fd = openSync(path, "r");
-    } catch (error) {
-      const reason = (error as NodeJS.ErrnoException).code ?? (error as Error).message;
-      throw new ElfError(`Cannot read symbols of "${path}": ${reason}`, { cause: error });
+  /**
+   * Opens a regular file, with `inode` only if it is that one; tables of more than `tableBytesMax`
+   * are refused. Throws ElfError.
+   */
+  static open(path: string, tableBytesMax: number = TABLE_BYTES_MAX, inode?: string): ElfFile {
+    const fd = openFile(path);
+    const status = statusOf(fd);
+    if (inode !== undefined && inode !== `${status.inode}`) {
+      fd.close();
+      throw new ElfError(`Cannot read symbols of "${path}": it is another file now`);
     }
-    const status = fstatSync(fd);
     return new ElfFile(path, tableBytesMax, {
-      bytes: status.isFile() ? status.size : 0,
-      read: (into, at) => readSync(fd, into, 0, into.length, at),
-      close: () => closeSync(fd),
+      bytes: status.bytes,
+      read: (into, at) => readAt(fd, addressOf(into), into.length, at),
+      close: () => fd.close(),
     });
   }
 
@@ -114,7 +118,7 @@ export class ElfFile {
     let filled = 0;
     while (filled < bytes) {
       const got = this.#source.read(buffer.subarray(filled), offset + filled);
-      if (got === 0) throw this.#error("it ends early");
+      if (got <= 0) throw this.#error(got === 0 ? "it ends early" : `errno ${-got}`);
       filled += got;
     }
     return new DataView(buffer.buffer);
@@ -193,5 +197,15 @@ export class ElfFile {
 
   #error(detail: string): ElfError {
     return new ElfError(`Cannot read symbols of "${this.#path}": ${detail}`);
+  }
+}
+
+function openFile(path: string): Fd {
+  try {
+    return openRegular(path);
+  } catch (error) {
+    if (!(error instanceof SysError || error instanceof RangeError)) throw error;
+    const reason = error instanceof SysError ? error.code : "it is no regular file";
+    throw new ElfError(`Cannot read symbols of "${path}": ${reason}`, { cause: error });
   }
 }

@@ -2,14 +2,22 @@
  * Processes of this machine, as the file system shows them: their mappings out of /proc/PID/maps,
  * names out of the files that they have mapped, and out of the maps that compilers write.
  */
-import { readFileSync } from "node:fs";
+import { statSync } from "node:fs";
+import process from "node:process";
+import { O_NOFOLLOW } from "../sys/abi.ts";
+import { SysError } from "../sys/errno.ts";
+import { statusOf } from "../sys/fd.ts";
+import { openRegular, readWhole } from "../sys/regular_file.ts";
 import type { SymbolHit } from "../tracefs/symbols.ts";
 import { ElfCache, VDSO } from "./elf_cache.ts";
-import { PERF_MAP_BYTES_MAX, PerfMap } from "./perf_map.ts";
+import { PERF_MAP_BYTES_MAX, PERF_MAP_LINES_MAX, PerfMap } from "./perf_map.ts";
 import { type CodeMapping, parseCodeMappings } from "./process_maps.ts";
 
-/** Compilers' maps that are kept. */
+/** Compilers' maps that are kept, with as many lines as one of them may have. */
 const PERF_MAPS_MAX = 64;
+const ROOT_UID = 0;
+
+const utf8 = new TextDecoder();
 
 /** Where UserSymbols asks. An answer that is still on its way is "pending". */
 export interface ProcessSource {
@@ -22,6 +30,8 @@ export interface ProcessSource {
 export class LocalProcesses implements ProcessSource {
   readonly #elves: ElfCache;
   readonly #maps = new Map<number, PerfMap>();
+  /** Of all of them. */
+  #mapLines = 0;
 
   constructor(elves: ElfCache = new ElfCache()) {
     this.#elves = elves;
@@ -44,25 +54,46 @@ export class LocalProcesses implements ProcessSource {
     const path = `/tmp/perf-${pid}.map`;
     let map = this.#maps.get(pid);
     if (map === undefined) {
-      map = PerfMap.parse(readText(path) ?? "");
-      if (this.#maps.size >= PERF_MAPS_MAX) this.#maps.clear();
+      map = PerfMap.parse(readText(path, mapOwnersOf(pid)) ?? "");
       this.#maps.set(pid, map);
+      this.#mapLines += map.count;
+      this.#evict();
     }
     const hit = map.lookup(address);
     return hit && { ...hit, module: path };
   }
+
+  /** Forgets the maps that were read longest ago. */
+  #evict(): void {
+    for (const [pid, { count }] of this.#maps) {
+      if (this.#maps.size <= PERF_MAPS_MAX && this.#mapLines <= PERF_MAP_LINES_MAX) return;
+      this.#maps.delete(pid);
+      this.#mapLines -= count;
+    }
+  }
 }
 
-/** The text of a file; undefined when there is none, or it is too long. */
-function readText(path: string): string | undefined {
+/**
+ * Whose word counts for the code of a process: everybody may write into /tmp, also under a name
+ * that is another's. Of a process that has ended its owner is not known any more.
+ */
+function mapOwnersOf(pid: number): readonly (number | undefined)[] {
+  const owner = statSync(`/proc/${pid}`, { throwIfNoEntry: false })?.uid;
+  return [ROOT_UID, process.geteuid?.(), owner];
+}
+
+/**
+ * The text of a regular file; undefined where there is none for us, it is too long, or it is none
+ * of `owners`'. Not to have a name is no reason to end.
+ */
+function readText(path: string, owners?: readonly (number | undefined)[]): string | undefined {
   try {
-    const bytes = readFileSync(path);
-    return bytes.length > PERF_MAP_BYTES_MAX ? undefined : bytes.toString("utf8");
+    using fd = openRegular(path, O_NOFOLLOW);
+    if (owners?.includes(statusOf(fd).uid) === false) return undefined;
+    const bytes = readWhole(fd, PERF_MAP_BYTES_MAX);
+    return bytes && utf8.decode(bytes);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ESRCH" || code === "EACCES" || code === "EPERM") {
-      return undefined;
-    }
-    throw error;
+    if (!(error instanceof SysError || error instanceof RangeError)) throw error;
+    return undefined;
   }
 }

@@ -14,6 +14,7 @@ export const SYS = {
   mmap: 9,
   munmap: 11,
   ioctl: 16,
+  pread64: 17,
   writev: 20,
   socket: 41,
   connect: 42,
@@ -52,6 +53,7 @@ export const O_APPEND = 0o2000;
 export const O_NONBLOCK = 0o4000;
 export const O_NOFOLLOW = 0o400000;
 export const O_CLOEXEC = 0o2000000;
+export const O_PATH = 0o10000000;
 
 export const PROT_READ = 1;
 export const PROT_WRITE = 2;

@@ -56,6 +56,14 @@ export function readInto(fd: Fd, to: Address, bytes: number): number {
   }
 }
 
+/** As readInto, from byte `at` of a file on. */
+export function readAt(fd: Fd, to: Address, bytes: number, at: number): number {
+  for (;;) {
+    const result = syscall(SYS.pread64, fd.number, to, bytes, at, 0, 0);
+    if (result !== -EINTR) return result;
+  }
+}
+
 /** Bytes written, perhaps fewer than asked, or -errno. */
 export function writeFrom(fd: Fd, from: Address, bytes: number): number {
   for (;;) {
@@ -107,17 +115,19 @@ export function ioctl(fd: Fd, request: number, argument: number, action: string)
   return checked(syscall(SYS.ioctl, fd.number, request, argument, 0, 0, 0), action);
 }
 
-/** What the kernel says of an open file: type (S_IFMT bits), owner, number of names. */
+/** What the kernel says of an open file: type (S_IFMT bits), owner, number of names, length. */
 export interface FileStatus {
   readonly type: number;
   readonly uid: number;
   readonly links: number;
+  readonly inode: bigint;
+  readonly bytes: number;
 }
 
 /** Of what `fd` refers to. Throws SysError. */
 export function statusOf(fd: Fd): FileStatus {
-  // struct stat on x86-64: 144 bytes, u64 st_nlink at 16, u32 st_mode at 24, u32 st_uid at 28; must
-  // match <asm/stat.h>.
+  // struct stat on x86-64: 144 bytes, u64 st_ino at 8, u64 st_nlink at 16, u32 st_mode at 24, u32
+  // st_uid at 28, i64 st_size at 48; must match <asm/stat.h>.
   const stat = new Uint8Array(144);
   checked(syscall(SYS.fstat, fd.number, addressOf(stat), 0, 0, 0, 0), `stat ${fd.what}`);
   const view = new DataView(stat.buffer);
@@ -125,6 +135,8 @@ export function statusOf(fd: Fd): FileStatus {
     type: view.getUint32(24, true) & S_IFMT,
     uid: view.getUint32(28, true),
     links: Number(view.getBigUint64(16, true)),
+    inode: view.getBigUint64(8, true),
+    bytes: Number(view.getBigInt64(48, true)),
   };
 }
 

@@ -1,0 +1,47 @@
+/**
+ * Files that may be anybody's, under names that anybody may have given to something else: what is
+ * no regular file is never opened. A FIFO would keep us waiting, a device might do something.
+ *
+ *   open(PATH, O_PATH)             what the name leads to, and nothing happens to it
+ *   fstat                          regular?
+ *   open(/proc/self/fd/N)          the same file, whatever the name leads to by now
+ */
+import { O_CLOEXEC, O_PATH, O_RDONLY, S_IFREG, SYS } from "./abi.ts";
+import { checked } from "./errno.ts";
+import { Fd, openFile, readInto, statusOf } from "./fd.ts";
+import { type Address, addressOf, cString, syscall } from "./syscall.ts";
+
+const READ_BYTES_MIN = 64 * 1024;
+
+/**
+ * Opens for reading; with O_NOFOLLOW in `flags` a symbolic link is no file. Throws SysError, and
+ * RangeError for what is no regular file.
+ */
+export function openRegular(path: string, flags = 0): Fd {
+  using place = openFile(path, O_PATH | flags);
+  if (statusOf(place).type !== S_IFREG) {
+    throw new RangeError(`Cannot open "${path}": it is no regular file`);
+  }
+  const link = cString(`/proc/self/fd/${place.number}`);
+  const result = syscall(SYS.open, addressOf(link), O_RDONLY | O_CLOEXEC, 0, 0, 0, 0);
+  return new Fd(checked(result, `open "${path}"`), `"${path}"`);
+}
+
+/** What a file holds; undefined when that is more than `bytesMax`. Throws SysError. */
+export function readWhole(fd: Fd, bytesMax: number): Uint8Array | undefined {
+  // Files of /proc say that they are empty.
+  const { bytes } = statusOf(fd);
+  if (bytes > bytesMax) return undefined;
+  let content = new Uint8Array(Math.max(bytes + 1, READ_BYTES_MIN));
+  for (let filled = 0; ; ) {
+    const to = (addressOf(content) + filled) as Address;
+    const got = checked(readInto(fd, to, content.length - filled), `read ${fd.what}`);
+    if (got === 0) return content.subarray(0, filled);
+    filled += got;
+    if (filled > bytesMax) return undefined;
+    if (filled < content.length) continue;
+    const larger = new Uint8Array(2 * content.length);
+    larger.set(content);
+    content = larger;
+  }
+}
