@@ -17,10 +17,12 @@
 
 import type { Chunk } from "./chunk.ts";
 
-/** Rings of a session: machines times CPUs. */
-export const RINGS_MAX = 4096;
 /** Sources of a session: the host and its guests. */
 export const SOURCES_MAX = 256;
+/** Rings of a session: each source has room for 1024 CPUs, whatever the others have. */
+export const RINGS_MAX = 262_144;
+/** Rings that there is room for at first; it doubles. */
+const RINGS_MIN = 1024;
 
 /** Takes records `from` to `to` (exclusive) of a chunk. The chunk is only valid during the call. */
 export type RunSink = (chunk: Chunk, from: number, to: number) => void;
@@ -78,9 +80,9 @@ export class Merger {
   readonly #rings: Ring[] = [];
   readonly #sources: Source[] = [];
   /** A binary heap of the rings that have a record, by (head time, ring). */
-  readonly #heap = new Int32Array(RINGS_MAX);
+  #heap = new Int32Array(RINGS_MIN);
   #heapSize = 0;
-  readonly #headCycles = new Float64Array(RINGS_MAX);
+  #headCycles = new Float64Array(RINGS_MIN);
   #queuedChunks = 0;
 
   constructor(options: MergerOptions) {
@@ -109,6 +111,7 @@ export class Merger {
     if (this.#rings.length >= RINGS_MAX) {
       throw new RangeError(`Cannot add a ring: there are ${RINGS_MAX}, wanted fewer`);
     }
+    if (this.#rings.length === this.#heap.length) this.#makeRoom();
     return this.#rings.push({ source, waiting: [], current: undefined, position: 0 }) - 1;
   }
 
@@ -185,6 +188,14 @@ export class Merger {
     this.counters.forcedReleases++;
     this.counters.forcedEvents += events;
     return events;
+  }
+
+  #makeRoom(): void {
+    const [heap, headCycles] = [this.#heap, this.#headCycles];
+    this.#heap = new Int32Array(2 * heap.length);
+    this.#heap.set(heap);
+    this.#headCycles = new Float64Array(2 * headCycles.length);
+    this.#headCycles.set(headCycles);
   }
 
   #source(source: number): Source {

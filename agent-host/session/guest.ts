@@ -354,7 +354,7 @@ export class Guest implements GuestListener {
 
   /** Which CPUs there are, and where their rings begin: -1 when the guest does not say. */
   #setCpus(hello: Hello): void {
-    checkCpus(hello, this.link.source.name);
+    checkCpus(hello, this.link.source.name, this.#streams);
     this.#starts = ringStarts(hello);
     this.#vcpus = new Map(hello.cpus.map(({ cpu, apicId }) => [cpu, apicId ?? cpu]));
   }

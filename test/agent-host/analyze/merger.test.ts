@@ -165,6 +165,18 @@ describe("Merger.push()", () => {
     expect(() => f.merger.addRing(9)).toThrow(RangeError);
   });
 
+  test("takes rings that are added while others wait, 3000 of them", () => {
+    const f = new Fixture();
+    const source = f.merger.addSource();
+    for (let ring = 0; ring < 3000; ring++) {
+      f.merger.addRing(source);
+      if (ring % 100 === 99) f.push(ring, 5000 - ring);
+    }
+    f.merger.flush();
+    const rings = Array.from({ length: 30 }, (_, i) => 2999 - 100 * i);
+    expect(f.released).toEqual(rings.map((ring) => `${ring}:${5000 - ring}`));
+  });
+
   test("addRing() and addSource() have limits", () => {
     const { merger } = new Fixture();
     for (let i = 0; i < SOURCES_MAX; i++) merger.addSource();

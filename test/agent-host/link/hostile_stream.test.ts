@@ -7,18 +7,13 @@ import { EXIT } from "../../../shared/cli/failure.ts";
 import { FrameType } from "../../../shared/wire/frame.ts";
 import { Workspace } from "../../vm/workspace.ts";
 import { lostRecord, u64 } from "../analyze/record_bytes.ts";
-import { type AgentProcess, startAgent } from "../support/agent_process.ts";
+import { startAgent } from "../support/agent_process.ts";
 import { FakeGuest, type FakePeer, type GuestManners } from "../support/fake_guest.ts";
-import { FAKE_EVENT, fakeEvent, fakeHello, markerRecord, nowNs } from "../support/guest_stream.ts";
+import { fakeEvent, markerRecord, nowNs } from "../support/guest_stream.ts";
+import { attachTo, expectGoesOn, GOOD } from "../support/hostile_run.ts";
 
 const ESCAPES = "\x1b[2J\x07";
-/** The value of the record that shows that the host goes on. */
-const GOOD = 999;
-const RESIDENT_BYTES_MAX = 256 * 1024 * 1024;
-/** Of a core, over the whole run, starting included. */
-const CPU_SECONDS_MAX = 5;
 let workspace: Workspace;
-let sockets = 0;
 
 beforeAll(() => {
   workspace = new Workspace();
@@ -27,29 +22,6 @@ beforeAll(() => {
 afterAll(() => workspace.dispose());
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
-
-async function attach(manners: GuestManners = {}, args: readonly string[] = []) {
-  const path = workspace.file(`${sockets++}.sock`);
-  const guest = await FakeGuest.listen({ path }, { twoWay: true, ...manners });
-  const events = ["-e", `${FAKE_EVENT}//pull=unix:${path}/`];
-  const host = startAgent(workspace, "agent-host", ["trace", ...events, ...args]);
-  const peer = await guest.attached();
-  await host.said(/^Tracing$/m);
-  return { guest, host, peer };
-}
-
-/** A sound record, its span at `position`, and the host's word that it came. */
-async function expectGoesOn(host: AgentProcess, peer: FakePeer, position: number): Promise<void> {
-  peer.samples(0, position, markerRecord(nowNs(), GOOD));
-  const timer = setInterval(() => peer.progress(), 20);
-  try {
-    await host.showed(new RegExp(`value=${GOOD}\\b`));
-  } finally {
-    clearInterval(timer);
-  }
-  expect(host.residentBytes()).toBeLessThan(RESIDENT_BYTES_MAX);
-  expect(host.cpuSeconds()).toBeLessThan(CPU_SECONDS_MAX);
-}
 
 interface Case {
   readonly name: string;
@@ -274,7 +246,7 @@ for (const [title, cases] of [
   describe(`agent-host goes on after ${title}:`, () => {
     for (const { name, act, says, code, manners } of cases) {
       test(name, async () => {
-        const { guest, host, peer } = await attach(manners);
+        const { guest, host, peer } = await attachTo(workspace, manners);
         await using _ = guest;
         const position = act(peer);
         await expectGoesOn(host, peer, position);
@@ -309,7 +281,7 @@ describe("text that a guest chose", () => {
 
   for (const isJson of [false, true]) {
     test(`is escaped as ${isJson ? "JSON" : "text"}: names, comm, strings, places`, async () => {
-      const path = workspace.file(`${sockets++}.sock`);
+      const path = workspace.file(`text-${isJson}.sock`);
       const hello = { events: [fakeEvent(nasty)], hostname: ESCAPES, bootId: ESCAPES };
       const manners = { twoWay: true, hello, totals };
       await using guest = await FakeGuest.listen({ path }, manners);
@@ -342,49 +314,4 @@ describe("text that a guest chose", () => {
       expect(objects.at(-1)).toMatchObject({ type: "ledger_verdict", state: "balances" });
     });
   }
-});
-
-describe("a stream that begins anew", () => {
-  test("goes on with the same events", async () => {
-    const { guest, host, peer } = await attach();
-    await using _ = guest;
-    await expectGoesOn(host, peer, 0);
-    const again = fakeHello({ streamNonce: 77n, start: [{ cpu: 0, position: 960n }] });
-    peer.send(peer.writer.frame(FrameType.HELLO, again));
-    peer.clock();
-    const timer = setInterval(() => peer.progress(), 20);
-    peer.samples(0, 960, markerRecord(nowNs(), 123));
-    await host.showed(/value=123\b/);
-    clearInterval(timer);
-    expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
-  });
-
-  for (const [name, changes] of [
-    ["other events", { name: "another" }],
-    ["another layout", { sampleType: 0x10404n, ids: [1n] }],
-    ["another format", { commonType: 7 }],
-  ] as const) {
-    test(`ends the run when it has ${name}, after the results so far`, async () => {
-      const { guest, host, peer } = await attach();
-      await using _ = guest;
-      await expectGoesOn(host, peer, 0);
-      const events = [fakeEvent(changes)];
-      peer.send(peer.writer.frame(FrameType.HELLO, fakeHello({ streamNonce: 77n, events })));
-      expect(await host.end()).toMatchObject({ code: EXIT.SOURCE });
-      expect(host.stderr).toMatch(/^ledger: .* 1 delivered/m);
-      expect(host.stderr).toMatch(/^agent-host: ERROR: Cannot (go on with|pull) /m);
-    });
-  }
-
-  test("again and again costs neither memory nor the process", async () => {
-    const { guest, host, peer } = await attach();
-    await using _ = guest;
-    for (let i = 0; i < 500; i++) {
-      peer.send(peer.writer.frame(FrameType.HELLO, fakeHello({ streamNonce: BigInt(i + 100) })));
-      peer.samples(0, 0, markerRecord(nowNs(), i));
-    }
-    peer.clock();
-    await expectGoesOn(host, peer, 48);
-    expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
-  });
 });
