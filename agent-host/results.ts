@@ -13,7 +13,7 @@ import type { EventView } from "./analyze/event_view.ts";
 import type { LossLog } from "./analyze/loss_log.ts";
 import { Pairing } from "./analyze/pairing.ts";
 import type { SlowPair } from "./analyze/slow_pairs.ts";
-import { clockNotes } from "./clock_notes.ts";
+import { clockNotes, type NotedMachine } from "./clock_notes.ts";
 import type { Consumer } from "./consumer.ts";
 import { parseDetail } from "./detail_option.ts";
 import { DumpConsumer } from "./dump_consumer.ts";
@@ -337,6 +337,8 @@ export class Report {
     const { local, guests } = this.#machines;
     const { list } = this.#session.events;
     const machineOf = (event: number): number => list[event]!.machine;
+    const host = local === undefined ? [] : [{ machine: 0, clock: local, time: undefined }];
+    const noted: NotedMachine[] = [...host, ...guests];
     const rows = pairing.rows.list();
     const table = makeLatencyTable({
       rows,
@@ -347,7 +349,7 @@ export class Report {
       unit,
       keyText: (start, end, lo, hi) => this.#keyText(start, end, lo, hi),
       keyName: this.#order.isPerInstance ? this.#keyName() : undefined,
-      clocks: clockNotes(local !== undefined, guests, this.#bounds, rows, machineOf),
+      clocks: clockNotes(noted, this.#bounds, rows, machineOf),
       thanCycles,
       unmatched: isLast ? pairing.counters : undefined,
     });

@@ -32,7 +32,7 @@ export function unitKilocycles(guestCyclesPerCycle: number, nsPerCycle: number):
 export interface ClockNote {
   /** "host => guest 1" */
   readonly what: string;
-  /** How the relation is known: "KVM debugfs offset, fitted perf clock". */
+  /** How the relation is known: "KVM debugfs, fitted perf clock". */
   readonly method: string;
   /** |error| of a difference of times; Infinity when nothing is guaranteed. */
   readonly boundCycles: number;

@@ -150,6 +150,11 @@ export class LocalHost {
     return this.#clock.isReady ? this.#clock.map : undefined;
   }
 
+  /** Whether stamps are converted by the ring page, and not by a fitted line. */
+  get isExact(): boolean {
+    return this.#exact !== undefined;
+  }
+
   /** |error| of this machine's times in canonical cycles, now. */
   get boundCycles(): number {
     return this.#exact?.map.newest?.boundCycles ?? this.#clock.boundCycles;
