@@ -50,15 +50,16 @@ const EXIT_BY_NAME: ReadonlyMap<string, ExitCode> = new Map([
   ["ExprError", EXIT.USAGE],
   ["PushTargetError", EXIT.USAGE],
   ["PullSourceError", EXIT.USAGE],
+  ["FilterError", EXIT.USAGE],
+  ["NoCpuError", EXIT.USAGE],
+  ["UnknownEventError", EXIT.USAGE],
   ["SourceError", EXIT.SOURCE],
-  ["FilterError", EXIT.FAILED],
   ["ElfError", EXIT.FAILED],
   ["FfiError", EXIT.FAILED],
   ["FormatError", EXIT.FAILED],
   ["NoEventError", EXIT.FAILED],
   ["SysError", EXIT.FAILED],
   ["TracefsError", EXIT.FAILED],
-  ["UnknownEventError", EXIT.FAILED],
   ["VmLookupError", EXIT.FAILED],
 ]);
 

@@ -2,7 +2,6 @@
  * A set of opened events: one ring per CPU that all events of this CPU share. The set owns every
  * descriptor, mapping and probe of it, and knows nothing of what the records mean.
  */
-import { readdirSync } from "node:fs";
 import {
   type CallChain,
   type EventAttr,
@@ -43,6 +42,7 @@ import { describeRefusals, examineRefusal, type RefusedFilter } from "./filter_e
 import type { FlightCut } from "./flight_ring.ts";
 import { globTraps } from "./glob_trap.ts";
 import { closeProbes, type ResolvedEvent } from "./resolve.ts";
+import { sampledThreads } from "./sampled_threads.ts";
 
 export { CpuRing } from "./cpu_ring.ts";
 export { FilterError } from "./filter_error.ts";
@@ -118,16 +118,6 @@ function sampleTypeFor(
   return sampleType;
 }
 
-/** Threads of a process. Throws SysError when it has ended. */
-function threadsOf(pid: number): number[] {
-  try {
-    return readdirSync(`/proc/${pid}/task`).map(Number);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    throw new SysError(`sample process ${pid}`, ESRCH);
-  }
-}
-
 export class EventSet {
   readonly events: readonly ResolvedEvent[];
   readonly rings: readonly CpuRing[];
@@ -156,7 +146,7 @@ export class EventSet {
     const rings: CpuRing[] = [];
     try {
       this.#cpusOf = events.map((event) => cpusOf(event, options.cpus));
-      const tids = options.wholeProcess === true ? threadsOf(options.pid) : [options.pid];
+      const tids = sampledThreads(options.pid, options.wholeProcess === true);
       this.clock = probePerfClock(options.cpus[0]!);
       const features = this.#probeFeatures();
       this.hasLost = features.readFormat === PERF_FORMAT_LOST;

@@ -1,6 +1,6 @@
 /**
- * Why the kernel refuses a filter, in its own words. perf's ioctl only says EINVAL; the filter file
- * of the event says what is wrong and where:
+ * Why the kernel refuses a filter, in its own words. perf's ioctl only says EINVAL (or EPERM); the
+ * filter file of the event says what is wrong and where:
  *
  *   # echo 'prev_pid+1==2' > events/sched/sched_switch/filter; cat events/sched/sched_switch/filter
  *   prev_pid+1==2

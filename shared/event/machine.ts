@@ -37,14 +37,22 @@ export function onlineCpus(): number[] {
   return parseCpuList(readFileSync("/sys/devices/system/cpu/online", "utf8"));
 }
 
-/** The online CPUs of `wanted`, or all of them. Throws RangeError when one is not online. */
+/** A CPU that is asked for, and is not there. */
+export class NoCpuError extends RangeError {
+  override readonly name = "NoCpuError";
+}
+
+/**
+ * The online CPUs of `wanted`, or all of them. Throws NoCpuError when one is not online, RangeError
+ * when it is no list.
+ */
 export function selectCpus(wanted: string | undefined): number[] {
   const online = onlineCpus();
   if (wanted === undefined) return online;
   const cpus = parseCpuList(wanted);
   const missing = cpus.filter((cpu) => !online.includes(cpu));
   if (missing.length > 0) {
-    throw new RangeError(
+    throw new NoCpuError(
       `Cannot sample CPU ${formatCpuList(missing)}: not online, wants some of ` +
         formatCpuList(online),
     );

@@ -1,6 +1,6 @@
 // Operators whose meaning depends on what their operands are: numbers, places in the record, text.
 
-import type { BinaryNode, ConditionalNode, ExprNode } from "./ast.ts";
+import type { BinaryNode, ConditionalNode, NameNode } from "./ast.ts";
 import type { Checker } from "./check.ts";
 import type { IntIr } from "./ir.ts";
 import { offsetPointer, signedInt } from "./operations.ts";
@@ -42,25 +42,17 @@ export function checkBinary(checker: Checker, node: BinaryNode): Typed {
   );
 }
 
-/** Both values; a bare word beside text is text, as in the kernel's filters: comm == bash. */
-function readOperands(checker: Checker, node: BinaryNode): [Typed, Typed] {
-  if (isUnknownName(checker, node.left)) {
-    // Of two unknown words neither is text: the first is the error.
-    if (isUnknownName(checker, node.right))
-      return [checker.value(node.left), checker.value(node.right)];
-    const right = checker.value(node.right);
-    return [isText(right) ? wordText(node.left) : checker.value(node.left), right];
-  }
-  const left = checker.value(node.left);
-  const isWord = isText(left) && isUnknownName(checker, node.right);
-  return [left, isWord ? wordText(node.right) : checker.value(node.right)];
-}
-
-function isUnknownName(
-  checker: Checker,
-  node: ExprNode,
-): node is Extract<ExprNode, { kind: "name" }> {
-  return node.kind === "name" && checker.scope.lookup(node.name) === undefined;
+/**
+ * Both values. A bare word compared with a field that is text is text too, as in the kernel's
+ * filters: comm == bash. Beside anything else it is a field that there is not: taken as text,
+ * `prev_com == "bash"` would compare two constants.
+ */
+function readOperands(checker: Checker, { left, right }: BinaryNode): [Typed, Typed] {
+  const value = checker.value(left);
+  const isTextField = isText(value) && value.kind === "pointer" && value.field !== undefined;
+  const isWord =
+    isTextField && right.kind === "name" && checker.scope.lookup(right.name) === undefined;
+  return [value, isWord ? wordText(right) : checker.value(right)];
 }
 
 /** test ? yes : no, and test ?: no. */
@@ -83,6 +75,6 @@ export function checkConditional(checker: Checker, node: ConditionalNode): Typed
   return { kind: "text", ir: { op: "select_text", test, yes: yesText, no: noText } };
 }
 
-function wordText(node: Extract<ExprNode, { kind: "name" }>): Typed {
+function wordText(node: NameNode): Typed {
   return { kind: "text", ir: { op: "text", bytes: new TextEncoder().encode(node.name) } };
 }

@@ -60,12 +60,15 @@ export function setPerfOutput(fd: Fd, target: Fd): void {
   control(fd, IOC_SET_OUTPUT, target.number, "redirect the output of");
 }
 
-/** Sets a tracepoint filter; false when the kernel does not take it (EINVAL). */
+/**
+ * Sets a tracepoint filter; false when the kernel does not take it: EINVAL, or ENOENT for a field,
+ * or EPERM, which is what its parser says where an operator is wrong or missing.
+ */
 export function setPerfFilter(fd: Fd, filter: string): boolean {
   const text = cString(filter);
   const result = syscall(SYS.ioctl, fd.number, IOC_SET_FILTER, addressOf(text), 0, 0, 0);
-  const [EINVAL, ENOENT] = [22, 2];
-  if (result === -EINVAL || result === -ENOENT) return false;
+  const [EPERM, ENOENT, EINVAL] = [1, 2, 22];
+  if (result === -EPERM || result === -ENOENT || result === -EINVAL) return false;
   if (result < 0) throw new SysError(`set the filter of ${fd.what}`, -result);
   return true;
 }

@@ -152,20 +152,20 @@ const MACHINE_ROWS: readonly Row[] = [
   {
     name: "an unknown event",
     args: ["-e", "irq:irq_handler_entri//push=FOLDER/x/"],
-    code: FAILED,
+    code: USAGE,
     error: 'Cannot find event "irq:irq_handler_entri": this kernel has no such tracepoint',
     hint: "did you mean irq:irq_handler_entry",
   },
   {
     name: "a wildcard that matches nothing",
     args: ["-e", "nosuch:*//push=FOLDER/x/"],
-    code: FAILED,
+    code: USAGE,
     error: 'Cannot find event "nosuch:*"',
   },
   {
     name: "a refused filter",
     args: ["-e", `${EVENT}/nofield==1/push=FOLDER/x/`],
-    code: FAILED,
+    code: USAGE,
     error: `Cannot set filter "nofield==1" of ${EVENT}: the kernel refuses it`,
     caret: "nofield==1",
   },
@@ -184,20 +184,20 @@ const MACHINE_ROWS: readonly Row[] = [
   {
     name: "-C 8000",
     args: ["-e", TO_FILE, "-C", "8000"],
-    code: FAILED,
+    code: USAGE,
     error: "Cannot sample CPU 8000: not online, wants some of 0",
   },
   {
     name: "-p of a process that has ended",
     args: ["-e", TO_FILE, "-p", "4194399"],
     code: FAILED,
-    error: "ESRCH (no such process)",
+    error: "Cannot sample process 4194399: ESRCH (no such process)",
   },
   {
     name: "-t of a thread that has ended",
     args: ["-e", TO_FILE, "-t", "4194399"],
     code: FAILED,
-    error: "ESRCH (no such process)",
+    error: "Cannot sample thread 4194399: ESRCH (no such process)",
   },
   pushRow("192.0.2.1:9900", "Cannot listen on 192.0.2.1:9900: EADDRNOTAVAIL", { code: FAILED }),
   pushRow("FOLDER/nosuch/x.vms", '/nosuch/x.vms": ENOENT (no such file or directory)', {

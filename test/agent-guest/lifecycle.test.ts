@@ -113,7 +113,7 @@ describe.skipIf(NO_TRACING !== "")("agent-guest trace", () => {
     const workspace = new Workspace();
     const event = `uprobe:getppid@"${libcPath()}"//push=${workspace.path}/x.vms/`;
     const agent = startAgent(workspace, "agent-guest", ["trace", "-e", event, "-C", "8000"]);
-    expect(await agent.end()).toEqual({ code: 1, signal: null });
+    expect(await agent.end()).toEqual({ code: 2, signal: null });
     expect(probesOf(agent.pid)).toEqual([]);
     await workspace.dispose();
   });

@@ -134,7 +134,7 @@ const OPTION_CASES: readonly Case[] = [
   {
     name: "-C 9",
     args: ["trace", "-e", SWITCH, "-C", "4095", ...ONE],
-    code: EXIT.FAILED,
+    code: EXIT.USAGE,
     message: /^Cannot sample CPU 4095: not online, wants some of 0/,
   },
   {
@@ -222,6 +222,12 @@ const OPTION_CASES: readonly Case[] = [
     args: ["trace", "-e", SWITCH, "-p", "4194303", ...ONE],
     code: EXIT.FAILED,
     message: /^Cannot .*ESRCH \(no such process\)$/,
+  },
+  {
+    name: "-t of a thread that there is not",
+    args: ["trace", "-e", SWITCH, "-t", "4194303", ...ONE],
+    code: EXIT.FAILED,
+    message: /^Cannot sample thread 4194303: ESRCH \(no such process\)$/,
   },
   {
     name: "-p that is no number",

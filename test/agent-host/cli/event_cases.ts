@@ -21,7 +21,7 @@ export const EVENT_CASES: readonly Case[] = [
   {
     name: "an unknown event",
     args: ["trace", "-e", "sched:sched_swich", ...ONE],
-    code: EXIT.FAILED,
+    code: EXIT.USAGE,
     message: /^Cannot find event "sched:sched_swich": this kernel has no such tracepoint$/,
     hint: /sched:sched_switch/,
   },
@@ -69,6 +69,14 @@ export const EVENT_CASES: readonly Case[] = [
     caret: ["prev_pid+nosuch", "nosuch"],
   },
   {
+    name: "a key that compares a misspelt field with text",
+    args: ["multi-trace", "-e", `${SWITCH}//key=prev_com=="x"/`, "-e", WAKEUP, ...ONE],
+    code: EXIT.USAGE,
+    message: /^Cannot parse expression: unknown variable "prev_com"$/,
+    hint: /^did you mean prev_comm/,
+    caret: ['prev_com=="x"', "prev_com"],
+  },
+  {
     name: "a bad -k",
     args: ["multi-trace", "-e", SWITCH, "-e", WAKEUP, "-k", "common_pid +* 2", ...ONE],
     code: EXIT.USAGE,
@@ -78,23 +86,41 @@ export const EVENT_CASES: readonly Case[] = [
   {
     name: "a filter on a field that there is not",
     args: ["trace", "-e", `${SWITCH}/prev_pid>0&&nofield==1/`, ...ONE],
-    code: EXIT.FAILED,
+    code: EXIT.USAGE,
     message:
       /^Cannot set filter "prev_pid>0&&nofield==1" of sched:sched_switch: the kernel refuses it \(Field not found\), and as a C expression it is wrong as well: unknown variable "nofield"$/,
     hint: /there are common_type/,
     caret: ["prev_pid>0&&nofield==1", "nofield"],
   },
   {
+    name: "a filter on a misspelt text field",
+    args: ["trace", "-e", `${SWITCH}/prev_com=="x"/`, ...ONE],
+    code: EXIT.USAGE,
+    message: /^Cannot set filter .* \(Field not found\), .*: unknown variable "prev_com"$/,
+    hint: /^did you mean prev_comm/,
+    caret: ['prev_com=="x"', "prev_com"],
+  },
+  ...["prev_pid==1 and prev_pid==2", "prev_pid==1 prev_pid==2"].map(
+    (filter): Case => ({
+      name: `the filter ${filter}`,
+      args: ["trace", "-e", `${SWITCH}/${filter}/`, ...ONE],
+      code: EXIT.USAGE,
+      message: /^Cannot set filter ".*" of .*: the kernel refuses it .*, and as a C expression it/,
+      hint: /joins comparisons by && \|\|/,
+      caret: [filter, filter.slice("prev_pid==1 ".length)],
+    }),
+  ),
+  {
     name: "a filter with a syntax error",
     args: ["trace", "-e", `${SWITCH}/prev_pid==/`, ...ONE],
-    code: EXIT.FAILED,
+    code: EXIT.USAGE,
     message: /^Cannot set filter "prev_pid==" of sched:sched_switch: the kernel refuses it .*: /,
     caret: ["prev_pid==", ""],
   },
   {
     name: "a filter that assigns",
     args: ["trace", "-e", `${SWITCH}/prev_pid=1/`, ...ONE],
-    code: EXIT.FAILED,
+    code: EXIT.USAGE,
     message: /the kernel refuses it .*, and as a C expression .*: a filter assigns nothing$/,
     hint: /"=="/,
     caret: ["prev_pid=1", "prev_pid=1"],
@@ -102,7 +128,7 @@ export const EVENT_CASES: readonly Case[] = [
   {
     name: "a filter of 117,000 characters",
     args: ["trace", "-e", `${SWITCH}/${"prev_pid==1||".repeat(9000)}prev_pid==2/`, ...ONE],
-    code: EXIT.FAILED,
+    code: EXIT.USAGE,
     message:
       /^Cannot set filter "prev_pid==1\|\|.*\.\.\." of .*: 117011 characters, wanted at most 1024$/,
   },
@@ -143,13 +169,13 @@ export const EVENT_CASES: readonly Case[] = [
   {
     name: "cpus= that are not online",
     args: ["trace", "-e", `${SWITCH}//cpus=8191/`, ...ONE],
-    code: EXIT.FAILED,
+    code: EXIT.USAGE,
     message: /^Cannot sample CPU 8191: not online, wants some of 0/,
   },
   {
     name: "cpus= outside -C",
     args: ["trace", "-e", `${SWITCH}//cpus=1/`, "-C", "0", ...ONE],
-    code: EXIT.FAILED,
+    code: EXIT.USAGE,
     message: /^Cannot sample sched:sched_switch on CPU 1: the run is limited to CPU 0$/,
   },
 ];

@@ -324,7 +324,7 @@ describe.skipIf(NO_TRACING !== "")("tasks", () => {
 
 describe.skipIf(NO_TRACING !== "")("failures", () => {
   test("a filter that the kernel refuses is a FilterError that names it", () => {
-    for (const filter of ["nosuchfield==1", "id==", "id==x", "id=1"]) {
+    for (const filter of ["nosuchfield==1", "id==", "id==x", "id=1", "id==1 and id==2"]) {
       try {
         openEvents([`raw_syscalls:sys_enter/${filter}/`]);
         throw new Error("opened");
