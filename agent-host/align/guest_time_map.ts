@@ -74,6 +74,15 @@ export interface ChainStep {
   readonly isWithin: boolean;
 }
 
+/** Two steps as one: what either of them says. */
+export function joinSteps(a: ChainStep, b: ChainStep): ChainStep {
+  return {
+    fromCycles: Math.min(a.fromCycles, b.fromCycles),
+    apartCycles: Math.max(a.apartCycles, b.apartCycles),
+    isWithin: a.isWithin || b.isWithin,
+  };
+}
+
 /**
  * How long after the clock's last reading the old chain is still used: a fitted chain is renewed
  * when that reading comes, an exact clock's when the alignment is, at any time until the next one.

@@ -13,9 +13,6 @@ import type { Chunk } from "./chunk.ts";
 /** Doubts kept apart; beyond these the last one grows. */
 export const DOUBTS_MAX = 64;
 
-/** Steps that differ by less are one: CPUs ask for the clocks one after the other. */
-const SAME_RATIO = 1 + 1e-9;
-
 /** Times of a machine in [fromCycles, toCycles] may be off by `extraCycles` more than said. */
 export interface Doubt {
   readonly machine: number;
@@ -34,11 +31,8 @@ export class Doubts {
     return this.#list.length === 0;
   }
 
-  /**
-   * Adds a doubt, joined with what is known of the same time. False when that was as doubtful
-   * already: each CPU of a guest finds the same step.
-   */
-  add(doubt: Doubt): boolean {
+  /** Adds a doubt, joined with what is known of the same time. */
+  add(doubt: Doubt): void {
     const list = this.#list;
     const at = list.findIndex(
       (known) =>
@@ -46,14 +40,9 @@ export class Doubts {
         known.fromCycles <= doubt.toCycles &&
         known.toCycles >= doubt.fromCycles,
     );
-    if (at >= 0) {
-      const known = list[at]!;
-      list[at] = join(known, doubt);
-      return !isCovered(doubt, known);
-    }
-    if (list.length < DOUBTS_MAX) list.push(doubt);
+    if (at >= 0) list[at] = join(list[at]!, doubt);
+    else if (list.length < DOUBTS_MAX) list.push(doubt);
     else this.#squeezeIn(doubt);
-    return true;
   }
 
   /** There is no room: the machine's last doubt grows, or one of another machine makes room. */
@@ -75,11 +64,6 @@ export class Doubts {
       }
     }
   }
-}
-
-function isCovered(doubt: Doubt, by: Doubt): boolean {
-  const isWide = doubt.extraCycles <= by.extraCycles * SAME_RATIO;
-  return isWide && doubt.fromCycles >= by.fromCycles && (by.isWithin || !doubt.isWithin);
 }
 
 function join(a: Doubt, b: Doubt): Doubt {

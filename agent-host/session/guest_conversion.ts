@@ -10,7 +10,7 @@ import { convert } from "../../shared/tsc/time_segment.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import type { ClockSample } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { causalBound } from "../align/causality.ts";
-import { type ChainStep, GuestTimeMap } from "../align/guest_time_map.ts";
+import { type ChainStep, GuestTimeMap, joinSteps } from "../align/guest_time_map.ts";
 import type { ClosePair } from "../analyze/closest_pairs.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
 import { GuestClock } from "./guest_clock.ts";
@@ -21,13 +21,6 @@ import type { Session } from "./session.ts";
 const APART_CYCLES_WARN = 3_000;
 const APART_CPUS_SHOWN = 8;
 
-/** One CPU's conversion, and of which readings it is made. */
-interface Conversion {
-  readonly chain: GuestTimeMap;
-  clockVersion: number;
-  timeVersion: number;
-}
-
 /** What of a session a conversion needs. */
 export type Anchored = Pick<Session, "anchor" | "setAnchorOnce">;
 
@@ -36,7 +29,10 @@ export class GuestConversion {
   /** Its TSC against the host's. Undefined: canonical time is this guest's own TSC. */
   readonly time: GuestTime | undefined;
   readonly #session: Anchored;
-  readonly #maps = new Map<number, Conversion>();
+  /** By CPU, made of the readings of these versions. */
+  readonly #chains = new Map<number, GuestTimeMap>();
+  #clockVersion = -1;
+  #timeVersion = -1;
   readonly #onStep: (step: ChainStep) => void;
   #hasWarned = false;
 
@@ -83,7 +79,7 @@ export class GuestConversion {
   /** Another stream follows, with a clock of its own. */
   reset(): void {
     this.clock = undefined;
-    this.#maps.clear();
+    this.#chains.clear();
   }
 
   /** Guest perf ns to canonical cycles on a CPU; undefined until known. */
@@ -91,30 +87,18 @@ export class GuestConversion {
     const { clock, time } = this;
     if (clock === undefined) return undefined;
     if (time === undefined) return clock.map;
-    const clockMap = time.alignment.isPerVcpu ? clock.mapFor(cpu) : clock.sharedMap;
-    if (clockMap === undefined) return undefined;
-    const conversion = this.#conversionOf(cpu);
-    const { chain, clockVersion, timeVersion } = conversion;
-    if (clockVersion !== clock.version || timeVersion !== time.version) {
-      conversion.clockVersion = clock.version;
-      conversion.timeVersion = time.version;
-      chain.update({
-        clock: clockMap,
-        isClockExact: clock.isExact,
-        clockReadings: clock.readingCount,
-        clockNs: clock.lastNs,
-        alignment: time.alignment.mapFor(cpu),
-        alignmentReadings: time.alignment.readingCount,
-      });
-      const step = chain.takeStep();
-      if (step !== undefined) this.#onStep(step);
+    if (clock.map === undefined) return undefined;
+    const chain = this.#chainOf(cpu, clock, time);
+    if (clock.version !== this.#clockVersion || time.version !== this.#timeVersion) {
+      this.#renew(clock, time);
     }
     return chain.map.newest === undefined ? undefined : chain.map;
   }
 
   /** What is new holds for the CPUs that send nothing, too: their times may have been used. */
   refresh(): void {
-    for (const cpu of this.#maps.keys()) this.mapFor(cpu);
+    const [cpu] = this.#chains.keys();
+    if (cpu !== undefined) this.mapFor(cpu);
   }
 
   /**
@@ -128,7 +112,7 @@ export class GuestConversion {
     // One relation for all CPUs is one conversion for all.
     let worst = this.boundOf(cpu, nowTsc);
     if (!time.alignment.isPerVcpu) return worst;
-    for (const known of this.#maps.keys()) worst = Math.max(worst, this.boundOf(known, nowTsc));
+    for (const known of this.#chains.keys()) worst = Math.max(worst, this.boundOf(known, nowTsc));
     return worst;
   }
 
@@ -138,7 +122,7 @@ export class GuestConversion {
     if (clock === undefined) return Infinity;
     if (time === undefined) return clock.boundCycles;
     // Of the conversion that is in force, which follows what is known of the clocks with a delay.
-    const map = this.mapFor(cpu) === undefined ? undefined : this.#conversionOf(cpu).chain.map;
+    const map = this.mapFor(cpu) && this.#chains.get(cpu)?.map;
     if (map === undefined) return Infinity;
     const { lastNs, wall, frequency } = clock;
     const sinceReading = Number(BigInt.asIntN(64, nowTsc - (wall?.tsc ?? 0n)));
@@ -162,7 +146,7 @@ export class GuestConversion {
     const segment = this.time?.segmentFor(cpu);
     if (segment === undefined) return Number(BigInt.asIntN(64, tsc - this.#session.anchor));
     let least = convert(segment, lowHalf(tsc), highHalf(tsc));
-    for (const { chain } of this.#maps.values()) {
+    for (const chain of this.#chains.values()) {
       const inForce = chain.alignmentInForce;
       if (inForce === undefined) continue;
       least = Math.min(least, convert(inForce, lowHalf(tsc), highHalf(tsc)));
@@ -170,11 +154,39 @@ export class GuestConversion {
     return least;
   }
 
-  #conversionOf(cpu: number): Conversion {
-    const known = this.#maps.get(cpu);
+  /** Takes what is new into the chains of all CPUs: a step that several of them find is one. */
+  #renew(clock: GuestClock, time: GuestTime): void {
+    this.#clockVersion = clock.version;
+    this.#timeVersion = time.version;
+    let found: ChainStep | undefined;
+    for (const [cpu, chain] of this.#chains) {
+      updateChain(chain, cpu, clock, time);
+      const step = chain.takeStep();
+      if (step !== undefined) found = found === undefined ? step : joinSteps(found, step);
+    }
+    if (found !== undefined) this.#onStep(found);
+  }
+
+  #chainOf(cpu: number, clock: GuestClock, time: GuestTime): GuestTimeMap {
+    const known = this.#chains.get(cpu);
     if (known !== undefined) return known;
-    const made = { chain: new GuestTimeMap(), clockVersion: -1, timeVersion: -1 };
-    this.#maps.set(cpu, made);
+    const made = new GuestTimeMap();
+    this.#chains.set(cpu, made);
+    updateChain(made, cpu, clock, time);
     return made;
   }
+}
+
+function updateChain(chain: GuestTimeMap, cpu: number, clock: GuestClock, time: GuestTime): void {
+  const { alignment } = time;
+  const clockMap = alignment.isPerVcpu ? clock.mapFor(cpu) : clock.sharedMap;
+  if (clockMap === undefined) return;
+  chain.update({
+    clock: clockMap,
+    isClockExact: clock.isExact,
+    clockReadings: clock.readingCount,
+    clockNs: clock.lastNs,
+    alignment: alignment.mapFor(cpu),
+    alignmentReadings: alignment.readingCount,
+  });
 }

@@ -25,7 +25,7 @@ export function doubtSince(
 ): void {
   const { fromCycles, apartCycles: extraCycles, isWithin } = step;
   const toCycles = Math.max(fromCycles, rings.latestAt(readTsc(), 0));
-  if (!session.doubt({ machine, fromCycles, toCycles, extraCycles, isWithin })) return;
+  session.doubt({ machine, fromCycles, toCycles, extraCycles, isWithin });
   for (const { decoder } of rings.intakes.values()) decoder.doubt(extraCycles);
   conversion.time?.reportStep(step, toCycles);
 }

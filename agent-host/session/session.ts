@@ -55,14 +55,10 @@ export class Session {
     this.#anchor ??= tsc;
   }
 
-  /**
-   * What has not been handed on gets the wider bound; the rest is told. False when it was in doubt
-   * already.
-   */
-  doubt(doubt: Doubt): boolean {
-    const isNew = this.#doubts.add(doubt);
-    if (isNew) this.onDoubt?.(doubt);
-    return isNew;
+  /** What has not been handed on gets the wider bound; the rest is told. */
+  doubt(doubt: Doubt): void {
+    this.#doubts.add(doubt);
+    this.onDoubt?.(doubt);
   }
 
   addIntake(intake: RingIntake): void {
