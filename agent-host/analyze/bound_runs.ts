@@ -20,8 +20,10 @@ export class BoundRuns {
   /** By run: |error| of its times in cycles, and the segment that converted them all. */
   readonly cycles = new Float64Array(BOUND_RUNS_MAX);
   readonly segments: (TimeSegment | undefined)[] = new Array(BOUND_RUNS_MAX).fill(undefined);
-  /** What is not known of that segment's slope, as a share of a latency on it. */
+  /** What is not known of that segment's slope, as a share of a latency on it ... */
   readonly drift = new Float64Array(BOUND_RUNS_MAX);
+  /** ... and what comes to it, however short the latency: granules, and the clock's own wander. */
+  readonly wander = new Float64Array(BOUND_RUNS_MAX);
   readonly #from = new Uint32Array(BOUND_RUNS_MAX);
   /** What widen() has added so far. */
   readonly #extra = new Float64Array(BOUND_RUNS_MAX);
@@ -47,6 +49,7 @@ export class BoundRuns {
       if (this.count === BOUND_RUNS_MAX || (isAlike && greatest <= least * JOIN_RATIO)) {
         this.cycles[last] = greatest;
         if (!isAlike) this.segments[last] = undefined;
+        else this.wander[last] = Math.max(this.wander[last]!, segment.wanderCycles);
         return;
       }
     }
@@ -56,6 +59,7 @@ export class BoundRuns {
     this.segments[this.count] = segment;
     this.drift[this.count] =
       segment === undefined ? 0 : segment.boundGrowth / (segment.slope - segment.boundGrowth);
+    this.wander[this.count] = segment?.wanderCycles ?? 0;
     this.count++;
   }
 

@@ -290,7 +290,7 @@ export class Pairing {
 /**
  * |error| of the time between what waits as `entry` and record `i`: each has the error that it was
  * converted with. Two of one machine, converted by one line, are off by the same amount, but for
- * what is not known of its slope.
+ * what is not known of its slope, for granules and for the clock's own wander.
  */
 function boundOf(pending: PendingEvents, entry: number, chunk: Chunk, i: number): number {
   const { bounds } = chunk;
@@ -301,7 +301,8 @@ function boundOf(pending: PendingEvents, entry: number, chunk: Chunk, i: number)
   const waiting = pending.segment[entry];
   if (segment === undefined || waiting === undefined || !isSameLine(segment, waiting)) return both;
   const latency = chunk.timeCycles[i]! - pending.timeCycles[entry]!;
-  return Math.min(both, Math.abs(latency) * bounds.drift[run]!);
+  const wander = Math.max(waiting.wanderCycles, bounds.wander[run]!);
+  return Math.min(both, Math.abs(latency) * bounds.drift[run]! + wander);
 }
 
 /**

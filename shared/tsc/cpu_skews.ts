@@ -148,11 +148,14 @@ export class CpuSkews {
 function movedMap(line: TimeMap, skew: CpuSkew | undefined, extraCycles: number): TimeMap {
   const { lo, hi, epoch } = skew ?? { lo: 0, hi: 0, epoch: 0 };
   const moved = new TimeMap();
+  // Two CPUs that share a line are off from each other by this, too.
+  const skewCycles = (hi - lo) / 2 + extraCycles;
   for (const segment of line.segments) {
     const piece = {
       ...segment,
       originCycles: segment.originCycles + (lo + hi) / 2,
-      boundCycles: segment.boundCycles + (hi - lo) / 2 + extraCycles,
+      boundCycles: segment.boundCycles + skewCycles,
+      wanderCycles: segment.wanderCycles + 2 * skewCycles,
       epoch: segment.epoch + epoch,
     };
     moved.push(piece, startTime(segment));

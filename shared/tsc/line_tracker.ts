@@ -150,6 +150,7 @@ export class LineTracker {
       boundFrom: line.boundFrom - line.x,
       boundTo: line.boundTo - line.x,
       boundGrowth: line.boundGrowth,
+      wanderCycles: 2 * used.noise,
       epoch: this.#epoch,
     });
   }

@@ -196,6 +196,8 @@ function seamSegment(
     boundCycles: apart + bound,
     boundFrom: Math.min(segment.boundFrom, end - width),
     boundTo: Math.max(segment.boundTo, end),
+    // Of two times of the seam one may be of the old line and the other of the new one.
+    wanderCycles: Infinity,
   };
 }
 

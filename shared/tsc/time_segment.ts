@@ -12,6 +12,10 @@
  * The bound is constant between boundFrom and boundTo and grows linearly outside, so it is convex:
  * over any interval it is greatest at an end, and two evaluations bound a whole run of events.
  *
+ * Two times of one line are off by the same amount, but for its slope (boundGrowth) and for what
+ * each has of its own: the granule of the clock that stamped it, and how far that wandered off its
+ * line. For the distance of the two that is wanderCycles in all.
+ *
  * The decoder inlines the conversion:
  *   delta  = ((hi - baseHi) | 0) * 2^32 + (lo - baseLo)
  *   cycles = originCycles + slope * delta
@@ -55,6 +59,8 @@ export interface TimeSegment {
   readonly boundTo: number;
   /** Target units of bound added per source unit outside that span. */
   readonly boundGrowth: number;
+  /** |error| of the distance of two results, in target units, beside what the slope makes of it. */
+  readonly wanderCycles: number;
   /** The segment is in force for deltas from here (inclusive); -Infinity for the first. */
   readonly deltaFrom: number;
   /** ... to here (exclusive); Infinity for the last. */
@@ -75,6 +81,8 @@ export interface SegmentParts {
   /** Finite; FLAT_DELTA_MAX by default. */
   readonly boundTo?: number;
   readonly boundGrowth?: number;
+  /** Twice the bound by default: nothing of it is known to be shared. May be Infinity. */
+  readonly wanderCycles?: number;
   readonly deltaFrom?: number;
   readonly deltaTo?: number;
   readonly epoch?: number;
@@ -84,12 +92,14 @@ export interface SegmentParts {
 export function timeSegment(parts: SegmentParts): TimeSegment {
   const { slope, originCycles, boundCycles, boundGrowth = 0 } = parts;
   const { boundFrom = -FLAT_DELTA_MAX, boundTo = FLAT_DELTA_MAX } = parts;
+  const { wanderCycles = 2 * boundCycles } = parts;
   if (!(slope > 0 && slope < Infinity)) {
     throw new RangeError(`Cannot make a time segment: slope is ${slope}, wants > 0`);
   }
-  if (!(boundCycles >= 0 && boundGrowth >= 0)) {
+  if (!(boundCycles >= 0 && boundGrowth >= 0 && wanderCycles >= 0)) {
     throw new RangeError(
-      `Cannot make a time segment: bound is ${boundCycles} + ${boundGrowth} per unit, wants >= 0`,
+      `Cannot make a time segment: bound is ${boundCycles} + ${boundGrowth} per unit, ` +
+        `wander ${wanderCycles}, wants >= 0`,
     );
   }
   if (!(Number.isFinite(boundFrom) && Number.isFinite(boundTo))) {
@@ -103,16 +113,18 @@ export function timeSegment(parts: SegmentParts): TimeSegment {
     );
   }
   const reach = slope * Math.max(Math.abs(boundFrom), Math.abs(boundTo));
+  const rounding = AFFINE_ROUNDING * (Math.abs(originCycles) + reach);
   return {
     baseLo: lowHalf(parts.base),
     baseHi: highHalf(parts.base),
     slope,
     originCycles,
     targetAnchor: parts.targetAnchor,
-    boundCycles: boundCycles + AFFINE_ROUNDING * (Math.abs(originCycles) + reach),
+    boundCycles: boundCycles + rounding,
     boundFrom,
     boundTo,
     boundGrowth: boundGrowth + AFFINE_ROUNDING * slope,
+    wanderCycles: wanderCycles + 2 * rounding,
     deltaFrom: parts.deltaFrom ?? -Infinity,
     deltaTo: parts.deltaTo ?? Infinity,
     epoch: parts.epoch ?? 0,
@@ -184,6 +196,7 @@ export function composeSegments(inner: TimeSegment, outer: TimeSegment): TimeSeg
     boundFrom: span.from,
     boundTo: span.to,
     boundGrowth: span.growth,
+    wanderCycles: (outer.slope + outer.boundGrowth) * inner.wanderCycles + outer.wanderCycles,
     deltaFrom: Math.max(inner.deltaFrom, toInner(outer.deltaFrom)),
     deltaTo: Math.min(inner.deltaTo, toInner(outer.deltaTo)),
     epoch: inner.epoch + outer.epoch,
@@ -242,6 +255,7 @@ export function invertSegment(segment: TimeSegment, sourceAnchor: bigint): TimeS
     boundFrom: toTarget(segment.boundFrom),
     boundTo: toTarget(segment.boundTo),
     boundGrowth: boundGrowth / (certain * slope),
+    wanderCycles: segment.wanderCycles / certain,
     deltaFrom: toTarget(segment.deltaFrom),
     deltaTo: toTarget(segment.deltaTo),
     epoch: segment.epoch,

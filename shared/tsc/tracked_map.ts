@@ -132,15 +132,20 @@ export class TrackedMap {
     );
   }
 
-  /** Moves the line from the start of a granule to its middle, and adds half a granule of bound. */
+  /**
+   * Moves the line from the start of a granule to its middle, and adds half a granule of bound: the
+   * distance of two times may be off by a whole one.
+   */
   #centred(segment: TimeSegment): TimeSegment {
     const granule = this.#options.granularityX;
     const half = (segment.slope * granule) / 2;
+    const growth = segment.boundGrowth * granule;
     return {
       ...segment,
       originCycles: segment.originCycles + half,
       // The true slope may exceed the line's: the granule is then that much wider at its end.
-      boundCycles: segment.boundCycles + half + segment.boundGrowth * granule,
+      boundCycles: segment.boundCycles + half + growth,
+      wanderCycles: segment.wanderCycles + 2 * half + growth,
     };
   }
 }

@@ -13,6 +13,7 @@ const SEGMENT = timeSegment({
   originCycles: 0,
   targetAnchor: 0n,
   boundCycles: 5,
+  wanderCycles: 0,
 });
 const GUEST = 1;
 const DOUBT: Doubt = {

@@ -143,6 +143,8 @@ describe("TrackedMap", () => {
     const seam = tracked.map.convert(5_500n);
     expect(Math.abs(seam.cycles - 5_500)).toBeLessThanOrEqual(seam.boundCycles);
     expect(Math.abs(seam.cycles - 10_500)).toBeLessThanOrEqual(seam.boundCycles);
+    // Two times of it may be of different lines, though one segment converts both.
+    expect(tracked.map.at(5_500, 0)!.wanderCycles).toBe(Infinity);
     const after = tracked.map.convert(6_500n);
     expect(Math.abs(after.cycles - 11_500)).toBeLessThanOrEqual(after.boundCycles);
     expect(after.boundCycles).toBeLessThan(10);

@@ -106,6 +106,7 @@ describe("timeSegment()", () => {
     expect(() => timeSegment({ ...good, slope: Infinity })).toThrow(RangeError);
     expect(() => timeSegment({ ...good, boundCycles: -1 })).toThrow("wants >= 0");
     expect(() => timeSegment({ ...good, boundCycles: Number.NaN })).toThrow(RangeError);
+    expect(() => timeSegment({ ...good, wanderCycles: -1 })).toThrow("wander -1");
     expect(() => timeSegment({ ...good, boundTo: Infinity })).toThrow("wants finite ends");
     expect(() => timeSegment({ ...good, originCycles: 2 ** 54 })).toThrow("within 2^53");
   });
@@ -131,6 +132,32 @@ describe("composition and inverse", () => {
         },
       ),
       { numRuns: 1500 },
+    );
+  });
+
+  test("the distance of two results is off by the slope and the wander of both clocks", () => {
+    const wander = fc.integer({ min: 0, max: 500 });
+    fc.assert(
+      fc.property(known(1n << 40n), known(1n << 40n), wander, wander, (inner, outer, wi, wo) => {
+        const a = { ...inner.segment, targetAnchor: outer.base, wanderCycles: wi };
+        const b = { ...outer.segment, wanderCycles: wo };
+        const both = composeSegments(a, b);
+        const [near, far] = [-(2 ** 20), 2 ** 20];
+        // Each clock is early by half of its wander at one of the two times, and late at the other.
+        const truth = (delta: number, sign: number): number =>
+          truthAt(outer, truthAt(inner, delta) + (sign * wi) / 2) + (sign * wo) / 2;
+        for (const sign of [1, -1]) {
+          const distance = truth(far, sign) - truth(near, -sign);
+          const error = Math.abs(both.slope * (far - near) - distance);
+          const allowed = both.boundGrowth * (far - near) + both.wanderCycles;
+          expect(error).toBeLessThanOrEqual(allowed + ORACLE_SLACK);
+          const back = invertSegment(both, 0n);
+          const sourceError = Math.abs(back.slope * distance - (far - near));
+          const backAllowed = back.boundGrowth * Math.abs(distance) + back.wanderCycles;
+          expect(sourceError).toBeLessThanOrEqual(backAllowed + ORACLE_SLACK);
+        }
+      }),
+      { numRuns: 500 },
     );
   });
 
