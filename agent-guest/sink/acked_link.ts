@@ -91,12 +91,15 @@ export class AckedLink {
     return this.isExpected && !this.isLeaving && !this.#isParted;
   }
 
-  /** What the rings hold goes to `outlet` from now on, and leaves them when it acknowledges. */
+  /**
+   * What the rings hold goes to `outlet` from where its host has got to, and leaves them when that
+   * acknowledges: it may have received what it has not written out yet.
+   */
   streamTo(outlet: Outlet): void {
     this.outlet = outlet;
     this.isExpected = true;
     this.#isParted = false;
-    this.#acked = outlet.positions.slice();
+    this.#acked = Float64Array.from(this.#host.rings, ({ ring }) => ring.tail);
     this.#indexOfCpu = new Map(this.#host.rings.map((ring, index) => [ring.cpu, index]));
   }
 

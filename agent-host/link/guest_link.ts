@@ -91,6 +91,8 @@ export class GuestLink {
   #lastFrameMs = 0;
   #nextAckMs = 0;
   #unackedBytes = 0;
+  /** What the guest was told last that it may forget. */
+  #acknowledged: CpuPosition[] = [];
   #hasLeft = false;
 
   /** `question` is what a guest that serves is asked; other guests send what they send. */
@@ -117,8 +119,9 @@ export class GuestLink {
 
   /** Tells the guest what it may forget. */
   acknowledge(positions: CpuPosition[]): void {
-    if (!this.#isStreaming || positions.length === 0) return;
-    this.source.send(FrameType.ACK, { positions });
+    if (positions.length === 0) return;
+    this.#acknowledged = positions;
+    if (this.#isStreaming) this.source.send(FrameType.ACK, { positions });
   }
 
   /** After leave(), when everything is written: the guest may forget the stream. */
@@ -222,8 +225,7 @@ export class GuestLink {
     if (!this.#acknowledgesItself) return;
     this.#nextAckMs = nowMs + ACK_MS;
     this.#unackedBytes = 0;
-    const positions = this.#listener.positions();
-    if (positions.length > 0) this.source.send(FrameType.ACK, { positions });
+    this.acknowledge(this.#listener.positions());
   }
 
   #attach(nowMs: number): void {
@@ -349,7 +351,12 @@ export class GuestLink {
     const resumed = this.#streamNonce !== 0n && this.#streamNonce === hello.streamNonce;
     this.#streamNonce = hello.streamNonce;
     this.#isStreaming = true;
-    if (!resumed) this.dump.restart();
+    // It may not have heard this before: a ring that is full would wait for it for good.
+    if (resumed) this.acknowledge(this.#acknowledged);
+    else {
+      this.#acknowledged = [];
+      this.dump.restart();
+    }
     this.#listener.onStream(hello, this.#events, resumed);
   }
 

@@ -177,6 +177,24 @@ describe("GuestLink in a stream", () => {
     expect(ofType(harness.said(), "ACK")).toHaveLength(1);
   });
 
+  test("acknowledges once more what it had before the same stream goes on", () => {
+    for (const [streamNonce, times] of [
+      [fakeHello().streamNonce, 1],
+      [77n, 0],
+    ] as const) {
+      using harness = greeted();
+      harness.positions = [{ cpu: 0, position: 48n }];
+      harness.send(harness.writer.samples(0, 0, markerRecord(1, 1)));
+      expect(ofType(harness.tick(100), "ACK")).toHaveLength(1);
+      const [attach] = ofType(harness.tick(3001), "ATTACH") as Attach[];
+      const { attachNonce } = attach!;
+      harness.message(FrameType.HELLO, fakeHello({ twoWay: true, attachNonce, streamNonce }));
+      const again = new Array(times).fill({ positions: [{ cpu: 0, position: 48n }] });
+      expect(ofType(harness.said(), "ACK")).toEqual(again);
+      expect(ofType(harness.tick(100), "ACK")).toEqual([]);
+    }
+  });
+
   test("acknowledges nothing to a one-way sink", () => {
     using harness = greeted({ twoWay: false, attachNonce: 0n });
     harness.positions = [{ cpu: 0, position: 48n }];
