@@ -53,7 +53,7 @@ export interface TaskListener {
     parentTid: number,
     cycles: number,
   ): void;
-  exit(machine: number, pid: number, tid: number): void;
+  exit(machine: number, pid: number, tid: number, cycles: number): void;
   /** A process begins another program. */
   exec?(machine: number, pid: number, cycles: number): void;
   /** A process has mapped code. */
@@ -152,7 +152,7 @@ export class SideRecords {
     const { words, machine } = chunk;
     const pid = words[at + 2]!;
     const tid = words[at + 4]!;
-    if (words[at] === PERF_RECORD_EXIT) this.#tasks?.exit(machine, pid, tid);
+    if (words[at] === PERF_RECORD_EXIT) this.#tasks?.exit(machine, pid, tid, cycles);
     else this.#tasks?.fork(machine, pid, tid, words[at + 3]!, words[at + 5]!, cycles);
   }
 }

@@ -90,8 +90,8 @@ export class MachineRings {
       this.names.fork(tid, parentTid, cycles);
       if (pid !== parentPid) this.users?.fork(pid, parentPid, cycles);
     },
-    exit: (_machine, pid, tid) => {
-      this.names.exit(tid);
+    exit: (_machine, pid, tid, cycles) => {
+      this.names.exit(tid, cycles);
       if (pid === tid) this.users?.exit(pid);
     },
     exec: (_machine, pid, cycles) => this.users?.exec(pid, cycles),

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, symlinkSync } from "node:fs";
 import { basename } from "node:path";
 import { EXIT } from "../../../shared/cli/failure.ts";
 import { onlineCpus, readMachineInfo } from "../../../shared/event/machine.ts";
@@ -125,6 +125,24 @@ describe.skipIf(NO_TRACING !== "")("a filter that the kernel refuses", () => {
     expect(await host.end()).toMatchObject({ code: EXIT.DONE });
     // Calls 0 1 2 3 ...: each exit passes, each second entry does, and those pair.
     expect(new JsonOutput(host.stdout).latencies).toMatchObject([{ calls: 10 }]);
+  });
+});
+
+describe.skipIf(NO_TRACING !== "")("the name of a task", () => {
+  const [first, second] = onlineCpus();
+
+  test.skipIf(second === undefined)("is its last, however it moved between CPUs", async () => {
+    const last = workspace.file("vmspan-last");
+    symlinkSync("/bin/true", last);
+    const host = await startHost(workspace, [
+      ...["trace", "-e", `sched:sched_process_exit/comm=="${basename(last)}"/`, "--json"],
+    ]);
+    const moving = `taskset -c ${first} ${last}`;
+    spawnSync("taskset", ["-c", `${second}`, "bash", "-c", `${moving}; ${moving}; exec ${moving}`]);
+    expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
+    const { objects } = new JsonOutput(host.stdout);
+    const names = objects.filter(({ type }) => type === "event").map(({ comm }) => comm);
+    expect(names).toEqual(Array.from({ length: 3 }, () => basename(last)));
   });
 });
 

@@ -181,7 +181,7 @@ function noteTask(names: TaskNames, record: TaskRecord): void {
   const since = record.timeNs === 0n ? -Infinity : Number(record.timeNs);
   if (record.kind === "comm") names.set(record.tid, record.comm, 0, record.comm.length, since);
   else if (record.kind === "fork") names.fork(record.tid, record.parent, since);
-  else names.exit(record.tid);
+  else names.exit(record.tid, since);
 }
 
 interface ScriptLine {
