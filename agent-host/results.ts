@@ -31,6 +31,7 @@ import { writeLatencyTable } from "./report/latency_text.ts";
 import type { LedgerVerdict } from "./report/ledger.ts";
 import { writeLedger, writeVerdict } from "./report/ledger_text.ts";
 import { SlowPairText } from "./report/slow_pair_text.ts";
+import { tableEvents } from "./report/table_events.ts";
 import { writeLatencyJson, writeLedgerJson } from "./report/table_json.ts";
 import { TraceLines } from "./report/trace_line.ts";
 import { NOT_RECORDED } from "./session/guest_ledger.ts";
@@ -343,7 +344,7 @@ export class Report {
     const table = makeLatencyTable({
       rows,
       losses: pairing.losses,
-      labels: list.map(({ label }) => label),
+      events: tableEvents(list, guests.length > 1),
       date: wall.text(cycles),
       wallNs: wall.scale.exact(cycles),
       unit,

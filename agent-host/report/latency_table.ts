@@ -6,6 +6,7 @@
 import type { LatencyRow } from "../analyze/latency_row.ts";
 import type { LossLog } from "../analyze/loss_log.ts";
 import type { PairingCounters } from "../analyze/pairing.ts";
+import type { TableEvent } from "./table_events.ts";
 
 /** Rows of one table; the rest is cut off and counted. */
 export const TABLE_ROWS_MAX = 16384;
@@ -40,8 +41,8 @@ export interface ClockNote {
 
 /** One line. Latencies in canonical cycles; NaN when there was none. */
 export interface LatencyLine {
-  readonly start: string;
-  readonly end: string;
+  readonly start: TableEvent;
+  readonly end: TableEvent;
   /** The key in decimal, or "other"; undefined for a line over all keys. */
   readonly key: string | undefined;
   /** The key as printkey= shows it; undefined where there is none. */
@@ -91,8 +92,8 @@ export interface LatencyTable {
 export interface LatencyTableParts extends Omit<LatencyTable, "lines" | "linesCut"> {
   readonly rows: readonly LatencyRow[];
   readonly losses: LossLog;
-  /** Name or alias by event index. */
-  readonly labels: readonly string[];
+  /** By event index. */
+  readonly events: readonly TableEvent[];
   /** printkey=: the text of the key of a pair of events. */
   readonly keyText?: KeyText;
 }
@@ -102,8 +103,8 @@ export type KeyText = (start: number, end: number, lo: number, hi: number) => st
 
 /** Builds the value; the rows can be reset afterwards. */
 export function makeLatencyTable(parts: LatencyTableParts): LatencyTable {
-  const { rows, losses, labels, keyText, ...rest } = parts;
-  const lines = rows.slice(0, TABLE_ROWS_MAX).map((row) => makeLine(row, losses, labels, keyText));
+  const { rows, losses, events, keyText, ...rest } = parts;
+  const lines = rows.slice(0, TABLE_ROWS_MAX).map((row) => makeLine(row, losses, events, keyText));
   return { ...rest, lines, linesCut: rows.length - lines.length };
 }
 
@@ -118,7 +119,7 @@ export function coverage(line: Pick<LatencyLine, "calls" | "leftOut" | "lostEven
 function makeLine(
   row: LatencyRow,
   losses: LossLog,
-  labels: readonly string[],
+  events: readonly TableEvent[],
   keyText: KeyText | undefined,
 ): LatencyLine {
   const { latencies, instance } = row;
@@ -132,8 +133,8 @@ function makeLine(
         : undefined
       : String((BigInt(instance.hi) << 32n) | BigInt(instance.lo));
   return {
-    start: labels[row.start] ?? String(row.start),
-    end: labels[row.end] ?? String(row.end),
+    start: events[row.start]!,
+    end: events[row.end]!,
     key,
     keyText: instance && keyText?.(row.start, row.end, instance.lo, instance.hi),
     calls: latencies.count,

@@ -37,8 +37,8 @@ function writeRows(out: ByteWriter, table: LatencyTable): void {
   const { unit } = table;
   const lines = table.lines.map((line) => ({
     line,
-    start: printable(line.start),
-    end: printable(line.end),
+    start: printable(line.start.text),
+    end: printable(line.end.text),
     key: printable(line.keyText ?? line.key ?? "all"),
   }));
   const keyName = table.keyName === undefined ? undefined : printable(table.keyName);
@@ -105,7 +105,7 @@ function writeNotes(out: ByteWriter, table: LatencyTable): void {
 
 function writePairNotes(out: ByteWriter, table: LatencyTable, line: LatencyLine): void {
   const { unit, thanCycles } = table;
-  const pair = `${printable(line.start)} => ${printable(line.end)}`;
+  const pair = `${printable(line.start.text)} => ${printable(line.end.text)}`;
   if (line.over > 0) {
     out.ascii(`${pair}: ${line.over} of ${line.calls} took longer than `);
     out.ascii(`${duration(thanCycles, unit)}\n`);
@@ -136,7 +136,7 @@ function writePairNotes(out: ByteWriter, table: LatencyTable, line: LatencyLine)
 function sumByPair(lines: readonly LatencyLine[]): LatencyLine[] {
   const sums = new Map<string, LatencyLine>();
   for (const line of lines) {
-    const pair = `${line.start}\n${line.end}`;
+    const pair = `${line.start.index} ${line.end.index}`;
     const sum = sums.get(pair);
     sums.set(pair, sum === undefined ? line : addLines(sum, line));
   }
@@ -154,7 +154,7 @@ function addLines(a: LatencyLine, b: LatencyLine): LatencyLine {
     violationCyclesMax: Math.max(a.violationCyclesMax, b.violationCyclesMax),
     leftOut: a.leftOut + b.leftOut,
     leftOutCyclesMax: Math.max(a.leftOutCyclesMax, b.leftOutCyclesMax),
-    // Lost events have no key: each line of the pair names the same ones.
+    // Lost events have no key: each line of the pair names the same two machines' ones.
     lostEvents: Math.max(a.lostEvents, b.lostEvents),
   };
 }

@@ -5,7 +5,8 @@
 //   |                                         gen  25232 d..1 [000] 4478.451799: ...
 //   2026-11-22 09:11:34.947887                gen  25232 ...1 [000] 4478.451812: ...sys_exit: ...
 //
-// The first line between tells the latency; when there is none, the latency stands alone.
+// The first line between tells the latency, with its bound where the digits show it
+// (|+ 29.083 +-0.412 us); when there is none, the latency stands alone.
 
 import type { ByteWriter } from "../../shared/text/byte_writer.ts";
 import type { SlowPair } from "../analyze/slow_pairs.ts";
@@ -41,9 +42,9 @@ export class SlowPairText {
     pair: SlowPair,
     visitDetails: NonNullable<SlowPair["visitDetails"]>,
   ): void {
-    const { start, end, latencyCycles } = pair;
+    const { start, end } = pair;
     const lines = this.#lines;
-    const latency = `|+ ${this.#shown(latencyCycles)}`;
+    const latency = `|+ ${this.#latency(pair)}`;
     let before = 0;
     let between = 0;
     let afterCycles = Number.NaN;
@@ -80,6 +81,15 @@ export class SlowPairText {
     writeEnd();
     if (!Number.isNaN(afterCycles)) out.ascii(`\`After ${this.#shown(afterCycles)}\n`);
     if (gone > 0) out.ascii(`| the first ${gone} events in between are no longer kept\n`);
+  }
+
+  /** With its bound, where that can be seen in the digits that are shown. */
+  #latency({ latencyCycles, boundCycles }: SlowPair): string {
+    const { perCycle, name } = this.#unit;
+    const bound = (boundCycles * perCycle).toFixed(3);
+    if (bound === "0.000") return this.#shown(latencyCycles);
+    const shown = Number.isFinite(boundCycles) ? bound : "?";
+    return `${(latencyCycles * perCycle).toFixed(3)} +-${shown} ${name}`;
   }
 
   #shown(cycles: number): string {

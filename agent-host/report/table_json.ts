@@ -1,7 +1,8 @@
 // Latency tables and the ledger as JSON lines (--json): one object per line of the text.
 //
 //   {"type":"interval","wall_ns":"1681285125755977000","lines":1,"lines_cut":0,"clocks":[...]}
-//   {"type":"latency","start":"kvm_msi_set_irq","end":"irq_handler_entry","calls":5641, ...}
+//   {"type":"latency","start":"kvm_msi_set_irq","start_machine":"host",
+//    "end":"irq_handler_entry","end_machine":"guest 1","calls":5641, ...}
 //   {"type":"ledger","machine":"guest 1","cpu":0,"produced":6000,"delivered":5641, ...}
 //   {"type":"ledger_verdict","state":"balances", ...}
 //   {"type":"stream_end","machine":"guest 1","stream":"1","goodbye":false,"complete_ns":"1681..."}
@@ -44,8 +45,10 @@ function writeLine(
 ): void {
   const members: Record<string, string> = {
     type: '"latency"',
-    start: jsonString(line.start),
-    end: jsonString(line.end),
+    start: jsonString(line.start.label),
+    start_machine: jsonString(line.start.machine),
+    end: jsonString(line.end.label),
+    end_machine: jsonString(line.end.machine),
     ...(line.key === undefined ? {} : { key: jsonString(line.key) }),
     ...(line.keyText === undefined ? {} : { key_text: jsonString(line.keyText) }),
     ...(keyName === undefined ? {} : { key_name: jsonString(keyName) }),

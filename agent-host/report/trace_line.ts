@@ -17,7 +17,7 @@ import { DATE_BYTES, type WallClock, writeMicros } from "./wall_clock.ts";
 /** Room that a line needs in one piece before its info: names are at most 16 escaped bytes. */
 export const LINE_HEAD_BYTES_MAX = 512;
 /** Width of what stands in the date's place in front of detail lines. */
-export const TITLE_WIDTH = DATE_BYTES + 1;
+const TITLE_WIDTH = DATE_BYTES + 1;
 
 const COMM_WIDTH = 16;
 const PID_WIDTH = 6;
@@ -81,7 +81,8 @@ export class TraceLines {
   /** A line with a title of our own in the date's place, for the details of a slow pair. */
   writeTitled(out: ByteWriter, view: EventView, title: string): void {
     out.reserve(LINE_HEAD_BYTES_MAX);
-    out.asciiPadEnd(title.slice(0, TITLE_WIDTH), TITLE_WIDTH);
+    // Rather out of line than with digits cut off.
+    out.asciiPadEnd(`${title} `, TITLE_WIDTH);
     this.#afterDate(out, view);
   }
 

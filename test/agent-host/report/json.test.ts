@@ -173,8 +173,8 @@ describe("writeLatencyJson()", () => {
       keyName: "common_pid",
       lines: [
         {
-          start: "a\x1b",
-          end: "b",
+          start: { index: 0, label: "a\x1b", machine: "host", text: "host a" },
+          end: { index: 1, label: "b", machine: "guest 1", text: "b" },
           key: "24877",
           keyText: "gen",
           calls: 2,
@@ -213,6 +213,9 @@ describe("writeLatencyJson()", () => {
     expect(line).toMatchObject({
       type: "latency",
       start: "a\x1b",
+      start_machine: "host",
+      end: "b",
+      end_machine: "guest 1",
       key: "24877",
       key_name: "common_pid",
       total_ns: 150,

@@ -12,11 +12,17 @@ import {
   unitMicroseconds,
 } from "../../../agent-host/report/latency_table.ts";
 import { writeLatencyTable } from "../../../agent-host/report/latency_text.ts";
+import { type TableEvent, tableEvents } from "../../../agent-host/report/table_events.ts";
 import { textOf } from "./lines.ts";
 
+/** Events of guest 1. */
+const [START, END] = ["sys_enter", "sys_exit"].map((label, index) => ({
+  ...{ index, label, machine: "guest 1", text: label },
+})) as [TableEvent, TableEvent];
+
 const LINE: LatencyLine = {
-  start: "sys_enter",
-  end: "sys_exit",
+  start: START,
+  end: END,
   key: undefined,
   keyText: undefined,
   calls: 10,
@@ -71,8 +77,8 @@ describe("writeLatencyTable()", () => {
     const text = tableOf(
       { date: "2023-04-12 15:38:45.755977", unit: unitKilocycles(1, 0.4) },
       {
-        start: "kvm_msi_set_irq",
-        end: "irq_handler_entry",
+        start: { ...START, text: "kvm_msi_set_irq" },
+        end: { ...END, text: "irq_handler_entry" },
         calls: 5641,
         totalCycles: 40951486,
         minCycles: 4971,
@@ -121,7 +127,7 @@ describe("writeLatencyTable()", () => {
   test("widens the columns of long names and keys", () => {
     const [, head, rule, row] = tableOf(
       { keyName: "k" },
-      { key: "18446744073709551615", start: "a".repeat(30) },
+      { key: "18446744073709551615", start: { ...START, text: "a".repeat(30) } },
     ).split("\n");
     expect(head!.length).toBe(rule!.length);
     expect(row!.length).toBe(rule!.length);
@@ -149,7 +155,13 @@ describe("writeLatencyTable()", () => {
   });
 
   test("escapes hostile names", () => {
-    const text = tableOf({ keyName: "\x1b[1m" }, { start: "\x1b[2J", end: "\u009bé漢" });
+    const text = tableOf(
+      { keyName: "\x1b[1m" },
+      {
+        start: { ...START, text: "\x1b[2J" },
+        end: { ...END, text: "\u009bé漢" },
+      },
+    );
     expect(text.replaceAll("\n", "")).toMatch(/^[ -~]*$/);
     expect(text).toContain("\\x1b[2J => \\x9b\\xe9\\u6f22");
   });
@@ -211,6 +223,23 @@ describe("writeLatencyTable() notes", () => {
     expect(notes[1]).toContain("3 ends are stamped before");
   });
 
+  test("are not summed over guests, whose events have the same names", () => {
+    const other = (event: TableEvent): TableEvent => ({
+      ...event,
+      ...{ index: event.index + 2, machine: "guest 2", text: `guest 2 ${event.label}` },
+    });
+    const lines = [
+      { calls: 100, lostEvents: 100 },
+      { start: other(START), end: other(END), calls: 100, lostEvents: 0 },
+      { start: other(START), end: other(END), calls: 100, withinBound: 7 },
+    ];
+    expect(notesOf({}, ...lines)).toEqual([
+      "* sys_enter => sys_exit: percentiles rest on at least 50.00 % of the pairs: " +
+        "100 events lost, 0 pairs around them left out",
+      "guest 2 sys_enter => guest 2 sys_exit: 7 of 200 are smaller than the clock bound",
+    ]);
+  });
+
   test("tell what found no partner, at the end of a run", () => {
     const unmatched = {
       unmatchedEnds: 4,
@@ -245,11 +274,11 @@ describe("makeLatencyTable()", () => {
       unmatched: undefined,
       rows: [row],
       losses,
-      labels: ["a", "b"],
+      events: [START, END],
     }).lines;
     expect(line).toMatchObject({
-      start: "a",
-      end: "b",
+      start: START,
+      end: END,
       key: "18446744073709551615",
       calls: 100,
       totalCycles: 5050,
@@ -267,5 +296,20 @@ describe("makeLatencyTable()", () => {
   test("coverage() is 1 when nothing was lost", () => {
     expect(coverage({ calls: 0, leftOut: 0, lostEvents: 0 })).toBe(1);
     expect(coverage({ calls: 7, leftOut: 0, lostEvents: 0 })).toBe(1);
+  });
+});
+
+describe("tableEvents()", () => {
+  const textsOf = (hasManyGuests: boolean, ...events: [string, number][]): string[] =>
+    tableEvents(
+      events.map(([label, machine], index) => ({ index, label, machine })),
+      hasManyGuests,
+    ).map(({ text }) => text);
+
+  test("names the machine where a label could mean another one's event", () => {
+    expect(textsOf(false, ["a", 0], ["b", 1], ["b", 1])).toEqual(["a", "b", "b"]);
+    expect(textsOf(false, ["a", 0], ["b", 1], ["a", 1])).toEqual(["host a", "b", "guest 1 a"]);
+    expect(textsOf(true, ["a", 0], ["b", 1])).toEqual(["a", "guest 1 b"]);
+    expect(textsOf(true, ["a", 0], ["b", 1], ["b", 2])).toEqual(["a", "guest 1 b", "guest 2 b"]);
   });
 });

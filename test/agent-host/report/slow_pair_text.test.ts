@@ -51,6 +51,22 @@ describe("SlowPairText.write()", () => {
     expect(render({ visitDetails: () => 0 })).toEqual([FIRST, "|+ 29.083 us", LAST]);
   });
 
+  test("prints the latency's bound where its digits show it", () => {
+    const visitDetails = () => 0;
+    const second = (boundCycles: number) => render({ visitDetails, boundCycles })[1];
+    expect(second(0.4)).toBe("|+ 29.083 us");
+    expect(second(412)).toBe("|+ 29.083 +-0.412 us");
+    expect(second(Number.POSITIVE_INFINITY)).toBe("|+ 29.083 +-? us");
+    const wide = { latencyCycles: 1_234_567_890, boundCycles: 500_000_123 };
+    const visitOne: SlowPair["visitDetails"] = (visit) => {
+      visit(between(1000), "between");
+      return 0;
+    };
+    expect(render({ ...wide, visitDetails: visitOne })[1]).toStartWith(
+      "|+ 1234567.890 +-500000.123 us  ",
+    );
+  });
+
   test("prints what lies between, the latency in the first line's place of the date", () => {
     const lines = render({
       visitDetails: (visit) => {
