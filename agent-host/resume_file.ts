@@ -17,6 +17,7 @@
  */
 import { fstatSync, ftruncateSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { UsageError } from "../shared/cli/failure.ts";
+import type { CpuPosition } from "../shared/wire/gen/vmspan/v1/channel.ts";
 import type { EndedRow, EndedStream } from "./session/ended_streams.ts";
 import { NO_ROOM } from "./session/guest_ledger.ts";
 import type { RingMark } from "./session/ring_marks.ts";
@@ -43,6 +44,11 @@ export interface SourceResume {
   readonly completeNs: bigint | undefined;
   /** The streams before this one. */
   readonly ended: readonly EndedStream[];
+}
+
+/** The places as they are acknowledged, and resumed from. */
+export function positionsOf(cpus: readonly CpuResume[]): CpuPosition[] {
+  return cpus.map(({ cpu, position }) => ({ cpu, position: BigInt(position) }));
 }
 
 /** A stream of which nothing more will come. */

@@ -6,7 +6,7 @@
  * So it is at the end: the guest is told that we leave and stops, but keeps what it has sent until
  * the last lines and the ledger are written and the file is gone.
  */
-import type { ResumeFile } from "./resume_file.ts";
+import { positionsOf, type ResumeFile } from "./resume_file.ts";
 import type { WallNsOf } from "./session/ended_streams.ts";
 import type { Guest } from "./session/guest.ts";
 
@@ -73,8 +73,7 @@ export class ResumeKeeper {
     this.#saved = key;
     this.#file.save(places);
     this.#guests.forEach(({ link }, i) => {
-      const { cpus } = places[i]!;
-      link.acknowledge(cpus.map(({ cpu, position }) => ({ cpu, position: BigInt(position) })));
+      link.acknowledge(positionsOf(places[i]!.cpus));
     });
   }
 }

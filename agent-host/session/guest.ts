@@ -26,7 +26,7 @@ import type { GuestListener } from "../link/guest_listener.ts";
 import { openQuestion } from "../link/guest_question.ts";
 import { openRequest } from "../link/open_request.ts";
 import type { Source } from "../link/source.ts";
-import { endOf, type SourceResume } from "../resume_file.ts";
+import { endOf, positionsOf, type SourceResume } from "../resume_file.ts";
 import { completeNsOf, EndedStreams, type WallNsOf } from "./ended_streams.ts";
 import { evaluationOf } from "./evaluation.ts";
 import type { GuestClock } from "./guest_clock.ts";
@@ -313,6 +313,8 @@ export class Guest implements GuestListener {
 
   /** Up to where the rings' records have been used up, for a run that takes over; see mark(). */
   usedUp(wallNsOf: WallNsOf): SourceResume {
+    // Nothing of it has come in this run: what an earlier one has told still holds.
+    if (!this.#hasBegun && this.#earlier !== undefined) return this.#earlier;
     const { source, streamNonce } = this.link;
     const released = Math.min(this.progressCycles, this.#session.merger.watermarkCycles());
     const written = (cpu: number): number => this.#streams.get(cpu)?.intake.shownRecords ?? 0;
@@ -333,11 +335,7 @@ export class Guest implements GuestListener {
   }
 
   positions(): CpuPosition[] {
-    if (!this.#hasBegun) {
-      const cpus = this.#earlier?.cpus ?? [];
-      return cpus.map(({ cpu, position }) => ({ cpu, position: BigInt(position) }));
-    }
-    return receivedUpTo(this.#streams);
+    return this.#hasBegun ? receivedUpTo(this.#streams) : positionsOf(this.#earlier?.cpus ?? []);
   }
 
   /** What became of the ring's bytes, of all CPUs. */
