@@ -45,7 +45,7 @@ export class AckedLink {
 
   /** A reader for `outlet`, whose stream begins when the peer sends Attach. */
   readerFor(outlet: Outlet): PeerReader {
-    return new PeerReader({
+    return new PeerReader(outlet, {
       onAttach: (attach) => {
         this.attached = outlet;
         this.#leavingUntilMs = undefined;

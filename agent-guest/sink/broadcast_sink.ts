@@ -34,7 +34,7 @@ class Client {
   constructor(fd: Fd, name: string, host: SinkHost) {
     const rings = host.rings.length;
     this.outlet = new Outlet(fd, name, rings, { isStaged: false, hasChecksums: false });
-    this.reader = new PeerReader({
+    this.reader = new PeerReader(this.outlet, {
       // The stream has begun at accept, and nobody acknowledges a broadcast.
       onAttach: () => {},
       onAck: () => {},
@@ -87,7 +87,7 @@ export class BroadcastSink implements Sink {
   register(poll: PollSet): void {
     this.#listenerSlot = poll.add(this.#listener.number, POLLIN);
     for (const client of this.#clients) {
-      const events = client.reader.pollEvents(client.outlet);
+      const events = client.reader.pollEvents;
       client.slot = events === 0 ? -1 : poll.add(client.outlet.fd.number, events);
     }
   }
@@ -95,7 +95,7 @@ export class BroadcastSink implements Sink {
   service(poll: PollSet): void {
     for (const client of this.#clients) {
       const ready = client.slot < 0 ? 0 : poll.readyEvents(client.slot);
-      client.reader.serve(ready, client.outlet);
+      client.reader.serve(ready);
     }
     this.#removeGone();
     if (poll.readyEvents(this.#listenerSlot) !== 0) this.#accept();

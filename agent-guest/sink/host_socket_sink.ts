@@ -103,7 +103,7 @@ export class HostSocketSink implements HostSink {
     this.#listenerSlot = poll.add(this.#listener.number, POLLIN);
     const outlet = this.#outlet;
     if (outlet === undefined) return;
-    const events = this.#reader!.pollEvents(outlet);
+    const events = this.#reader!.pollEvents;
     // A host that is not listened to may have hung up, which poll() would tell again and again.
     this.#slot = events === 0 ? -1 : poll.add(outlet.fd.number, events);
   }
@@ -112,7 +112,7 @@ export class HostSocketSink implements HostSink {
     const outlet = this.#outlet;
     if (outlet !== undefined) {
       const ready = this.#slot < 0 ? 0 : poll.readyEvents(this.#slot);
-      this.#reader!.serve(ready, outlet);
+      this.#reader!.serve(ready);
       this.#dropIfEnded();
     }
     if (poll.readyEvents(this.#listenerSlot) !== 0) this.#accept();

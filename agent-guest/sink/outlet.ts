@@ -56,7 +56,7 @@ export class Outlet {
   readonly name: string;
   /** By ring index: the position of the next byte to send. */
   positions: Float64Array;
-  /** Why it can take no more: the owner closes it. */
+  /** Why it can take no more: the owner closes it, or after a RangeError may restart() it. */
   failure: SysError | RangeError | undefined;
   framesSent = 0;
   bytesSent = 0;
@@ -110,6 +110,7 @@ export class Outlet {
     if (this.isBlocked) this.#waitingTo = this.#findBegunFrame();
     this.#later = [];
     this.#sequence = 0;
+    if (this.failure instanceof RangeError) this.failure = undefined;
   }
 
   /**

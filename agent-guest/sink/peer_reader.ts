@@ -59,10 +59,11 @@ export class PeerReader {
   readonly #tscAddress = (this.#memory.address + DECODER_BUFFER_BYTES_MIN) as Address;
   readonly #received = new Uint32Array(this.#memory.buffer, DECODER_BUFFER_BYTES_MIN, 2);
   readonly #decoder = new FrameDecoder({ buffer: this.#buffer });
+  readonly #outlet: Outlet;
   readonly #listener: PeerListener;
   readonly #ping = new PingView();
   readonly #budget = new TalkBudget();
-  /** A turn was over before all was heard that has been read: read() again. */
+  /** Not all that has been read was heard: the turn was over, or the outlet full. read() again. */
   isBehind = false;
   /**
    * The last Attach that was read, until it is known that no other one follows at once. Hosts that
@@ -74,7 +75,9 @@ export class PeerReader {
   #awakeMs = AWAKE_MS_MAX;
   #awakeAtMs = 0;
 
-  constructor(listener: PeerListener) {
+  /** Reads what comes at the outlet's descriptor. */
+  constructor(outlet: Outlet, listener: PeerListener) {
+    this.#outlet = outlet;
     this.#listener = listener;
   }
 
@@ -86,25 +89,25 @@ export class PeerReader {
    * Reads all that is there, and what an announced ping brings: to be woken takes longer than the
    * way. A virtio port without a host reads 0 like a closed socket.
    */
-  read(fd: Fd): void {
+  read(): void {
     const untilMs = performance.now() + SLICE_MS;
     if (!this.wantsInput) return;
     if (this.isBehind) this.#dispatchAll(untilMs);
-    this.#readUntil(fd, untilMs);
+    this.#readUntil(this.#outlet.fd, untilMs);
     const fromMs = performance.now();
     this.#deliverAttach();
     this.#budget.take(fromMs, performance.now());
   }
 
   /** What to wait for at the outlet's descriptor; 0 for nothing. */
-  pollEvents({ isBlocked }: Outlet): number {
-    return (this.wantsInput ? POLLIN : 0) | (isBlocked ? POLLOUT : 0);
+  get pollEvents(): number {
+    return (this.wantsInput ? POLLIN : 0) | (this.#outlet.isBlocked ? POLLOUT : 0);
   }
 
   /** Reads and writes what is ready, as poll() says. */
-  serve(ready: number, outlet: Outlet): void {
-    if ((ready & ~POLLOUT) !== 0 || this.isBehind) this.read(outlet.fd);
-    if ((ready & POLLOUT) !== 0) outlet.flush();
+  serve(ready: number): void {
+    if ((ready & ~POLLOUT) !== 0 || this.isBehind) this.read();
+    if ((ready & POLLOUT) !== 0) this.#outlet.flush();
   }
 
   #readUntil(fd: Fd, untilMs: number): void {
@@ -157,9 +160,12 @@ export class PeerReader {
     else this.#listener.onSymbols(id, request);
   }
 
-  /** Whether it is worth waiting for what the host says: not while it has said too much. */
+  /**
+   * Whether it is worth waiting for what the host says: not while it has said too much, nor while
+   * it does not read what it was answered before.
+   */
   get wantsInput(): boolean {
-    return this.#budget.isLeft(performance.now());
+    return !this.#outlet.isCrowded && this.#budget.isLeft(performance.now());
   }
 
   #deliverAttach(): void {
@@ -176,7 +182,7 @@ export class PeerReader {
     for (let frame = this.#decoder.next(); frame !== undefined; frame = this.#decoder.next()) {
       this.#dispatch(frame);
       nowMs = performance.now();
-      this.isBehind = nowMs >= untilMs;
+      this.isBehind = nowMs >= untilMs || this.#outlet.isCrowded;
       if (this.isBehind) break;
     }
     this.#budget.take(fromMs, nowMs);

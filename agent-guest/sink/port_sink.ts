@@ -92,18 +92,19 @@ export class PortSink implements HostSink {
     if (this.#portName !== undefined && this.#isGone) this.#onUnplugged();
     if (this.#port === undefined) this.#reopen();
     if (this.#port === undefined) return;
+    if (this.#overrun !== undefined) this.#onOverrun(this.#overrun);
     if (!this.#isPresent) this.#checkPresence(this.#port);
     if (!this.#isPresent) return;
     const { outlet, reader } = this.#port;
-    this.#slot = poll.add(outlet.fd.number, reader.pollEvents(outlet));
+    this.#slot = poll.add(outlet.fd.number, reader.pollEvents);
   }
 
   service(poll: PollSet): void {
     if (this.#slot < 0 || this.#port === undefined) return;
-    const { outlet, reader } = this.#port;
+    const { reader } = this.#port;
     const ready = poll.readyEvents(this.#slot);
     this.#hasHungUp ||= (ready & POLLERR) !== 0;
-    reader.serve(ready, outlet);
+    reader.serve(ready);
     if ((ready & POLLHUP) !== 0 || this.#link.hasEnded) this.#onAbsent();
   }
 
@@ -128,6 +129,7 @@ export class PortSink implements HostSink {
   }
 
   get failure(): Error | undefined {
+    if (this.#overrun !== undefined) return undefined;
     if (!this.#isGone) return this.#port?.outlet.failure;
     if (this.#portName !== undefined) return undefined;
     return new SysError(`use ${this.name}`, this.#endErrno, "the port was unplugged");
@@ -158,6 +160,18 @@ export class PortSink implements HostSink {
 
   get #isGone(): boolean {
     return this.#port !== undefined && GONE.includes(this.#endErrno);
+  }
+
+  /** What could not be sent to a host that does not read; the port is as good as before. */
+  get #overrun(): RangeError | undefined {
+    const failure = this.#port?.outlet.failure;
+    return failure instanceof RangeError ? failure : undefined;
+  }
+
+  /** It finds no stream any more: a host that is gone for all we know. The next one is served. */
+  #onOverrun(overrun: RangeError): void {
+    this.#host.status(overrun.message);
+    this.#onAbsent();
   }
 
   #onUnplugged(): void {
@@ -202,7 +216,7 @@ export class PortSink implements HostSink {
     this.#hasHungUp ||= (ready & POLLERR) !== 0;
     if ((ready & POLLHUP) !== 0) {
       // Only reading tells a port that was unplugged from one whose host is not there.
-      reader.read(outlet.fd);
+      reader.read();
       this.#forgetHost();
       return;
     }

@@ -2,6 +2,10 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { LEAVE_MS_MAX } from "../../../agent-guest/sink/acked_link.ts";
+import type { Outlet } from "../../../agent-guest/sink/outlet.ts";
+import { PortSink } from "../../../agent-guest/sink/port_sink.ts";
+import type { SinkHost } from "../../../agent-guest/sink/sink.ts";
+import { PollSet } from "../../../shared/sys/poll.ts";
 import { FrameType } from "../../../shared/wire/frame.ts";
 import { FrameWriter } from "../../../shared/wire/frame_writer.ts";
 import { ByeReason } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
@@ -212,5 +216,58 @@ describe.skipIf(noPty)("PortSink", () => {
     await client.until(() => client.reader.samples === 10, "10 samples");
     client.acknowledge();
     await trace.stop("SIGTERM");
+  });
+
+  test("a host that lets its answers pile up has vanished, and the next one is served", async () => {
+    const pty = openPty();
+    const said: string[] = [];
+    const begun: bigint[] = [];
+    const vanished: Outlet[] = [];
+    let outlet: Outlet | undefined;
+    const host: SinkHost = {
+      rings: [],
+      begin: (to, attach) => {
+        outlet = to;
+        begun.push(attach!.attachNonce);
+        return true;
+      },
+      vanish: (from) => vanished.push(from),
+      status: (text) => said.push(text),
+      control: () => {},
+      askSymbols: () => {},
+      end: () => {},
+      forget: () => {},
+      missed: () => {},
+    };
+    const sink = new PortSink(pty.path, host);
+    const client = new GuestClient(pty.master);
+    const poll = new PollSet();
+    const hasBegun = (times: number): boolean => {
+      poll.clear();
+      sink.register(poll);
+      poll.wait(10);
+      sink.service(poll);
+      return begun.length === times;
+    };
+    try {
+      client.attach();
+      await waitUntil(() => hasBegun(1), DEADLINE_MS, "a stream");
+      const tasks = [{ pid: 1, comm: new Uint8Array(64 * 1024) }];
+      while (outlet!.failure === undefined) outlet!.send(FrameType.TASK, { tasks });
+      expect(sink.failure).toBeUndefined();
+      sink.register(poll);
+      expect(vanished).toEqual([outlet!]);
+      expect(outlet!.failure).toBeUndefined();
+      expect(said[1]).toMatch(/^Cannot send to "\/dev\/pts\/\d+": \d+ bytes wait already/);
+      expect(said.slice(2)).toEqual([`Disconnected from "${pty.path}"`]);
+      client.attach();
+      await client.until(() => hasBegun(2), "another stream");
+      expect(said.at(-1)).toBe(`Connected to "${pty.path}"`);
+    } finally {
+      poll.close();
+      sink.close();
+      client.close();
+      pty.slave.close();
+    }
   });
 });
