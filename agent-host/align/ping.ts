@@ -188,6 +188,16 @@ function isPlausible(trip: RoundTrip): boolean {
   return away >= 0n && inside >= 0n && away <= TRIP_CYCLES_MAX && inside <= TRIP_CYCLES_MAX;
 }
 
+/** Guest minus host TSC as one round trip alone bounds it, while both tick at the same rate. */
+export function offsetOfTrip({ hostSent, guestReceived, guestSent, hostReceived }: RoundTrip): {
+  readonly offset: bigint;
+  readonly boundCycles: number;
+} {
+  const least = wrappedDelta(guestSent, hostReceived);
+  const width = wrappedDelta(wrappedDelta(guestReceived, hostSent), least);
+  return { offset: least + width / 2n, boundCycles: Math.ceil(Number(width) / 2) };
+}
+
 /**
  * By how many host cycles a round trip contradicts a relation from another source, beyond that
  * one's own bound; 0 when they agree. Needs no estimate: the trip alone is the proof.

@@ -179,12 +179,12 @@ export class ClockEngine {
       const isReadable = slot >= 0 && this.#poll.readyEvents(slot) !== 0;
       if (isReadable || (source.isFile && !source.hasEnded)) link.receive(nowMs);
       link.tick(nowMs);
+      conversion.time?.tick(link, nowMs);
     } catch (error) {
       if (!(error instanceof SourceError)) throw error;
       this.#failure ??= error;
       source.hasEnded = true;
     }
-    conversion.time?.tick(link, nowMs);
   }
 
   #note(nowMs: number): void {

@@ -10,16 +10,17 @@ import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
 import { guestTsc, hostTsc, joinHalves } from "../../shared/tsc/tsc.ts";
 import type { Hello } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import type { PongView } from "../../shared/wire/ping_frame.ts";
-import { GuestAlignment } from "../align/alignment.ts";
+import { type AlignmentFinding, GuestAlignment } from "../align/alignment.ts";
+import { formatCycles, formatOffset } from "../align/alignment_description.ts";
 import type { CausalBound } from "../align/causality.ts";
 import type { ChainStep } from "../align/guest_time_map.ts";
 import { KvmLookupError, type KvmVm, readVcpus, vmOfPid } from "../align/kvm_debugfs.ts";
 import { pidOfTcpPeer } from "../align/peer_lookup.ts";
-import { RATE_EQUAL, RATE_UNKNOWN } from "../align/ping.ts";
+import { offsetOfTrip, RATE_EQUAL, RATE_UNKNOWN, type RoundTrip } from "../align/ping.ts";
 import { VmLookupError } from "../align/vm_lookup_error.ts";
 import { emulatesAtHostRate } from "../align/vmm_clock.ts";
 import type { GuestLink } from "../link/guest_link.ts";
-import type { Source } from "../link/source.ts";
+import { type Source, SourceError } from "../link/source.ts";
 import { EmulatorProbe, EmulatorProbeError } from "./emulator_probe.ts";
 import type { HostClock } from "./host_clock.ts";
 import { KvmWatch, KvmWatchError } from "./kvm_watch.ts";
@@ -27,6 +28,8 @@ import { PingBurst, type Pinger } from "./ping_burst.ts";
 
 /** How often KVM's offsets are read again. */
 const KVM_POLL_MS = 1000;
+/** A manual offset that is further off puts events where no number tells cycles apart (2^53). */
+const MANUAL_EXCESS_CYCLES_MAX = 2 ** 52;
 /** Pings that may wait for their answer. */
 const PINGS_WAITING_MAX = 64;
 
@@ -113,7 +116,10 @@ export class GuestTime {
     this.#nextPingMs = nowMs + ping.nextDelayMs();
   }
 
-  /** The answer to a ping; one that was not asked, or is answered again, is passed over. */
+  /**
+   * The answer to a ping; one that was not asked, or is answered again, is passed over. Throws
+   * SourceError when --tsc-offset is off by months.
+   */
   onPong({ seq, receivedTsc, sentTsc }: PongView, hostReceived: bigint): void {
     const sent = this.#sent.get(seq);
     if (sent === undefined) {
@@ -122,12 +128,13 @@ export class GuestTime {
       return;
     }
     this.#sent.delete(seq);
-    const finding = this.alignment.addRoundTrip({
+    const trip = {
       hostSent: hostTsc(sent),
       guestReceived: guestTsc(joinHalves(receivedTsc[0]!, receivedTsc[1]!)),
       guestSent: guestTsc(joinHalves(sentTsc[0]!, sentTsc[1]!)),
       hostReceived: hostTsc(hostReceived),
-    });
+    };
+    const finding = this.alignment.addRoundTrip(trip);
     this.version++;
     if (finding?.method === "emulator") {
       this.#dropEmulator();
@@ -139,9 +146,25 @@ export class GuestTime {
     }
     if (finding === undefined || this.#hasComplained) return;
     this.#hasComplained = true;
+    const said = finding.method === "manual" ? this.#contradictManual(finding, trip) : "";
     this.#options.onFinding(
       `WARNING: round trips contradict the TSC offset (${finding.method}) by at least ` +
-        `${Math.round(finding.excessCycles)} cycles: latencies across the boundary are off`,
+        `${Math.round(finding.excessCycles)} cycles: latencies across the boundary are off${said}`,
+    );
+  }
+
+  /** What is to be said beyond that of --tsc-offset. Throws SourceError when it cannot be used. */
+  #contradictManual({ excessCycles }: AlignmentFinding, trip: RoundTrip): string {
+    const { hostClock, manualOffset = 0n, source } = this.#options;
+    const { offset, boundCycles } = offsetOfTrip(trip);
+    const hz = hostClock.frequency?.hz;
+    const bound = hz === undefined ? `${boundCycles} cycles` : formatCycles(boundCycles, hz);
+    const said = `round trips say ${formatOffset(offset)} +-${bound}`;
+    const hint = "leave --tsc-offset out: the relation of the clocks is found out without it";
+    if (excessCycles <= MANUAL_EXCESS_CYCLES_MAX) return `, ${said}\nHINT: ${hint}`;
+    throw new SourceError(
+      `Cannot use --tsc-offset ${formatOffset(manualOffset)} with ${source.name}: ${said}`,
+      hint,
     );
   }
 

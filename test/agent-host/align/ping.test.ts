@@ -7,6 +7,7 @@ import {
   tscRelation,
 } from "../../../agent-host/align/kvm_offset.ts";
 import {
+  offsetOfTrip,
   PINGS_READY_MIN,
   PingEstimator,
   pingDisagreement,
@@ -208,6 +209,18 @@ describe("PingEstimator", () => {
     estimator.add(pair.trip(1000n, 10n, 1000n));
     expect(estimator.burstPings).toBe(10);
     expect(estimator.nextDelayMs()).toBeLessThan(30);
+  });
+});
+
+describe("offsetOfTrip()", () => {
+  test("bounds the true offset by half of what the trip took on its way, also across 2^64", () => {
+    for (const offset of [0n, -123_456n, -(1n << 52n) - 1025n, 1n << 60n]) {
+      const found = offsetOfTrip(
+        new Pair(1n << 52n, offset, 1_000_000_000n).trip(1000n, 50n, 2001n),
+      );
+      expect(found.boundCycles).toBe(1501);
+      expect(found.offset - offset).toBe(-501n);
+    }
   });
 });
 

@@ -203,6 +203,22 @@ describe.skipIf(NO_TRACING !== "")("agent-host clock", () => {
       expect(channel).toMatchObject({ method: "manual", cpus: [{ offset }] });
       expect(channel!.ping_disagreements! > 0).toBe(disagrees);
       expect(stderr.includes("WARNING: round trips contradict")).toBe(disagrees);
+      expect(/, round trips say 0x[0-9a-f]+ \+-[\d.]+ \S+\nHINT: leave/.test(stderr)).toBe(
+        disagrees,
+      );
+    }
+    const far = ["--tsc-offset", "0x1000000000000000"];
+    const pulled = ["-e", `raw_syscalls:sys_enter//pull="${place}"/`, "-e", "sched:sched_switch"];
+    for (const args of [
+      ["clock", place],
+      ["trace", ...pulled],
+    ]) {
+      const { code, stderr } = await runAgent(workspace, "agent-host", [...args, ...far]);
+      expect(code).toBe(EXIT.SOURCE);
+      expect(stderr).toMatch(
+        /ERROR: Cannot use --tsc-offset 0x1000000000000000 with .*: round trips/,
+      );
+      expect(stderr).toMatch(/^HINT: leave --tsc-offset out/m);
     }
     expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
   });
