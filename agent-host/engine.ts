@@ -60,7 +60,8 @@ export class Engine {
     this.#report = new Report(order, this.#session, this.#machines);
     const { resume, guests } = this.#machines;
     const wallNsOf = (cycles: number): bigint | undefined => this.#report.wallNs(cycles);
-    this.#resume = resume && new ResumeKeeper(resume, guests, wallNsOf);
+    const writeOut = (): void => this.#report.flush();
+    this.#resume = resume && new ResumeKeeper(resume, guests, wallNsOf, writeOut);
     // A dump is asked of those that are there, and what --resume goes on with has to be there.
     const joinsLater = order.command !== "dump" && resume === undefined;
     this.#watch = new GuestWatch(this.#machines, this.#session, joinsLater, onStatus);

@@ -124,6 +124,11 @@ export class Report {
     return new DumpConsumer(consumer, recorders, writeEvent);
   }
 
+  /** Writes out what has been printed so far. */
+  flush(): void {
+    this.#out.flush();
+  }
+
   /** The time of day of a canonical time, in ns; undefined before the clocks are known. */
   wallNs(cycles: number): bigint | undefined {
     return this.display?.wall.scale.exact(cycles);

@@ -17,14 +17,21 @@ export class ResumeKeeper {
   readonly #file: ResumeFile;
   readonly #guests: readonly Guest[];
   readonly #wallNsOf: WallNsOf;
+  readonly #writeOut: () => void;
   #nextMs = 0;
   #saved: string | undefined;
 
-  /** `wallNsOf`: the time of day of a canonical time. */
-  constructor(file: ResumeFile, guests: readonly Guest[], wallNsOf: WallNsOf) {
+  /** `wallNsOf`: the time of day of a canonical time. `writeOut` writes what was printed so far. */
+  constructor(
+    file: ResumeFile,
+    guests: readonly Guest[],
+    wallNsOf: WallNsOf,
+    writeOut: () => void,
+  ) {
     this.#file = file;
     this.#guests = guests;
     this.#wallNsOf = wallNsOf;
+    this.#writeOut = writeOut;
   }
 
   /** Call before anything is written: what a run that is killed at once has written is cut off. */
@@ -32,10 +39,11 @@ export class ResumeKeeper {
     this.#save();
   }
 
-  /** Call when all that was released has been written out. */
+  /** Call now and then, when all that was released has been printed. */
   commit(nowMs: number): void {
     if (nowMs < this.#nextMs) return;
     this.#nextMs = nowMs + COMMIT_MS;
+    this.#writeOut();
     this.#save();
     for (const guest of this.#guests) guest.mark();
   }
