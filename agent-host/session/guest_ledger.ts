@@ -1,16 +1,13 @@
 /**
  * The host's side of a guest's ledger: what came, to the record, beside what the guest's last Stats
  * say that was produced. With both, produced = delivered + lost + dropped can be checked.
+ *
+ * What the guest says is kept as numbers, of the CPUs that its Hello names: those are bounded.
  */
-import { printableAscii } from "../../shared/text/printable_ascii.ts";
-import { CPUS_MAX } from "../../shared/wire/frame.ts";
 import type { CpuStats, Hello, Lost, Stats } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { type CpuLedger, droppedEvents } from "../analyze/cpu_ledger.ts";
 import type { DecodeCounters } from "../analyze/decode_counters.ts";
-
-/** Places that a guest may name: more are summed up in one. */
-const PLACES_MAX = 32;
-const PLACE_LENGTH_MAX = 40;
+import { DropPlaces } from "./drop_places.ts";
 
 /**
  * Where events are that the kernel's counter has and no ring ever had: every byte of the ring has
@@ -69,9 +66,15 @@ export interface CarriedCounts {
 /** Events that came and were not kept: the host was short of memory, or had no clock for them. */
 export const NO_ROOM = "no room on the host";
 
-/** A place as text that is safe to print. */
-function cleanPlace(place: string): string {
-  return printableAscii(place.slice(0, PLACE_LENGTH_MAX));
+/** By place. */
+type Drops = Map<string, number>;
+
+/** What the guest says of one CPU. */
+interface ToldCounts {
+  readonly produced: number;
+  readonly lostKernel: number;
+  readonly drops: Drops;
+  readonly headPosition: number;
 }
 
 export class GuestLedger {
@@ -79,20 +82,25 @@ export class GuestLedger {
   isFinal = false;
   agentCpuNs = 0;
   rssBytes = 0;
+  /** Counts of CPUs that its Hello does not name. */
+  foreignCounts = 0;
+  /** Those that it names. */
+  #cpus: ReadonlySet<number> = new Set();
   readonly #rings = new Map<number, RingCounts>();
-  #stats = new Map<number, CpuStats>();
-  /** Drops that Lost frames told of, by CPU and place. */
-  #drops = new Map<string, number>();
+  readonly #places = new DropPlaces();
+  #told = new Map<number, ToldCounts>();
+  /** By CPU: drops that Lost frames told of. */
+  #drops = new Map<number, Drops>();
   /** By CPU what Lost frames explain of the ring's gaps, and events whose gap was not met yet. */
   #announced = new Map<number, { bytes: number; events: number }>();
-
   /** By CPU: what the agent had the kernel not record, among what that counts as lost. */
   #shed = new Map<number, number>();
 
-  begin(_hello: Hello, resumed: boolean): void {
+  begin({ cpus }: Pick<Hello, "cpus">, resumed: boolean): void {
     if (resumed) return;
+    this.#cpus = new Set(cpus.map(({ cpu }) => cpu));
     this.#shed = new Map();
-    this.#stats = new Map();
+    this.#told = new Map();
     this.#drops = new Map();
     this.#announced = new Map();
     this.isFinal = false;
@@ -149,62 +157,72 @@ export class GuestLedger {
   }
 
   onLost({ cpu, place, events, bytes }: Lost): void {
+    if (!this.#isNamed(cpu)) return;
     const announced = this.#announced.get(cpu) ?? { bytes: 0, events: 0 };
-    if (cpu < CPUS_MAX) this.#announced.set(cpu, announced);
+    this.#announced.set(cpu, announced);
     announced.bytes += Number(bytes);
     // Without bytes there is no gap to come: the ring says in its own place what was not recorded.
     if (bytes > 0n) announced.events += Number(events);
-    else if (cpu < CPUS_MAX) this.#shed.set(cpu, (this.#shed.get(cpu) ?? 0) + Number(events));
-    const key = `${cpu} ${cleanPlace(place)}`;
-    if (!this.#drops.has(key) && this.#drops.size >= PLACES_MAX * 64) return;
-    this.#drops.set(key, (this.#drops.get(key) ?? 0) + Number(events));
+    else this.#shed.set(cpu, (this.#shed.get(cpu) ?? 0) + Number(events));
+    const drops: Drops = this.#drops.get(cpu) ?? new Map();
+    this.#drops.set(cpu, drops);
+    this.#places.add(drops, place, events);
   }
 
   onStats(stats: Stats): void {
     this.isFinal = stats.final;
     this.agentCpuNs = Number(stats.agentCpuNs);
     this.rssBytes = Number(stats.rssBytes);
-    for (const row of stats.cpus.slice(0, CPUS_MAX)) this.#stats.set(row.cpu, row);
+    for (const row of stats.cpus) {
+      if (this.#isNamed(row.cpu)) this.#told.set(row.cpu, this.#toldBy(row));
+    }
+  }
+
+  #isNamed(cpu: number): boolean {
+    const isNamed = this.#cpus.has(cpu);
+    if (!isNamed) this.foreignCounts++;
+    return isNamed;
+  }
+
+  #toldBy({ produced, lostKernel, headPosition, drops: told }: CpuStats): ToldCounts {
+    const drops: Drops = new Map();
+    for (const { place, events } of told) this.#places.add(drops, place, events);
+    return {
+      produced: Number(produced),
+      lostKernel: Number(lostKernel),
+      headPosition: Number(headPosition),
+      drops,
+    };
   }
 
   /** One row for each CPU that either side knows of. */
   rows(): CpuLedger[] {
-    const cpus = new Set([...this.#rings.keys(), ...this.#stats.keys()]);
+    const cpus = new Set([...this.#rings.keys(), ...this.#told.keys()]);
     return [...cpus].sort((a, b) => a - b).map((cpu) => this.#row(cpu));
   }
 
   #row(cpu: number): CpuLedger {
     const ring = this.#rings.get(cpu);
-    const stats = this.#stats.get(cpu);
+    const told = this.#told.get(cpu);
     const counters = ring?.source.counters;
     const inRing = (counters?.lostEvents ?? 0) - (ring?.lostBefore ?? 0);
     const lostInRing = Math.max(0, inRing - (this.#shed.get(cpu) ?? 0));
-    const drops = this.#dropsOf(cpu, stats);
+    const drops = [...(told?.drops ?? this.#drops.get(cpu) ?? [])].map(([place, events]) => {
+      return { place, events };
+    });
     const noRoom = (ring?.source.dropped() ?? 0) - (ring?.droppedBefore ?? 0);
     if (noRoom > 0) drops.push({ place: NO_ROOM, events: noRoom });
     const counted = {
       cpu,
-      produced: this.isFinal && stats !== undefined ? Number(stats.produced) : undefined,
+      produced: this.isFinal ? told?.produced : undefined,
       delivered: (counters?.samples ?? 0) - (ring?.samplesBefore ?? 0),
       lostKernel: 0,
       drops,
       gapBytes: Math.max(0, (ring?.gapBytes ?? 0) - (this.#announced.get(cpu)?.bytes ?? 0)),
     };
-    const lostKernel = lostEvents(Number(stats?.lostKernel ?? 0n), lostInRing, counted);
+    const lostKernel = lostEvents(told?.lostKernel ?? 0, lostInRing, counted);
     const row = { ...counted, lostKernel };
-    const isComplete = Number(stats?.headPosition ?? -1n) === (ring?.source.position() ?? -2);
+    const isComplete = (told?.headPosition ?? -1) === (ring?.source.position() ?? -2);
     return isComplete ? withNotRecorded(row) : row;
-  }
-
-  #dropsOf(cpu: number, stats: CpuStats | undefined): { place: string; events: number }[] {
-    if (stats !== undefined) {
-      return stats.drops
-        .slice(0, PLACES_MAX)
-        .map(({ place, events }) => ({ place: cleanPlace(place), events: Number(events) }));
-    }
-    const prefix = `${cpu} `;
-    return [...this.#drops]
-      .filter(([key]) => key.startsWith(prefix))
-      .map(([key, events]) => ({ place: key.slice(prefix.length), events }));
   }
 }

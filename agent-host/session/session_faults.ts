@@ -39,6 +39,7 @@ export function guestFaults(guest: Guest): Fault[] {
     ["malformed_frames", link.malformedFrames, "unreadable frames"],
     ["throttled", link.budget.exhaustions, "times more frames than it may"],
     ["foreign_spans", guest.foreignSpans, "spans of CPUs that it did not name"],
+    ["foreign_counts", guest.ledger.foreignCounts, "counts of CPUs that it did not name"],
     ["corrupt_bytes", spans.corruptBytes, "bytes from an impossible record on"],
     ["unsynced_bytes", spans.unsyncedBytes, "bytes in which no record is known to begin"],
     ["malformed_samples", decoded("malformedSamples"), "samples that contradict themselves"],

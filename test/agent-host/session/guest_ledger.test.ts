@@ -1,6 +1,7 @@
 /** The host's side of the ledger: what came, beside what the guest says. */
 import { describe, expect, test } from "bun:test";
 import { noCounters } from "../../../agent-host/analyze/decode_counters.ts";
+import { PLACES_MAX } from "../../../agent-host/session/drop_places.ts";
 import {
   GuestLedger,
   lostEvents,
@@ -27,6 +28,7 @@ function stats(changes: Partial<CpuStats>): CpuStats {
 /** A ledger with one ring, whose counts are set by hand. */
 function ledgerOf(counts: { samples: number; position?: number; dropped?: number }) {
   const ledger = new GuestLedger();
+  ledger.begin({ cpus: [{ cpu: 0 }, { cpu: 3 }, { cpu: 12 }] }, false);
   const counters = noCounters();
   counters.samples = counts.samples;
   ledger.addRing(0, {
@@ -113,6 +115,7 @@ describe("GuestLedger", () => {
 
   test("a Lost frame counts before the first sample of its CPU", () => {
     const ledger = new GuestLedger();
+    ledger.begin(fakeHello(), false);
     ledger.onLost(lost({ events: 3n, bytes: 100n }));
     ledger.addRing(0, { counters: noCounters(), position: () => 100, dropped: () => 0 });
     expect(ledger.onGap(0, 100)).toBe(3);
@@ -144,10 +147,39 @@ describe("GuestLedger", () => {
     const [row] = ledger.rows();
     expect(row!.drops.length).toBeLessThanOrEqual(32);
     for (const { place } of row!.drops) expect(place).toMatch(/^[ -~]{1,40}$/);
-    for (let i = 0; i < 10_000; i++) {
-      ledger.onLost(lost({ cpu: i, events: 1n, bytes: 1n, place: `p${i}` }));
+    const sum = row!.drops.reduce((total, { events }) => total + events, 0);
+    expect(sum / 2 ** 64).toBeCloseTo(5000);
+  });
+
+  test("CPUs that its Hello does not name have no rows, and are counted", () => {
+    const { ledger } = ledgerOf({ samples: 0 });
+    const rows = Array.from({ length: 8000 }, (_, cpu) => stats({ cpu }));
+    for (let i = 0; i < 10; i++) {
+      say(
+        ledger,
+        rows.map((row) => ({ ...row, cpu: 8000 * i + row.cpu })),
+      );
     }
-    expect(ledger.rows().length).toBeLessThanOrEqual(8192 + 1);
+    expect(ledger.rows().map(({ cpu }) => cpu)).toEqual([0, 3, 12]);
+    expect(ledger.foreignCounts).toBe(80_000 - 3);
+    for (let cpu = 0; cpu < 10; cpu++) {
+      ledger.onLost(lost({ cpu, events: 1n, bytes: 0n, place: `p${cpu}` }));
+    }
+    expect(ledger.foreignCounts).toBe(80_000 - 3 + 8);
+  });
+
+  test("places are bounded over all CPUs, what is dropped elsewhere is summed up", () => {
+    const { ledger } = ledgerOf({ samples: 0 });
+    for (let i = 0; i < 10_000; i++) {
+      ledger.onLost(lost({ cpu: 3 * (i & 1), events: 1n, bytes: 1n, place: `p${i}` }));
+    }
+    say(ledger, [stats({ cpu: 12, drops: [{ place: "more", events: 9n, bytes: 0n }] })], false);
+    ledger.addRing(3, { counters: noCounters(), position: () => 0, dropped: () => 0 });
+    const drops = ledger.rows().map((row) => row.drops);
+    expect(new Set(drops.flat().map(({ place }) => place)).size).toBe(PLACES_MAX);
+    expect(drops[0]!.at(-1)).toEqual({ place: "other places", events: 5000 - 16 });
+    expect(drops[1]!.at(-1)).toEqual({ place: "other places", events: 5000 - 15 });
+    expect(drops[2]).toEqual([{ place: "other places", events: 9 }]);
   });
 });
 
