@@ -170,7 +170,8 @@ export class GuestEvents {
   /**
    * A stream begins: adds its events to the session, or finds that they are those of the stream
    * before, and tells the decoder of `rings` about them. Events that nobody asked for are skipped
-   * by it. Throws SourceError, and ExprError for a key that does not fit the guest's event.
+   * by it. Throws SourceError, and, as long as there are no results, ExprError for a key that does
+   * not fit the guest's event: then it is what the user typed.
    */
   begin(described: readonly Event[], rings: MachineRings, evaluation: ProgramOptions): void {
     const pairs = matchGuestEvents(this.#wanted, described, this.#sourceName);
@@ -183,10 +184,27 @@ export class GuestEvents {
         this.#setLookup(event, known.index, rings);
       });
     } catch (error) {
-      // Only what the guest said can be at fault here: formats, layouts, ids.
-      if (!(error instanceof FormatError || error instanceof RangeError)) throw error;
-      throw new SourceError(`Cannot use ${this.#sourceName}: ${error.message}`);
+      throw this.#refusalBy(error);
     }
+  }
+
+  /** Why the guest's events cannot be used, where only what it said can be at fault. */
+  #refusalBy(error: unknown): unknown {
+    const what = `Cannot use ${this.#sourceName}`;
+    if (error instanceof FormatError || error instanceof RangeError) {
+      return new SourceError(`${what}: ${error.message}`);
+    }
+    // The key does for others: their results are not to be lost by a format that lacks a field.
+    if (error instanceof ExprError && this.#session.sink !== undefined) {
+      const { message, hint, source, position } = error;
+      return new SourceError(
+        `${what}: ${message}`,
+        hint === "" ? undefined : hint,
+        source,
+        position,
+      );
+    }
+    return error;
   }
 
   /** The -e whose events take part, and not only add to --detail. */

@@ -16,6 +16,7 @@ import {
 import type { ProgramKind } from "../../shared/expr/wasm_program.ts";
 import { type EventFormat, parseFormat } from "../../shared/tracefs/format.ts";
 import type { Chunk } from "../analyze/chunk.ts";
+import { EVENTS_MAX } from "../analyze/event_lookup.ts";
 import { KeyPrinter } from "../key_printer.ts";
 import type { ChunkProgram } from "./ring_intake.ts";
 
@@ -117,10 +118,13 @@ export class SessionEvents {
     this.#defaultKey = defaultKey;
   }
 
-  /** Adds an event. Throws FormatError, ExprError. */
+  /** Adds an event. Throws FormatError, ExprError, and RangeError when there are too many. */
   add(event: NewEvent): SessionEvent {
     const { stage, machine, spec, system, name, alias } = event;
     const index = this.list.length;
+    if (index >= EVENTS_MAX) {
+      throw new RangeError(`Cannot add an event: there are ${EVENTS_MAX}, wanted fewer`);
+    }
     const format = parseFormat(event.formatText, system);
     const label = alias === "" ? name : alias;
     const { evaluation, userFilters } = event;

@@ -2,7 +2,7 @@
  * What a guest may do to a host that trusts it: each abuse is a guest that attaches politely, and
  * then sends one kind of nonsense for as long as it is listened to.
  */
-import { FrameType, headerCheck, POSITION_MAX } from "../../../shared/wire/frame.ts";
+import { CPUS_MAX, FrameType, headerCheck, POSITION_MAX } from "../../../shared/wire/frame.ts";
 import { markerFrom } from "../support/fake_events.ts";
 import type { FakePeer, GuestManners } from "../support/fake_guest.ts";
 import { FAKE_TYPE, fakeEvent, fakeHello, join, nowNs } from "../support/guest_stream.ts";
@@ -153,6 +153,35 @@ export const ABUSES: Readonly<Record<string, Abuse>> = {
         peer.writer.header(222, 0),
       ),
     said: /frames of unknown types/,
+  },
+  cpus: {
+    // Each stream has other CPUs than the ones before, and something of each.
+    next: (peer, turn) => {
+      const cpus = Array.from({ length: 100 }, (_, i) => ({ cpu: (100 * turn + i) % CPUS_MAX }));
+      const hello = fakeHello({ streamNonce: BigInt(turn + 9), cpus, start: [] });
+      const spans = cpus.map(({ cpu }) => peer.writer.samples(cpu, 0, markerFrom(nowNs(), 1)));
+      return join(peer.writer.frame(FrameType.HELLO, hello), ...spans);
+    },
+    said: /^agent-host: ERROR: Cannot use \S*cpus\.sock: it has had \d+ CPUs, wants at most 1024/m,
+  },
+  counts: {
+    next: (peer, turn) => {
+      const zero = { lostKernel: 0n, headPosition: 0n, sentPosition: 0n, ackedPosition: 0n };
+      const drops = Array.from({ length: 4 }, (_, i) => ({
+        place: `${turn} ${i} ${ESCAPES.repeat(20)}`,
+        events: 1n,
+        bytes: 1n,
+      }));
+      const cpus = Array.from({ length: 300 }, (_, i) => ({
+        cpu: (turn * 300 + i) >>> 0,
+        produced: 1n,
+        drops,
+        ...zero,
+      }));
+      const stats = { cpus, final: false, agentCpuNs: 0n, rssBytes: 0n };
+      return peer.writer.frame(FrameType.STATS, stats);
+    },
+    said: /counts of CPUs that it did not name/,
   },
   events: {
     manners: { hello: { eventCount: 4096 } },

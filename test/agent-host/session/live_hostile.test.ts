@@ -12,7 +12,8 @@ import { waitUntil } from "../../vm/deadline.ts";
 import { Workspace } from "../../vm/workspace.ts";
 import { ABUSES } from "../hostile_guest/abuses.ts";
 import { type AgentProcess, startAgent } from "../support/agent_process.ts";
-import { FAKE_EVENT } from "../support/guest_stream.ts";
+import { FakeGuest } from "../support/fake_guest.ts";
+import { FAKE_EVENT, FAKE_FORMAT, fakeEvent } from "../support/guest_stream.ts";
 import { CALL_NUMBER, JsonOutput, pulled, startGuest } from "../support/live.ts";
 
 const KEY = `key="${CALL_NUMBER}"/`;
@@ -22,6 +23,8 @@ const TURNS = perNight(4, 60);
 const DEADLINE_MS = 60_000;
 const RESIDENT_BYTES_MAX = 320 * 1024 * 1024;
 const PROGRAM = join(import.meta.dirname, "../hostile_guest/hostile_guest.ts");
+const LATE_SAID =
+  /^agent-host: ERROR: Cannot use \S*late\.sock: Cannot parse expression: .*"common_pid"$/m;
 const names = Object.keys(ABUSES);
 let workspace: Workspace;
 
@@ -42,12 +45,20 @@ async function startHostileGuests(): Promise<void> {
   await waitUntil(() => out.includes("ready"), DEADLINE_MS, "the hostile guests");
 }
 
+/** A guest that is ready when the run has long begun, and has no field for the key. */
+async function listenLate(): Promise<FakeGuest> {
+  const format = new TextEncoder().encode(FAKE_FORMAT.replace("common_pid", "another_pid"));
+  const hello = { events: [fakeEvent({ format })] };
+  const manners = { twoWay: true, answersAttach: false, hello };
+  return await FakeGuest.listen({ path: workspace.file("late.sock") }, manners);
+}
+
 /**
  * The good guest first, so that it is guest 1. Its events are those of this host, which opened its
  * own later: the kernel calls them first.
  */
 async function startHost(place: string): Promise<AgentProcess> {
-  const hostile = names.flatMap((name) => [
+  const hostile = [...names, "late"].flatMap((name) => [
     "-e",
     `${FAKE_EVENT}//pull=unix:${workspace.file(`${name}.sock`)}/untraced/`,
   ]);
@@ -69,7 +80,9 @@ describe.skipIf(NO_TRACING !== "")("a guest among hostile ones", () => {
       const place = `unix:${workspace.file("good")}`;
       const guest = await startGuest(workspace, place);
       await startHostileGuests();
+      await using late = await listenLate();
       const host = await startHost(place);
+      (await late.connected()).greet();
       let residentBytesMax = 0;
       for (let turn = 0; turn < TURNS; turn++) {
         callGetppid(CALLS, turn * CALLS);
@@ -81,6 +94,7 @@ describe.skipIf(NO_TRACING !== "")("a guest among hostile ones", () => {
       console.log(`${names.length} hostile guests, ${residentBytesMax >> 20} MiB at most`);
       expect(residentBytesMax).toBeLessThan(RESIDENT_BYTES_MAX);
       for (const name of names) await host.said(ABUSES[name]!.said, DEADLINE_MS);
+      await host.said(LATE_SAID, DEADLINE_MS);
       expect(await host.stop("SIGINT", DEADLINE_MS)).toMatchObject({ code: EXIT.SOURCE });
 
       const output = new JsonOutput(host.stdout);
