@@ -19,7 +19,16 @@
  */
 import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import { baseOf, type TimeSegment } from "../../shared/tsc/time_segment.ts";
-import { type GuestTsc, guestTsc, type HostTsc, hostTsc } from "../../shared/tsc/tsc.ts";
+import {
+  EXACT_DELTA_MAX,
+  type GuestTsc,
+  guestTsc,
+  type HostTsc,
+  highHalf,
+  hostTsc,
+  lowHalf,
+  wrappedDelta,
+} from "../../shared/tsc/tsc.ts";
 import type { ClosePair } from "../analyze/closest_pairs.ts";
 import { PingEstimator, type RateRange, type RoundTrip } from "./ping.ts";
 
@@ -115,6 +124,7 @@ export function causalBound(
 ): CausalBound | undefined {
   const { guestSegment, guestCycles, hostCycles, hostBoundCycles, isGuestEffect } = pair;
   const ns = sourceOf(guestSegment, guestCycles);
+  if (!isNear(clock, ns)) return undefined;
   const { cycles, targetAnchor, boundCycles } = clock.convert(ns);
   // Back from canonical cycles a nanosecond is rounded: a cycle of a 1 GHz machine, five of others.
   const slack = boundCycles + ROUNDED_NS * (clock.newest?.slope ?? 1);
@@ -130,6 +140,13 @@ export function causalBound(
 }
 
 const ROUNDED_NS = 1;
+
+/** Whether the clock's segment of that time is near enough to convert it. */
+function isNear(clock: TimeMap, ns: bigint): boolean {
+  const segment = clock.at(lowHalf(ns), highHalf(ns));
+  const distance = segment === undefined ? Infinity : Number(wrappedDelta(ns, baseOf(segment)));
+  return Math.abs(distance) <= EXACT_DELTA_MAX;
+}
 
 function outward(value: number, side: number): number {
   return side > 0 ? Math.ceil(value) : Math.floor(value);

@@ -20,10 +20,10 @@
 import { startTime, TimeMap } from "../../shared/tsc/time_map.ts";
 import {
   boundAt,
-  composeSegments,
   convert,
   segmentDelta,
   type TimeSegment,
+  tryCompose,
 } from "../../shared/tsc/time_segment.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 
@@ -53,6 +53,8 @@ export interface ChainParts {
 interface Link {
   readonly inner: TimeSegment;
   readonly outer: TimeSegment;
+  /** The one after the other. */
+  readonly both: TimeSegment;
 }
 
 /** A step was seen that is not settled yet. */
@@ -92,6 +94,8 @@ const LATE_NS_EXACT = 1_100_000_000n;
 
 /** Perf time of one guest CPU to canonical cycles. */
 export class GuestTimeMap {
+  /** Readings whose two parts were further apart than a double counts: one of them is false. */
+  refused = 0;
   #map = new TimeMap();
   #link: Link | undefined;
   #pending: PendingStep | undefined;
@@ -136,17 +140,28 @@ export class GuestTimeMap {
     if (inner === undefined) return false;
     if (old !== undefined && !isClockExact) this.#noteSteps(inner, outer, old, parts);
     if (alignment === undefined || outer === undefined) return false;
-    const link = { inner, outer };
+    if (this.#pending !== undefined && !isSettled(inner, outer, old!, parts, this.#pending)) {
+      return false;
+    }
+    const both = tryCompose(inner, outer);
+    if (both === undefined) return this.#refuse(parts);
+    const link = { inner, outer, both };
     if (old === undefined || isClockExact) {
       return this.#renewExact(link, old, parts, alignment);
     }
     if (this.#pending === undefined) return this.#refine(link, old, parts);
-    if (!isSettled(link, old, parts, this.#pending)) return false;
     const { clockStepNs, hasAlignmentStepped } = this.#pending;
     const confirmed = hasAlignmentStepped ? this.#alignedNs : this.#confirmedNs;
     this.#step = stepOf(old, link, confirmed, parts.clockNs, false);
-    this.#map.pushStep(composeSegments(inner, outer), confirmed, clockStepNs ?? parts.clockNs);
+    this.#map.pushStep(both, confirmed, clockStepNs ?? parts.clockNs);
     return this.#adopt(link, parts);
+  }
+
+  /** What held goes on until the two parts are near each other again. */
+  #refuse({ clockReadings }: ChainParts): boolean {
+    if (clockReadings !== this.#clockReadings) this.refused++;
+    this.#clockReadings = clockReadings;
+    return false;
   }
 
   /** A clock that is the TSC is confirmed by the alignment, up to its time before a reading. */
@@ -193,7 +208,7 @@ export class GuestTimeMap {
   #refine(link: Link, old: Link, parts: ChainParts): boolean {
     if (parts.clockReadings === this.#clockReadings) return false;
     const isNew = link.inner !== old.inner || link.outer !== old.outer;
-    if (isNew) this.#map.push(composeSegments(link.inner, link.outer), this.#confirmedNs);
+    if (isNew) this.#map.push(link.both, this.#confirmedNs);
     this.#adopt(link, parts);
     return isNew;
   }
@@ -213,14 +228,12 @@ export class GuestTimeMap {
 
 /** How far the old chain is from the new one, from `confirmed` until the new one is in use. */
 function stepOf(
-  old: Link,
-  { inner, outer }: Link,
+  { inner: oldInner, both: before }: Link,
+  { inner, both: after }: Link,
   confirmedNs: bigint,
   lastNs: bigint,
   isExact: boolean,
 ): ChainStep {
-  const before = composeSegments(old.inner, old.outer);
-  const after = composeSegments(inner, outer);
   const at = (segment: TimeSegment, ns: bigint): number =>
     convert(segment, lowHalf(ns), highHalf(ns));
   const ends = [confirmedNs, lastNs, lastNs + (isExact ? LATE_NS_EXACT : LATE_NS_FITTED)];
@@ -229,15 +242,17 @@ function stepOf(
     return Math.abs(at(before, ns) - at(after, ns)) + bound;
   });
   return {
-    fromCycles: at(before, confirmedNs),
+    // A clock that runs on a TSC that was set back shows earlier times.
+    fromCycles: Math.min(at(before, confirmedNs), at(before, lastNs)),
     apartCycles: Math.max(...apart),
-    isWithin: isExact || inner.epoch !== old.inner.epoch,
+    isWithin: isExact || inner.epoch !== oldInner.epoch,
   };
 }
 
 /** Whether it is known which parts have stepped: both, or one and the other has been heard. */
 function isSettled(
-  { inner, outer }: Link,
+  inner: TimeSegment,
+  outer: TimeSegment,
   old: Link,
   parts: ChainParts,
   pending: PendingStep,

@@ -14,7 +14,7 @@ import type { ConstraintOutcome } from "../../shared/tsc/line_tracker.ts";
 import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import { baseOf, boundAt, type TimeSegment } from "../../shared/tsc/time_segment.ts";
 import { TrackedMap } from "../../shared/tsc/tracked_map.ts";
-import { exactDelta, type GuestTsc, type HostTsc, wrappedDelta } from "../../shared/tsc/tsc.ts";
+import { type GuestTsc, type HostTsc, wrappedDelta } from "../../shared/tsc/tsc.ts";
 
 /** The four stamps of one round trip. The guest's two are what it claims. */
 export interface RoundTrip {
@@ -110,7 +110,7 @@ export class PingEstimator {
   get offset(): bigint | undefined {
     const segment = this.map.newest;
     if (segment === undefined) return undefined;
-    const delta = exactDelta(this.#lastGuest, baseOf(segment));
+    const delta = Number(wrappedDelta(this.#lastGuest, baseOf(segment)));
     const host = Math.round(segment.originCycles + segment.slope * delta);
     return wrappedDelta(this.#lastGuest, segment.targetAnchor + BigInt(host));
   }

@@ -27,7 +27,7 @@ export class GuestClock {
   /** Perf time of the last reading. */
   lastNs = 0n;
   readingCount = 0;
-  readonly #targetAnchor: bigint;
+  readonly #targetAnchor: bigint | undefined;
   /** The TSCs of its other CPUs against that of the one whose readings are fitted. */
   readonly skews = new CpuSkews();
   /** The CPU whose readings are fitted; undefined before the first. */
@@ -36,8 +36,11 @@ export class GuestClock {
   #exact: ExactPerfClock | undefined;
   #epoch = 0;
 
-  /** Cycles count from the guest TSC `targetAnchor`. */
-  constructor(targetAnchor: bigint) {
+  /**
+   * Cycles count from the guest TSC `targetAnchor`; without, from one near each segment: what is
+   * chained with another relation may be set as far as it likes.
+   */
+  constructor(targetAnchor: bigint | undefined) {
     this.#targetAnchor = targetAnchor;
   }
 

@@ -51,8 +51,7 @@ export class GuestConversion {
     if (this.clock === undefined) {
       // Without a host clock in play the guest's own TSC is the time line, from here on.
       this.#session.setAnchorOnce(sample.realtimeTsc);
-      const anchor = this.time === undefined ? this.#session.anchor : sample.realtimeTsc;
-      this.clock = new GuestClock(anchor);
+      this.clock = new GuestClock(this.time === undefined ? this.#session.anchor : undefined);
     }
     const { epoch } = this.clock;
     this.clock.add(sample);
@@ -93,6 +92,13 @@ export class GuestConversion {
       this.#renew(clock, time);
     }
     return chain.map.newest === undefined ? undefined : chain.map;
+  }
+
+  /** Readings of its clock that round trips contradict by more than a double counts. */
+  get refused(): number {
+    let refused = 0;
+    for (const chain of this.#chains.values()) refused += chain.refused;
+    return refused;
   }
 
   /** What is new holds for the CPUs that send nothing, too: their times may have been used. */

@@ -22,7 +22,7 @@ export interface Fault {
 
 /** What one guest did. */
 export function guestFaults(guest: Guest): Fault[] {
-  const { link, clock, rings } = guest;
+  const { link, clock, conversion, rings } = guest;
   const frames = link.source.decoder.counters;
   const spans = guest.spanCounters();
   const decoded = (name: keyof DecodeCounters): number => {
@@ -48,6 +48,7 @@ export function guestFaults(guest: Guest): Fault[] {
     ["unasked_pongs", guest.time?.unaskedPongs ?? 0, "answers to pings that were not sent"],
     ["from_future", decoded("fromFuture"), "samples from the future"],
     ["refused_clock_samples", clock?.refused ?? 0, "readings that no clock shows"],
+    ["far_clock_samples", conversion.refused, "readings weeks away from what round trips say"],
     ["refused_names", rings.names.refused, "names of tasks over the limit"],
   ];
   return toFaults(counts);

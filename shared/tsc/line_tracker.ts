@@ -48,7 +48,6 @@ export class LineTracker {
   #used: Generation | undefined;
   #filling: Generation | undefined;
   #epoch = 0;
-  #epochAnchor: bigint | undefined;
   /** Grows whenever segments made earlier should be made again: new generation, noise or epoch. */
   revision = 0;
   /** Constraints of the current epoch. */
@@ -87,7 +86,6 @@ export class LineTracker {
       return "step";
     }
     this.constraintCount++;
-    this.#epochAnchor ??= anchorY;
     this.#turnGeneration(x, anchorY);
     if (this.#filling !== undefined) addTo(this.#filling, x, yLo, yHi);
     if (!addTo(this.#used!, x, yLo, yHi)) return "agreed";
@@ -114,13 +112,12 @@ export class LineTracker {
     this.revision++;
     this.#filling = undefined;
     this.#used = undefined;
-    this.#epochAnchor = undefined;
     this.constraintCount = 0;
   }
 
-  /** y of the first constraint of this epoch: an anchor near everything that the epoch holds. */
-  get epochAnchor(): bigint | undefined {
-    return this.#epochAnchor;
+  /** An anchor near everything that is known: y of the first constraint of the history in use. */
+  get anchorY(): bigint | undefined {
+    return this.#used?.anchorY;
   }
 
   /**

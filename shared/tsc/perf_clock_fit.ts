@@ -61,7 +61,7 @@ export class FittedPerfClock implements PerfClock {
   refusedCount = 0;
   readingCount = 0;
 
-  /** Cycles count from the absolute TSC `targetAnchor`, or from an anchor of each epoch. */
+  /** Cycles count from the absolute TSC `targetAnchor`, or from an anchor of each segment. */
   constructor(targetAnchor?: bigint) {
     this.#tracked = new TrackedMap({
       slopeMin: CYCLES_PER_NS_MIN,

@@ -20,7 +20,7 @@
  */
 import { TimeMap } from "./time_map.ts";
 import { baseOf, type TimeSegment, timeSegment } from "./time_segment.ts";
-import { exactDelta } from "./tsc.ts";
+import { exactDelta, wrappedDelta } from "./tsc.ts";
 
 /** The relation as the mmap page states it. */
 export interface PerfConversion {
@@ -138,7 +138,9 @@ export class ExactPerfClock implements PerfClock {
 
   #renewAnchor(conversion: PerfConversion, atNs: bigint): void {
     const newest = this.map.newest;
-    if (newest === undefined || exactDelta(atNs, baseOf(newest)) < ANCHOR_AGE_NS_MAX) return;
+    if (newest === undefined) return;
+    const age = Number(wrappedDelta(atNs, baseOf(newest)));
+    if (Math.abs(age) < ANCHOR_AGE_NS_MAX) return;
     const anchor = this.#targetAnchor;
     this.map.push(conversionSegment(conversion, atNs, anchor, this.#epoch), atNs);
   }

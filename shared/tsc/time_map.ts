@@ -18,12 +18,12 @@
 import {
   baseOf,
   boundOver,
-  composeSegments,
   invertSegment,
   segmentDelta,
   type TimeSegment,
+  tryCompose,
 } from "./time_segment.ts";
-import { EXACT_DELTA_MAX, exactDelta, highHalf, lowHalf, wrappedDelta } from "./tsc.ts";
+import { exactDelta, highHalf, lowHalf, wrappedDelta } from "./tsc.ts";
 
 /** Segments kept; the oldest goes first, long after its events have been decoded. */
 export const TIME_SEGMENTS_MAX = 256;
@@ -127,16 +127,17 @@ export class TimeMap {
   }
 
   /**
-   * `outer` after this map: each segment is cut where outer's segments change. Where outer has two
-   * epochs for one middle time (its relation stepped back), its own order decides, see invert().
+   * `outer` after this map: each segment is cut where outer's segments change; what is too far
+   * apart for a double is left out. Where outer has two epochs for one middle time (its relation
+   * stepped back), its own order decides, see invert().
    */
   compose(outer: TimeMap): TimeMap {
     const composed = new TimeMap();
     for (const inner of this.#segments) {
       for (const piece of outer.#segments) {
-        if (Math.abs(distance(inner.targetAnchor, baseOf(piece))) > EXACT_DELTA_MAX) continue;
-        const both = composeSegments(inner, piece);
-        if (both.deltaFrom < both.deltaTo) composed.push(both, startTime(both));
+        const both = tryCompose(inner, piece);
+        if (both !== undefined && both.deltaFrom < both.deltaTo)
+          composed.push(both, startTime(both));
       }
     }
     return composed;
@@ -178,7 +179,7 @@ function seamSegment(
   from: bigint,
   width: number,
 ): TimeSegment {
-  const end = exactDelta(from, baseOf(segment));
+  const end = distance(from, baseOf(segment));
   const endOld = distance(from, baseOf(old));
   const between = distance(segment.targetAnchor, old.targetAnchor);
   const apartAt = (back: number): number => {

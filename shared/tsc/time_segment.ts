@@ -27,6 +27,7 @@ import {
   highHalf,
   joinHalves,
   lowHalf,
+  wrappedDelta,
 } from "./tsc.ts";
 
 /**
@@ -164,7 +165,7 @@ export function boundOver(segment: TimeSegment, from: number, to: number): numbe
 
 /**
  * outer after inner, as one segment from inner's source to outer's target. Throws RangeError when
- * the two are further apart on the middle clock than a double counts.
+ * the two are further apart on the middle clock, or from the target's anchor, than a double counts.
  *
  * With y the middle clock: |outer(inner(x)) - truth| <= slopeOuter * boundInner(x) + boundOuter(y),
  * and since the true y is only known to boundInner, boundOuter may be off by its growth times that.
@@ -201,6 +202,14 @@ export function composeSegments(inner: TimeSegment, outer: TimeSegment): TimeSeg
     deltaTo: Math.min(inner.deltaTo, toInner(outer.deltaTo)),
     epoch: inner.epoch + outer.epoch,
   });
+}
+
+/** The same; undefined where composeSegments() would throw. */
+export function tryCompose(inner: TimeSegment, outer: TimeSegment): TimeSegment | undefined {
+  const apart = Number(wrappedDelta(inner.targetAnchor, baseOf(outer)));
+  const origin = outer.originCycles + outer.slope * (apart + inner.originCycles);
+  const isFar = Math.max(Math.abs(apart), Math.abs(origin)) > EXACT_DELTA_MAX;
+  return isFar ? undefined : composeSegments(inner, outer);
 }
 
 interface GrowingBound {

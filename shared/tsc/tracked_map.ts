@@ -19,8 +19,8 @@ const PAUSES_KEPT = 16;
 
 export interface TrackedMapOptions extends LineTrackerOptions {
   /**
-   * Absolute target clock value from which results count; undefined for an anchor per epoch, for a
-   * clock that is not the last of a chain (its steps may be too far for one anchor).
+   * Absolute target clock value from which results count; undefined for one near each segment, for
+   * a clock that is not the last of a chain (its steps may be too far for one anchor).
    */
   readonly targetAnchor: bigint | undefined;
   /**
@@ -114,7 +114,7 @@ export class TrackedMap {
   }
 
   #bestSegment(x: bigint, past: bigint): TimeSegment | undefined {
-    const anchor = this.#options.targetAnchor ?? this.tracker.epochAnchor;
+    const anchor = this.#options.targetAnchor ?? this.tracker.anchorY;
     if (anchor === undefined) return undefined;
     const segment = this.tracker.segment(x, x + BigInt(this.#horizonX), anchor, past);
     return segment === undefined ? undefined : this.#centred(segment);

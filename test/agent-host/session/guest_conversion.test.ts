@@ -3,6 +3,7 @@
  * make of times that were converted before they were known, and clocks that contradict each other.
  */
 import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import { GuestAlignment } from "../../../agent-host/align/alignment.ts";
 import type { ChainStep } from "../../../agent-host/align/guest_time_map.ts";
 import { GuestConversion } from "../../../agent-host/session/guest_conversion.ts";
@@ -10,10 +11,32 @@ import type { GuestTime } from "../../../agent-host/session/guest_time.ts";
 import { boundAt, convert, segmentDelta } from "../../../shared/tsc/time_segment.ts";
 import { guestTsc, highHalf, hostTsc, lowHalf } from "../../../shared/tsc/tsc.ts";
 import type { ClockSample } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
+import { perNight } from "../../nightly.ts";
 
 const ANCHOR = 1n << 50n;
 const SECOND = 3_000_000_000n;
 const TRIP = 60_000n;
+
+/** What a hostile guest says of its clocks: near the truth, far from it, and at the ends. */
+const u64 = fc.oneof(
+  fc.bigInt({ min: 1n << 50n, max: (1n << 50n) + 10_000_000_000n }),
+  fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }),
+  fc.constantFrom(0n, (1n << 53n) + 1n, 1n << 63n, (1n << 64n) - 1n),
+);
+const claim = fc.record({
+  kind: fc.constantFrom("fitted", "exact", "pong"),
+  cpu: fc.nat(2),
+  epoch: fc.nat(1),
+  ns: u64,
+  tsc: u64,
+  width: fc.bigInt({ min: 0n, max: 40_000_000_000n }),
+  mult: fc.oneof(fc.integer({ min: 0, max: 2 ** 32 - 1 }), fc.constant(5_592_405)),
+  shift: fc.oneof(fc.nat(33), fc.constant(24)),
+  eventNs: u64,
+  count: fc.integer({ min: 1, max: 6 }),
+});
+
+type FakedTime = "alignment" | "version" | "onClockStep" | "segmentFor" | "addPair" | "report";
 
 /** A host and a guest of 3 GHz; the guest's clock goes on through a written TSC. */
 class Pair {
@@ -22,7 +45,7 @@ class Pair {
   readonly steps: ChainStep[] = [];
   readonly alignment: GuestAlignment;
   readonly conversion: GuestConversion;
-  readonly #time: Pick<GuestTime, "alignment" | "version" | "onClockStep">;
+  readonly #time: Pick<GuestTime, FakedTime>;
 
   constructor(offset: bigint, wanted: "auto" | "ping" = "ping") {
     this.offset = offset;
@@ -32,6 +55,9 @@ class Pair {
       alignment: this.alignment,
       version: 0,
       onClockStep: () => this.alignment.onClockStep(),
+      segmentFor: (cpu) => this.alignment.segmentFor(cpu),
+      addPair: (bound) => this.alignment.causality.addPair(bound),
+      report: () => {},
     };
     const session = { anchor: ANCHOR, setAnchorOnce: () => {} };
     this.conversion = new GuestConversion(session, this.#time as GuestTime, (step) =>
@@ -47,31 +73,40 @@ class Pair {
     return (this.now - ANCHOR) / 3n + 1_000_000_000n;
   }
 
+  /** A reading as it likes. */
+  claimSample(sample: Partial<ClockSample>): void {
+    this.conversion.addSample({
+      cpu: 0,
+      epoch: 0,
+      conversion: undefined,
+      realtimeNs: this.ns,
+      realtimeTsc: this.tsc,
+      ...sample,
+    });
+  }
+
   /** A reading of the guest's clock, with a TSC that is `aside` of the true one. */
   read(aside = 0n): void {
     const tsc = BigInt.asUintN(64, this.tsc + aside);
     const value = { tscBefore: tsc - 50n, perfNs: this.ns, tscAfter: tsc + 50n };
-    const sample: ClockSample = {
-      cpu: 0,
-      epoch: 0,
-      conversion: { $case: "fitted", value },
-      realtimeNs: this.ns,
-      realtimeTsc: tsc,
-    };
-    this.conversion.addSample(sample);
+    this.claimSample({ conversion: { $case: "fitted", value }, realtimeTsc: tsc });
   }
 
   ping(): void {
     const hostSent = hostTsc(this.now);
     this.now += TRIP / 2n;
-    const guestReceived = guestTsc(this.tsc);
+    const guest = this.tsc;
     this.now += TRIP / 2n;
-    const hostReceived = hostTsc(this.now);
+    this.claimTrip(hostSent, guest, guest);
+  }
+
+  /** A round trip that is back now, with what the guest claims. */
+  claimTrip(hostSent: bigint, received: bigint, sent: bigint): void {
     this.alignment.addRoundTrip({
-      hostSent,
-      guestReceived,
-      guestSent: guestReceived,
-      hostReceived,
+      hostSent: hostTsc(hostSent),
+      guestReceived: guestTsc(received),
+      guestSent: guestTsc(BigInt.asUintN(64, sent)),
+      hostReceived: hostTsc(this.now),
     });
     (this.#time as { version: number }).version++;
   }
@@ -114,5 +149,73 @@ describe("GuestConversion", () => {
     expect(pair.steps.length).toBe(1);
     expectHeld(pair.event(0));
     expectHeld(pair.event(1));
+  });
+
+  test("a clock and round trips that are further apart than a double counts give no conversion", () => {
+    const pair = new Pair(1n << 60n);
+    pair.run(6, -(1n << 60n));
+    expect(pair.conversion.mapFor(0)).toBeUndefined();
+    expect(pair.conversion.refused).toBeGreaterThan(0);
+    pair.run(1);
+  });
+
+  test.each([1n, -1n])("a TSC that is set 2^60 cycles further (* %p) is followed", (side) => {
+    const pair = new Pair(1n << 58n);
+    pair.run(10);
+    expectHeld(pair.event());
+    pair.offset += side << 60n;
+    pair.run(6);
+    expectHeld(pair.event());
+    expect(pair.steps.length).toBe(1);
+  });
+
+  test("a clock that leaves round trips behind waits for them, and what held goes on", () => {
+    const pair = new Pair(1n << 58n);
+    pair.run(10);
+    pair.run(6, 1n << 60n);
+    expect(pair.conversion.refused).toBeGreaterThan(0);
+    pair.run(6);
+    expectHeld(pair.event());
+  });
+
+  test("whatever a guest claims of its clocks, it gives numbers or no conversion", () => {
+    let converted = 0;
+    fc.assert(
+      fc.property(fc.nat(5), fc.array(claim, { maxLength: 30 }), (honestSeconds, claims) => {
+        const pair = new Pair(0n);
+        pair.run(honestSeconds);
+        for (const { kind, cpu, epoch, ns, tsc, width, mult, shift, eventNs, count } of claims) {
+          for (let i = 0n; i < count; i++) {
+            const sent = pair.now;
+            pair.now += TRIP;
+            const at = BigInt.asUintN(64, tsc + 3n * i * TRIP);
+            if (kind === "pong") pair.claimTrip(sent, at, at + width);
+            else if (kind === "exact") {
+              const value = { timeZero: ns, mult, shift };
+              pair.claimSample({ cpu, epoch, conversion: { $case: "exact", value } });
+            } else {
+              const perfNs = BigInt.asUintN(64, ns + i * TRIP);
+              const value = { tscBefore: at, perfNs, tscAfter: at + width };
+              pair.claimSample({ cpu, epoch, conversion: { $case: "fitted", value } });
+            }
+          }
+          pair.conversion.refresh();
+          pair.conversion.canonical(tsc, cpu);
+          pair.conversion.boundCycles(cpu, tsc);
+          pair.alignment.describe();
+          const [lo, hi] = [lowHalf(eventNs), highHalf(eventNs)];
+          const segment = pair.conversion.mapFor(cpu)?.at(lo, hi);
+          if (segment === undefined) continue;
+          converted++;
+          const guestCycles = convert(segment, lo, hi);
+          expect(guestCycles).not.toBeNaN();
+          expect(boundAt(segment, segmentDelta(segment, lo, hi))).toBeGreaterThanOrEqual(0);
+          const host = { hostCycles: 0, hostBoundCycles: 0, isGuestEffect: true };
+          pair.conversion.addPair({ ...host, machine: 1, guestCycles, guestSegment: segment });
+        }
+      }),
+      { numRuns: perNight(500, 100_000) },
+    );
+    expect(converted).toBeGreaterThan(0);
   });
 });

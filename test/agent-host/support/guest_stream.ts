@@ -125,6 +125,19 @@ export function exactClockSample(ghz = 2): MessageOf[typeof FrameType.CLOCK_SAMP
   };
 }
 
+/** A bracketed reading of the clock at `ns`, of a TSC of 2 GHz. */
+export function fittedClockSample(ns: bigint): MessageOf[typeof FrameType.CLOCK_SAMPLE] {
+  const tsc = 2n * ns;
+  return {
+    ...exactClockSample(),
+    conversion: {
+      $case: "fitted",
+      value: { tscBefore: tsc - 40n, perfNs: ns, tscAfter: tsc + 40n },
+    },
+    realtimeTsc: tsc,
+  };
+}
+
 export function nowNs(): number {
   return Number(clockBracket(CLOCK_MONOTONIC_RAW, 1).ns);
 }
