@@ -134,13 +134,13 @@ export class GuestSymbols implements ChainSymbols, SymbolResolver, ChunkProgram 
   }
 
   readonly #onFrame = (lo: number, hi: number, space: string): void => {
-    if (space !== "user") return;
+    if (space !== "user" || this.#waiting.size >= WAITING_FRAMES_MAX) return;
     const { pid, timeCycles } = this.#view;
     const address = hi * TWO_32 + lo;
     this.users.lookup(pid, address, timeCycles);
     if (!this.users.isPending) return;
     const key = `${pid} ${address}`;
-    if (this.#waiting.size >= WAITING_FRAMES_MAX || this.#waiting.has(key)) return;
+    if (this.#waiting.has(key)) return;
     this.#waiting.set(key, { pid, address, cycles: timeCycles });
   };
 

@@ -18,6 +18,9 @@ import type {
 /** Of one request; what is beyond waits for the next. */
 const REQUEST_PROCESSES_MAX = 64;
 const REQUEST_ADDRESSES_MAX = 2048;
+/** Of one guest: what waits to be asked about. What comes beyond that is printed without names. */
+export const WANTED_PROCESSES_MAX = 8192;
+export const WANTED_ADDRESSES_MAX = 16_384;
 /** Names that are kept of one guest; then it is asked anew. */
 export const NAMES_MAX = 262_144;
 /** Longest name that is kept, in characters. */
@@ -31,7 +34,7 @@ interface Place {
   /** By offset in the file, or by address where there is none. null: it has no name. */
   readonly names: Map<number, SymbolHit | null>;
   /** Addresses to ask about, in this mapping. */
-  wanted: number[];
+  readonly wanted: Set<number>;
 }
 
 const utf8 = new TextDecoder();
@@ -42,12 +45,16 @@ export class RemoteProcesses implements ProcessSource {
   canAsk = false;
   readonly #places = new Map<string, Place>();
   readonly #wantedMaps = new Set<number>();
+  /** Of all places. */
+  #wantedAddresses = 0;
   #nameCount = 0;
   /** What is being asked: by index in the request. */
   #asked: { readonly place: Place; readonly addresses: readonly number[] }[] = [];
 
   mappingsOf(pid: number): undefined | "pending" {
     if (!this.canAsk) return undefined;
+    const isWanted = this.#wantedMaps.has(pid);
+    if (!isWanted && this.#wantedMaps.size >= WANTED_PROCESSES_MAX) return undefined;
     this.#wantedMaps.add(pid);
     return "pending";
   }
@@ -57,21 +64,24 @@ export class RemoteProcesses implements ProcessSource {
     const known = place.names.get(keyOf(mapping, address));
     if (known !== undefined) return known ?? undefined;
     if (!this.canAsk) return undefined;
-    if (!place.wanted.includes(address)) place.wanted.push(address);
+    if (place.wanted.has(address)) return "pending";
+    if (this.#wantedAddresses >= WANTED_ADDRESSES_MAX) return undefined;
+    place.wanted.add(address);
+    this.#wantedAddresses++;
     return "pending";
   }
 
   /** What to ask now; undefined when nothing is wanted. */
   takeRequest(): Pick<SymbolRequest, "mapsOf" | "code"> | undefined {
-    const mapsOf = [...this.#wantedMaps].slice(0, REQUEST_PROCESSES_MAX);
-    for (const pid of mapsOf) this.#wantedMaps.delete(pid);
+    const mapsOf = takeFirst(this.#wantedMaps, REQUEST_PROCESSES_MAX);
     this.#asked = [];
-    let left = REQUEST_ADDRESSES_MAX;
+    let left = Math.min(REQUEST_ADDRESSES_MAX, this.#wantedAddresses);
     for (const place of this.#places.values()) {
-      if (place.wanted.length === 0 || left === 0) continue;
-      if (this.#asked.length === REQUEST_PROCESSES_MAX) break;
-      const addresses = place.wanted.splice(0, left);
+      if (left === 0 || this.#asked.length === REQUEST_PROCESSES_MAX) break;
+      if (place.wanted.size === 0) continue;
+      const addresses = takeFirst(place.wanted, left);
       left -= addresses.length;
+      this.#wantedAddresses -= addresses.length;
       this.#asked.push({ place, addresses });
     }
     if (mapsOf.length === 0 && this.#asked.length === 0) return undefined;
@@ -122,17 +132,34 @@ export class RemoteProcesses implements ProcessSource {
     const key = file === "" ? `${pid} ${path}` : `${file} ${path}`;
     let place = this.#places.get(key);
     if (place === undefined) {
-      if (this.#places.size >= PLACES_MAX) this.#places.clear();
-      place = { pid, mapping, names: new Map(), wanted: [] };
+      if (this.#places.size >= PLACES_MAX) this.#forgetPlaces();
+      place = { pid, mapping, names: new Map(), wanted: new Set() };
       this.#places.set(key, place);
     }
     // Another process may have the file elsewhere, and the one that asked first may be gone.
-    if (place.wanted.length === 0 && place.mapping !== mapping) {
-      place = { pid, mapping, names: place.names, wanted: [] };
+    if (place.wanted.size === 0 && place.mapping !== mapping) {
+      place = { pid, mapping, names: place.names, wanted: new Set() };
       this.#places.set(key, place);
     }
     return place;
   }
+
+  #forgetPlaces(): void {
+    this.#places.clear();
+    this.#nameCount = 0;
+    this.#wantedAddresses = 0;
+  }
+}
+
+/** Takes the oldest `count` out of a set. */
+function takeFirst(set: Set<number>, count: number): number[] {
+  const taken: number[] = [];
+  for (const one of set) {
+    if (taken.length === count) break;
+    set.delete(one);
+    taken.push(one);
+  }
+  return taken;
 }
 
 /** A file's code is the same wherever it is mapped. */
