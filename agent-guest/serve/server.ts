@@ -36,6 +36,7 @@ import { buildIdleHello } from "../hello.ts";
 import type { ReceiverLedger } from "../receiver.ts";
 import type { Outlet } from "../sink/outlet.ts";
 import type { HostSink, SinkHost } from "../sink/sink.ts";
+import { REQUEST_MS_MAX, REQUEST_OWED_MS_MAX, SLICE_MS, TalkBudget } from "../sink/talk_budget.ts";
 import { describeEvents, listEvents } from "./catalog.ts";
 import { ControlError, controlErrorOf, isBug } from "./control_error.ts";
 import { checkOpenEvents, resolveOrder } from "./event_requests.ts";
@@ -43,8 +44,6 @@ import { eventPolicy, type Limits } from "./limits.ts";
 
 /** Requests that may wait: a host asks and waits for the answer. */
 const REQUESTS_MAX = 8;
-/** Time of one round that they may take: to look events up takes milliseconds. */
-const OBEY_MS_MAX = 10;
 
 interface Request {
   readonly outlet: Outlet;
@@ -66,6 +65,8 @@ export interface ServerOptions {
   readonly onStatus: (text: string) => void;
   /** Where events are looked up; this machine's unless told. */
   readonly tracefs?: Tracefs;
+  /** Time for requests; as SECURITY.md says unless told. */
+  readonly budget?: TalkBudget;
 }
 
 export class Server implements SinkHost {
@@ -78,6 +79,7 @@ export class Server implements SinkHost {
   #sink: HostSink | undefined;
   #requests: Request[] = [];
   #answer: Answer | undefined;
+  readonly #budget: TalkBudget;
   /** By outlet: the Attach that its next Hello answers. */
   readonly #attaches = new WeakMap<Outlet, Attach>();
   /** The host has said goodbye, or closed all its events. */
@@ -90,6 +92,7 @@ export class Server implements SinkHost {
   constructor(options: ServerOptions) {
     this.#options = options;
     this.#tracefs = options.tracefs ?? Tracefs.open();
+    this.#budget = options.budget ?? new TalkBudget(REQUEST_MS_MAX, REQUEST_OWED_MS_MAX);
   }
 
   attachSink(sink: HostSink): void {
@@ -122,7 +125,7 @@ export class Server implements SinkHost {
   }
 
   dueInMs(nowMs: number): number {
-    if (this.#mayObey || this.#answer?.outlet.isBlocked === false) return 0;
+    if (this.#hasWork && this.#budget.isLeft(nowMs)) return 0;
     const idleMs = Math.min(FLUSH_MS, Math.max(0, this.#graceEndMs - nowMs));
     return Math.min(idleMs, this.#capture?.dueInMs(nowMs) ?? FLUSH_MS);
   }
@@ -131,17 +134,25 @@ export class Server implements SinkHost {
     if (this.#capture !== undefined) this.#capture.pump(poll, nowMs);
     else this.sink.service(poll);
     if (this.#isOver || nowMs >= this.#graceEndMs) this.#closeEvents();
-    this.#answerOn();
-    // Nothing for a host that does not read what it was answered before.
-    const untilMs = performance.now() + OBEY_MS_MAX;
-    while (this.#mayObey && performance.now() < untilMs) {
-      this.#obey(this.#requests.shift()!);
-      this.#answerOn();
-    }
+    if (this.#hasWork) this.#work();
   }
 
-  get #mayObey(): boolean {
-    return this.#answer === undefined && this.#requests[0]?.outlet.isBlocked === false;
+  /** Whether there is something to do for a host that has read what it was answered before. */
+  get #hasWork(): boolean {
+    return (this.#answer ?? this.#requests[0])?.outlet.isBlocked === false;
+  }
+
+  /** Does what hosts have asked for, as long as a turn allows. */
+  #work(): void {
+    const fromMs = performance.now();
+    if (!this.#budget.isLeft(fromMs)) return;
+    let nowMs = fromMs;
+    while (this.#hasWork && nowMs < fromMs + SLICE_MS) {
+      if (this.#answer === undefined) this.#obey(this.#requests.shift()!);
+      else this.#answerOn(this.#answer);
+      nowMs = performance.now();
+    }
+    this.#budget.take(fromMs, nowMs);
   }
 
   begin(outlet: Outlet, attach: Attach | undefined): boolean {
@@ -253,24 +264,19 @@ export class Server implements SinkHost {
     outlet.send(FrameType.CONTROL_REPLY, { id, error: undefined, events: [], more: false });
   }
 
-  /** Sends of a long answer what the host takes. */
-  #answerOn(): void {
-    const answer = this.#answer;
-    while (answer !== undefined && answer === this.#answer) {
-      const { outlet, id, groups, next } = answer;
-      if (outlet.failure !== undefined) this.#answer = undefined;
-      if (outlet.isBlocked || outlet.failure !== undefined) return;
-      try {
-        answer.next = groups.next().value ?? undefined;
-      } catch (error) {
-        this.#answer = undefined;
-        this.#refuse(outlet, id, error);
-        return;
-      }
-      const more = answer.next !== undefined;
-      outlet.send(FrameType.CONTROL_REPLY, { id, error: undefined, events: next ?? [], more });
-      if (!more) this.#answer = undefined;
+  /** Sends the next frame of a long answer. */
+  #answerOn(answer: Answer): void {
+    const { outlet, id, groups, next } = answer;
+    try {
+      answer.next = groups.next().value ?? undefined;
+    } catch (error) {
+      this.#answer = undefined;
+      this.#refuse(outlet, id, error);
+      return;
     }
+    const more = answer.next !== undefined;
+    outlet.send(FrameType.CONTROL_REPLY, { id, error: undefined, events: next ?? [], more });
+    if (!more || outlet.failure !== undefined) this.#answer = undefined;
   }
 
   /** Opens the new events before the old ones go: a request that is refused changes nothing. */

@@ -6,6 +6,9 @@
  *
  *   a turn          10 ms at most, the rest of what was read in the next one
  *   all turns       200 ms at once, then 10 % of the time; beyond that it is not read for a moment
+ *
+ * To look events up and to open them takes as long as it takes: requests have a bucket of their
+ * own, with more in it, and what one took beyond that is waited for before the next.
  */
 
 /** Of one turn of the loop. */
@@ -13,26 +16,36 @@ export const SLICE_MS = 10;
 /** What may have been saved up, and what is regained of each millisecond. */
 export const TALK_MS_MAX = 200;
 const TALK_SHARE = 0.1;
+/** The same of requests, and what may be owed: the next one waits ten times that. */
+export const REQUEST_MS_MAX = 1000;
+export const REQUEST_OWED_MS_MAX = 100;
 
 export class TalkBudget {
-  #leftMs = TALK_MS_MAX;
+  readonly #msMax: number;
+  readonly #owedMsMax: number;
+  #leftMs: number;
   #atMs = 0;
   /** It was used up, and has not been regained as far as is worth a turn. */
   #isExhausted = false;
 
+  /** No debt is made where others may have had the CPU too. */
+  constructor(msMax: number = TALK_MS_MAX, owedMsMax = 0) {
+    this.#msMax = msMax;
+    this.#owedMsMax = owedMsMax;
+    this.#leftMs = msMax;
+  }
+
   /** Whether the host is to be listened to, at a clock that only grows. */
   isLeft(nowMs: number): boolean {
-    this.#leftMs = Math.min(TALK_MS_MAX, this.#leftMs + (nowMs - this.#atMs) * TALK_SHARE);
+    this.#leftMs = Math.min(this.#msMax, this.#leftMs + (nowMs - this.#atMs) * TALK_SHARE);
     this.#atMs = nowMs;
     if (this.#leftMs >= SLICE_MS) this.#isExhausted = false;
     return !this.#isExhausted;
   }
 
-  /**
-   * Takes what was spent on it from `fromMs` to `toMs`; no debt is made, as others had the CPU too.
-   */
+  /** Takes what was spent on it from `fromMs` to `toMs`. */
   take(fromMs: number, toMs: number): void {
-    this.#leftMs = Math.max(0, this.#leftMs - (toMs - fromMs));
-    if (this.#leftMs === 0) this.#isExhausted = true;
+    this.#leftMs = Math.max(-this.#owedMsMax, this.#leftMs - (toMs - fromMs));
+    if (this.#leftMs <= 0) this.#isExhausted = true;
   }
 }

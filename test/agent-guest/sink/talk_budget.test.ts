@@ -19,4 +19,16 @@ describe("TalkBudget", () => {
       budget.take(ms, ms + 9);
     }
   });
+
+  test("take() of more than was left is owed, up to a limit, and given back first", () => {
+    const budget = new TalkBudget(100, 50);
+    budget.isLeft(0);
+    budget.take(0, 130);
+    expect(budget.isLeft(390)).toBe(false);
+    expect(budget.isLeft(410)).toBe(true);
+    budget.take(410, 10_000);
+    expect(budget.isLeft(410)).toBe(false);
+    expect(budget.isLeft(410 + 10 * 59)).toBe(false);
+    expect(budget.isLeft(410 + 10 * 61)).toBe(true);
+  });
 });

@@ -17,6 +17,7 @@ import { Capture } from "../../../agent-guest/capture.ts";
 import { LIMITS_DEFAULT } from "../../../agent-guest/serve/limits.ts";
 import { Server } from "../../../agent-guest/serve/server.ts";
 import { HostSocketSink } from "../../../agent-guest/sink/host_socket_sink.ts";
+import { TalkBudget } from "../../../agent-guest/sink/talk_budget.ts";
 import { readMachineInfo } from "../../../shared/event/machine.ts";
 import { EAGAIN } from "../../../shared/sys/errno.ts";
 import { type Fd, readInto, writeFrom } from "../../../shared/sys/fd.ts";
@@ -106,7 +107,8 @@ class Guests {
   #serving(): FuzzedGuest {
     const address = { kind: "unix", path: this.#path("serve") } as const;
     const options = { limits: LIMITS, agentVersion: "fuzz", onStatus: this.#onStatus };
-    const loop = new Server({ ...options, tracefs: this.#tracefs() });
+    const budget = new TalkBudget(Infinity);
+    const loop = new Server({ ...options, tracefs: this.#tracefs(), budget });
     loop.attachSink(new HostSocketSink(address, loop));
     return { address, loop };
   }
