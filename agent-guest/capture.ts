@@ -21,7 +21,7 @@ import { type ClockSampler, clockSamplerOf } from "./clock_samples.ts";
 import { refuseControl } from "./fixed_events.ts";
 import { sendGoodbye } from "./goodbye.ts";
 import { type StreamDescription, sendHello, sendsSymbolsUnasked } from "./hello.ts";
-import { droppedIn, Ledger } from "./ledger.ts";
+import { Ledger } from "./ledger.ts";
 import { Receiver, type ReceiverLedger } from "./receiver.ts";
 import { ShedCount } from "./shed_count.ts";
 import type { Outlet } from "./sink/outlet.ts";
@@ -267,7 +267,7 @@ export class Capture implements SinkHost {
       return { name: receiver.outlet.name, rows };
     });
     if (this.#waiting === undefined) return reports;
-    return [...reports, { name: this.sink.name, rows: this.#closeWaiting(this.#waiting) }];
+    return [...reports, { name: this.sink.name, rows: this.#giveUp(this.#waiting) }];
   }
 
   close(): void {
@@ -310,19 +310,9 @@ export class Capture implements SinkHost {
     return [...this.#receivers, ...waiting].map(({ ledger }) => ledger);
   }
 
-  /** Another host came instead of the one that vanished: what waited for that one goes. */
+  /** Closes the ledger of a host that vanished and is not back: what waited for it goes. */
   #giveUp(receiver: Receiver): CpuStats[] {
-    const rows = this.#closeWaiting(receiver);
-    const dropped = droppedIn(rows);
-    if (dropped > 0n) this.status(`${dropped} events waited for a host that did not come back`);
-    return rows;
-  }
-
-  /** Closes the ledger of a host that is not there: what it has not acknowledged is dropped. */
-  #closeWaiting(receiver: Receiver): CpuStats[] {
-    this.rings.forEach((ring, index) => {
-      receiver.dropFrom(ring, index, "host did not come back", this.sink.releasable(index));
-    });
+    receiver.dropUnacked(this.rings, (index) => this.sink.releasable(index));
     return this.#rows(receiver.ledger, (index) => this.sink.releasable(index));
   }
 

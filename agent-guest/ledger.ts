@@ -11,11 +11,6 @@ interface Counts {
   bytes: number;
 }
 
-/** Events that these rows have dropped. */
-export function droppedIn(rows: readonly CpuStats[]): bigint {
-  return rows.flatMap(({ drops }) => drops).reduce((sum, { events }) => sum + events, 0n);
-}
-
 /** Drop places are named in the source, so their number is small; this says so. */
 const PLACES_MAX = 64;
 

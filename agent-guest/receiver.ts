@@ -104,16 +104,26 @@ export class Receiver {
     rings.forEach((ring, index) => {
       const start = (): number => this.outlet.wholeUpTo(index, ring);
       const from = this.#counted(ring, start, this.outlet.positions[index]!);
-      this.dropFrom(ring, index, place, from);
+      this.#dropFrom(ring, index, place, from);
     });
   }
 
+  /** Its host did not come back: counts what that has not acknowledged as dropped, and says so. */
+  dropUnacked(rings: readonly CpuRing[], ackedOf: (index: number) => number): void {
+    let events = 0;
+    rings.forEach((ring, index) => {
+      events += this.#dropFrom(ring, index, "host did not come back", ackedOf(index));
+    });
+    if (events > 0) this.#onStatus(`${events} events waited for a host that did not come back`);
+  }
+
   /** Counts the samples from `from`, a record's start, to the head as dropped. */
-  dropFrom(ring: CpuRing, index: number, place: string, from: number): void {
+  #dropFrom(ring: CpuRing, index: number, place: string, from: number): number {
     const { head } = ring.ring;
-    if (from === head) return;
+    if (from === head) return 0;
     const events = this.#counted(ring, () => countSamples(ring.ring, from, head), 0);
     this.ledger.drop(index, place, events, head - from);
+    return events;
   }
 
   /** What `count` finds in a ring; `otherwise` when a host has acknowledged half a record. */

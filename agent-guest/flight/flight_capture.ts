@@ -24,7 +24,6 @@ import {
   type SymbolRequest,
 } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { newNonce } from "../../shared/wire/nonce.ts";
-import { type ClockSampler, clockSamplerOf } from "../clock_samples.ts";
 import { sendGoodbye } from "../goodbye.ts";
 import { type StreamDescription, sendHello, sendsSymbolsUnasked } from "../hello.ts";
 import { type Counters, Ledger } from "../ledger.ts";
@@ -32,11 +31,9 @@ import { Receiver, type ReceiverLedger } from "../receiver.ts";
 import type { Outlet } from "../sink/outlet.ts";
 import type { Sink, SinkHost } from "../sink/sink.ts";
 import { KERNEL_REQUEST, permittedRequest } from "../symbol_answers.ts";
-import { ClockHistory } from "./clock_history.ts";
+import { FlightClock } from "./flight_clock.ts";
 import type { FlightRecorder } from "./recorder.ts";
 
-/** Pause between readings of the clock, once there are enough for a line. */
-const CLOCK_MS = 10_000;
 /** While a dump is being sent: how often receivers are looked at. */
 const SENDING_MS = 10;
 /** A sign of life to receivers between dumps. */
@@ -69,8 +66,7 @@ export class FlightCapture implements SinkHost {
   readonly #recorder: FlightRecorder;
   readonly #options: FlightOptions;
   #streamNonce = newNonce();
-  readonly #clock: ClockSampler;
-  readonly #history = new ClockHistory();
+  readonly #clock: FlightClock;
   #sink: Sink | undefined;
   #takers: Taker[] = [];
   /** Of the host that vanished, until it comes back or another one does. */
@@ -80,14 +76,15 @@ export class FlightCapture implements SinkHost {
   #dumpTsc = 0n;
   /** Counters before the dump that lies in the rings. */
   #before: Counters[];
-  #nextClockMs = 0;
   #nextStatsMs = 0;
   #patientUntilMs = 0;
+  /** By ring: samples that were recorded since the last dump, once recording has stopped. */
+  #notDumped: number[] = [];
 
   constructor(recorder: FlightRecorder, options: FlightOptions) {
     this.#recorder = recorder;
     this.#options = options;
-    this.#clock = clockSamplerOf(recorder.set);
+    this.#clock = new FlightClock(recorder.set);
     this.#before = this.#counters();
   }
 
@@ -134,13 +131,13 @@ export class FlightCapture implements SinkHost {
     if (this.#isSending) return SENDING_MS;
     const idleMs = this.sink.isAbsent === true ? ABSENT_MS_MAX : IDLE_MS_MAX;
     const dumpMs = this.#hasContent ? Infinity : this.#recorder.dueInMs(nowMs);
-    return Math.min(idleMs, dumpMs, Math.max(0, this.#nextClockMs - nowMs));
+    return Math.min(idleMs, dumpMs, this.#clock.dueInMs(nowMs));
   }
 
   pump(poll: PollSet, nowMs: number): void {
     this.#recorder.notePoll(poll);
     this.sink.service(poll);
-    if (nowMs >= this.#nextClockMs) this.#readClock(nowMs);
+    if (this.#clock.tick(nowMs)) for (const taker of this.#takers) this.#sendClock(taker);
     if (!this.#hasContent && !this.#isSending) this.#dump(nowMs);
     if (this.#isSending || this.sink.isLeaving) this.#send();
     this.#release();
@@ -226,12 +223,9 @@ export class FlightCapture implements SinkHost {
 
   /** Stops recording; what a dump has taken is still sent. */
   stopEvents(): void {
-    const left = this.#recorder.stop();
-    const ledgers = [...this.#takers, ...(this.#waiting === undefined ? [] : [this.#waiting])];
-    left.forEach((events, index) => {
-      if (events === 0) return;
-      for (const { receiver } of ledgers) receiver.ledger.drop(index, "not dumped", events, 0);
-    });
+    this.#notDumped = this.#recorder.stop();
+    const known = [...this.#takers, ...(this.#waiting === undefined ? [] : [this.#waiting])];
+    for (const { receiver } of known) this.#dropNotDumped(receiver.ledger);
   }
 
   finish(exitCode: number): ReceiverLedger[] {
@@ -243,9 +237,10 @@ export class FlightCapture implements SinkHost {
       sendGoodbye(receiver.outlet, reason, exitCode);
       return { name: receiver.outlet.name, rows };
     });
+    const { name } = this.sink;
     const waiting = this.#waiting;
-    if (waiting === undefined) return reports;
-    return [...reports, { name: this.sink.name, rows: this.#giveUp(waiting) }];
+    if (waiting !== undefined) return [...reports, { name, rows: this.#giveUp(waiting) }];
+    return reports.length > 0 || !this.#hasContent ? reports : [{ name, rows: this.#untaken() }];
   }
 
   close(): void {
@@ -270,7 +265,28 @@ export class FlightCapture implements SinkHost {
   #newLedger(): Ledger {
     const takesDump = this.#hasContent && this.#takers.length === 0;
     const read = (index: number): Counters => this.#recorder.countersOf(index);
-    return new Ledger(this.#recorder.set, true, read, takesDump ? this.#before : this.#counters());
+    const begun = takesDump ? this.#before : this.#counters();
+    const ledger = new Ledger(this.#recorder.set, true, read, begun);
+    if (takesDump) this.#dropNotDumped(ledger);
+    return ledger;
+  }
+
+  #dropNotDumped(ledger: Ledger): void {
+    this.#notDumped.forEach((events, index) => {
+      if (events > 0) ledger.drop(index, "not dumped", events, 0);
+    });
+  }
+
+  /** The rows of a dump that no receiver came for. */
+  #untaken(): CpuStats[] {
+    const ledger = this.#newLedger();
+    const rows = this.rings.map((ring, index) => {
+      const { tail, head } = ring.ring;
+      const events = countSamples(ring.ring, tail, head);
+      ledger.drop(index, "not taken before the end", events, head - tail);
+      return ledger.row(ring, index, tail, tail);
+    });
+    return rows.filter((row) => row !== undefined);
   }
 
   #takePrevious(outlet: Outlet): Taker | undefined {
@@ -283,9 +299,7 @@ export class FlightCapture implements SinkHost {
 
   /** Another host came instead of the one that vanished: what waited for that one goes. */
   #giveUp({ receiver }: Taker): CpuStats[] {
-    this.rings.forEach((ring, index) => {
-      receiver.dropFrom(ring, index, "host did not come back", this.sink.releasable(index));
-    });
+    receiver.dropUnacked(this.rings, (index) => this.sink.releasable(index));
     const rows = this.#rows(receiver);
     this.#forgetDump();
     return rows;
@@ -296,20 +310,8 @@ export class FlightCapture implements SinkHost {
     for (const { ring } of this.rings) ring.setTail(ring.head);
   }
 
-  #readClock(nowMs: number): void {
-    const wasSettled = this.#clock.isSettled;
-    for (const sample of this.#clock.poll(nowMs)) {
-      // Of the other CPUs only what the sampler itself keeps: the line is the reference's.
-      if (sample.cpu === this.#clock.reference) this.#history.add(sample);
-    }
-    // A receiver that came early needs enough of them for a line, or it is not ready for a dump.
-    if (!wasSettled) for (const taker of this.#takers) this.#sendClock(taker);
-    const { isSettled } = this.#clock;
-    this.#nextClockMs = nowMs + (isSettled ? CLOCK_MS : this.#clock.dueInMs(nowMs));
-  }
-
   #sendClock(taker: Taker): void {
-    for (const sample of this.#history.since(taker.clockTsc)) {
+    for (const sample of this.#clock.since(taker.clockTsc)) {
       taker.receiver.outlet.send(FrameType.CLOCK_SAMPLE, sample);
       taker.clockTsc = sample.realtimeTsc;
     }
@@ -322,9 +324,8 @@ export class FlightCapture implements SinkHost {
     this.#before = before;
     this.#cause = cause;
     this.#dumpTsc = readTsc();
-    this.#nextClockMs = nowMs + CLOCK_MS;
     this.#patientUntilMs = nowMs + PATIENCE_MS;
-    for (const sample of this.#clock.takeNow()) this.#history.add(sample);
+    this.#clock.readNow(nowMs);
     const events = this.rings.reduce(
       (sum, { ring }) => sum + countSamples(ring, ring.tail, ring.head),
       0,

@@ -138,6 +138,36 @@ describe.skipIf(NO_TRACING !== "")("agent-guest trace --overwrite", () => {
     await trace.stop();
   });
 
+  test("another host does not get it, and it is said to be gone", async () => {
+    await using trace = await startRecorder("unix:FOLDER/s");
+    fire(400, 0);
+    const first = connect(trace);
+    first.attach();
+    await first.until(() => first.reader.hello !== undefined, "Hello");
+    askFor(first, 1);
+    await trace.agent.said(/^Dump 1 \(host\): 400 events$/m);
+    first.close();
+    await trace.agent.said(/^Disconnected /m);
+    const second = connect(trace);
+    second.attach();
+    await second.until(() => second.reader.hello !== undefined, "Hello");
+    await trace.agent.said(/^400 events waited for a host that did not come back$/m);
+    second.close();
+    await trace.stop();
+  });
+
+  test("a dump that nobody has taken by the end is in the ledger", async () => {
+    await using trace = await startRecorder("unix:FOLDER/s");
+    fire(50, 0);
+    trace.agent.kill("SIGUSR2");
+    await trace.agent.said(/^Dump 1 \(SIGUSR2\): 50 events, which wait for a receiver$/m);
+    fire(7, 50);
+    expect(await trace.stop()).toEqual([
+      { produced: 57, lostKernel: 0, dropped: 57, forwarded: 0 },
+    ]);
+    expect(trace.agent.stderr).toContain("not dumped: 7, not taken before the end: 50\n");
+  });
+
   test("an event with trigger dumps by itself; without a receiver the dump waits", async () => {
     await using trace = await startRecorder("unix:FOLDER/s", [`${OWN_GETPGRP()}trigger/`]);
     fire(50, 0);
