@@ -3,7 +3,9 @@ import { readdirSync } from "node:fs";
 import { GUEST_CAPABILITY_CHECKS } from "../shared/cli/capability_checks.ts";
 import type { Check, Finding } from "../shared/cli/doctor.ts";
 import { isPresent, readLineOf } from "../shared/event/machine.ts";
+import { Tracefs } from "../shared/tracefs/tracefs.ts";
 import { CONFIG_PATH, limitsOf, readConfig } from "./serve/config.ts";
+import { idlePatterns } from "./serve/limits.ts";
 import { virtioPorts } from "./sink/virtio_ports.ts";
 
 function checkPorts(): Finding {
@@ -34,12 +36,15 @@ function checkHypervisor(): Finding {
 
 /** What `serve` lets a host do, as the configuration file has it. A mistake in it is a FAIL. */
 function checkServing(): Finding {
-  const { allow, deny, allowsProbes } = limitsOf(readConfig(undefined));
+  const limits = limitsOf(readConfig(undefined));
+  const { allow, deny, allowsProbes } = limits;
   const denied = deny.length === 0 ? "" : ` but ${deny.join(",")}`;
   const probes = allowsProbes ? "any probe" : "no probe";
   const place = isPresent(CONFIG_PATH) ? CONFIG_PATH : `no ${CONFIG_PATH}`;
   const detail = `hosts may open ${allow.join(",")}${denied}, ${probes} (${place})`;
-  return { severity: "ok", detail };
+  const [idle] = idlePatterns(limits, Tracefs.open().find("*:*"));
+  if (idle === undefined) return { severity: "ok", detail };
+  return { severity: "warn", detail: `${detail}: ${idle}`, hint: "agent-guest list shows events" };
 }
 
 export const GUEST_CHECKS: readonly Check[] = [

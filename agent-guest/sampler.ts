@@ -19,7 +19,7 @@ import { FlightCapture } from "./flight/flight_capture.ts";
 import { FlightRecorder } from "./flight/recorder.ts";
 import type { LedgerReport, LedgerRow, SamplerOrder, SamplerResult } from "./protocol.ts";
 import type { ReceiverLedger } from "./receiver.ts";
-import type { Limits } from "./serve/limits.ts";
+import { idlePatterns, type Limits } from "./serve/limits.ts";
 import { Server } from "./serve/server.ts";
 import { BroadcastSink } from "./sink/broadcast_sink.ts";
 import { FileSink } from "./sink/file_sink.ts";
@@ -184,6 +184,8 @@ export class Sampler {
       if (order.serve === undefined) this.#openFixed(order, onStatus);
       else {
         const { sinks, limits } = order.serve;
+        const idle = idlePatterns(limits, Tracefs.open().find("*:*"));
+        for (const text of idle) onStatus(`WARNING: ${text}`);
         for (const target of sinks) {
           this.#streams.push(openServer(target, limits, order.agentVersion, onStatus));
         }

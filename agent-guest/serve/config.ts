@@ -31,7 +31,7 @@ export const CONFIG_PATH = "/etc/vmspan/agent-guest.toml";
 const CONFIG_BYTES_MAX = 256 * 1024;
 
 const SCHEMA = v.strictObject({
-  sinks: v.optional(v.array(v.string())),
+  sinks: v.optional(v.pipe(v.array(v.string()), v.minLength(1, "none, and no host could come"))),
   "max-cpu": v.optional(v.string()),
   "max-rate": v.optional(v.string()),
   "max-events": v.optional(v.union([v.number(), v.string()])),

@@ -4,6 +4,7 @@
  */
 
 import { globMatcher } from "../../shared/text/glob.ts";
+import { similarNames } from "../../shared/text/similar.ts";
 import type { EventName } from "../../shared/tracefs/tracefs.ts";
 
 export interface Limits {
@@ -52,6 +53,27 @@ function eventMatcher(pattern: string): (event: EventName) => boolean {
   const isSystem = globMatcher(colon < 0 ? pattern : pattern.slice(0, colon));
   const isName = globMatcher(colon < 0 ? "*" : pattern.slice(colon + 1));
   return ({ system, name }) => isSystem(system) && isName(name);
+}
+
+/**
+ * What `allow` and `deny` name and this kernel does not have: a typing error there opens what was
+ * to be denied, or allows nothing.
+ *
+ *   deny "syscall:*" is no event of this kernel (did you mean syscalls:*?)
+ */
+export function idlePatterns({ allow, deny }: Limits, events: readonly EventName[]): string[] {
+  const systems = [...new Set(events.map(({ system }) => system))];
+  const idle = (setting: string, patterns: readonly string[]): string[] =>
+    patterns
+      .filter((pattern) => !events.some(eventMatcher(pattern)))
+      .map((pattern) => {
+        const [system = "", name] = pattern.split(":");
+        const similar = systems.includes(system) ? [] : similarNames(system, systems, 1);
+        const meant = similar.map((each) => (name === undefined ? each : `${each}:${name}`));
+        const hint = meant.length === 0 ? "" : ` (did you mean ${meant[0]}?)`;
+        return `${setting} "${pattern}" is no event of this kernel${hint}`;
+      });
+  return [...idle("allow", allow), ...idle("deny", deny)];
 }
 
 /** Which tracepoints a host may list and open. Throws RangeError for a pattern that is too long. */

@@ -13,7 +13,7 @@ import {
   parseRate,
   parseRingBytes,
 } from "../../../agent-guest/serve/limit_values.ts";
-import { eventPolicy, LIMITS_DEFAULT } from "../../../agent-guest/serve/limits.ts";
+import { eventPolicy, idlePatterns, LIMITS_DEFAULT } from "../../../agent-guest/serve/limits.ts";
 import { settingsOf } from "../../../agent-guest/serve/serve_options.ts";
 import { UsageError } from "../../../shared/cli/failure.ts";
 import { Workspace } from "../../vm/workspace.ts";
@@ -33,6 +33,7 @@ const MEANINGS: readonly (readonly [unknown, unknown])[] = [
   [parseEventsMax("x", "64"), 64],
   [parseGraceMs("x", "10s"), 10_000],
   [parseGraceMs("x", "0s"), 0],
+  [parseGraceMs("x", "1.5ms"), 1.5],
   [parsePatterns("x", "irq:*, sched"), ["irq:*", "sched"]],
 ];
 
@@ -65,6 +66,8 @@ const REFUSED: readonly (readonly [keyof typeof PARSERS, string])[] = [
   ["parseEventsMax", "0"],
   ["parseEventsMax", "1025"],
   ["parseGraceMs", "2 days"],
+  ["parseGraceMs", "10"],
+  ["parseGraceMs", "-1s"],
   ["parseGraceMs", "7200s"],
   ["parsePatterns", "irq:*,,"],
   ["parsePatterns", "irq/x"],
@@ -105,6 +108,28 @@ describe("eventPolicy", () => {
       { system: "sched", name: "sched_switch" },
     ].map(isAllowed);
     expect(allowed).toEqual([true, false, true, false]);
+  });
+});
+
+describe("idlePatterns()", () => {
+  const events = [
+    { system: "syscalls", name: "sys_enter_read" },
+    { system: "irq", name: "irq_handler_entry" },
+  ];
+
+  test("names what is no event, with the system that may be meant", () => {
+    const limits = { ...LIMITS_DEFAULT, allow: ["irq", "nosuch:*"], deny: ["syscall:*", "irq:x*"] };
+    expect(idlePatterns(limits, events)).toEqual([
+      'allow "nosuch:*" is no event of this kernel',
+      'deny "syscall:*" is no event of this kernel (did you mean syscalls:*?)',
+      'deny "irq:x*" is no event of this kernel',
+    ]);
+  });
+
+  test("has nothing to say of what there is", () => {
+    const limits = { ...LIMITS_DEFAULT, allow: ["irq:*_entry", "sys*"], deny: ["*:sys_*"] };
+    expect(idlePatterns(limits, events)).toEqual([]);
+    expect(idlePatterns(LIMITS_DEFAULT, events)).toEqual([]);
   });
 });
 
@@ -152,6 +177,7 @@ describe("configuration file", () => {
 
   const WRONG: readonly (readonly [string, string])[] = [
     ["max-cp = 3", 'Cannot use "f": max-cp: no such setting'],
+    ["sinks = []", 'Cannot use "f": sinks: none, and no host could come'],
     ["allow = 3", 'Cannot use "f": allow: Invalid type: Expected Array but received 3'],
     ["allow = [", 'Cannot read "f": line 1: unfinished array'],
   ];
