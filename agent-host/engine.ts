@@ -250,7 +250,10 @@ export class Engine {
     this.#sayGoodbye();
     this.#drainLocal();
     for (const guest of guests) guest.settle();
-    if (this.#consumer === undefined) return EXIT.DONE;
+    if (this.#consumer === undefined) {
+      this.#watch.giveUpWaiting();
+      return EXIT.DONE;
+    }
     this.#consumer.prepare();
     if (!this.#consumer.isDone) this.#session.merger.flush();
     this.#consumer.finish();

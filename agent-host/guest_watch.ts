@@ -15,6 +15,7 @@
 import { failureOf, formatFailure } from "../shared/cli/failure.ts";
 import { readTsc } from "../shared/sys/clock.ts";
 import { SourceError } from "./link/source.ts";
+import { PATIENCE_MS, unreadyError } from "./link/unready_source.ts";
 import type { Machines } from "./machines.ts";
 import type { Guest } from "./session/guest.ts";
 import { machineName } from "./session/machine_name.ts";
@@ -27,8 +28,6 @@ export const STALL_MS_MAX = 5000;
 const SILENT_MS_MIN = 1000;
 /** How long guests that are ready wait for one that is not. */
 export const READY_MS_MAX = 10_000;
-/** A wait longer than this is told to the user, once. */
-const PATIENCE_MS = 2000;
 /** How often guests are looked at for what they did wrong. */
 const FAULTS_MS = 1000;
 /** Of the pool: what all guests together may have waiting, each its part of it. */
@@ -143,6 +142,13 @@ export class GuestWatch {
         this.#giveUp(guest);
       }
     }
+  }
+
+  /** It was stopped before it began: a guest that was still waited for is why nothing is known. */
+  giveUpWaiting(): void {
+    const missing = this.#machines.guests.find((guest) => !guest.isReady);
+    if (missing === undefined) return;
+    this.failure ??= unreadyError("pull from", missing.link, this.#startMs);
   }
 
   /** The run is over: that a guest never took part is a failure. */

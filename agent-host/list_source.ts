@@ -12,6 +12,7 @@ import type { GuestListener } from "./link/guest_listener.ts";
 import { DescribeQuestion } from "./link/guest_question.ts";
 import { parsePullTarget } from "./link/pull_target.ts";
 import { Source, SourceError } from "./link/source.ts";
+import { PATIENCE_MS, unreadyError } from "./link/unready_source.ts";
 
 /** How long a live source may take to say what it sends. */
 const ANSWER_MS_MAX = 10_000;
@@ -64,11 +65,14 @@ export function sourceEvents(
     const link = new GuestLink(source, listener, agentVersion, question);
     const told = (): readonly Event[] | undefined =>
       listener.events ?? (question.isAnswered ? question.events : undefined);
-    const deadlineMs = performance.now() + ANSWER_MS_MAX;
+    const startMs = performance.now();
+    let hasComplained = false;
     while (told() === undefined) {
       const nowMs = performance.now();
-      if (nowMs > deadlineMs) {
-        throw new SourceError(`Cannot list the events of ${source.name}: no answer`, undefined);
+      if (nowMs - startMs > ANSWER_MS_MAX) throw unreadyError("list the events of", link, startMs);
+      if (!hasComplained && nowMs - startMs > PATIENCE_MS) {
+        hasComplained = true;
+        onStatus(`Waiting for ${link.waitingFor} ...`);
       }
       link.receive(nowMs);
       if (source.hasEnded && told() === undefined) {
@@ -83,6 +87,12 @@ export function sourceEvents(
     if (!source.isFile) {
       link.leave();
       source.flush();
+    }
+    if (question.isAnswered && question.events.length === 0) {
+      throw new SourceError(
+        `Cannot list the events of ${source.name}: the guest allows no event`,
+        "allow and deny are set in the guest: in its agent-guest.toml, or by options of serve",
+      );
     }
     return told()!.map(toListed);
   } finally {

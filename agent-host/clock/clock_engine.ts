@@ -13,6 +13,7 @@ import { PINGS_READY_MIN } from "../align/ping.ts";
 import { describeProcess, type Vmm } from "../align/vm_lookup.ts";
 import { parsePullTarget } from "../link/pull_target.ts";
 import { Source, SourceError } from "../link/source.ts";
+import { PATIENCE_MS, unreadyError } from "../link/unready_source.ts";
 import { manualOffsetOf, vmPidOf } from "../machines.ts";
 import type { ClockOrder } from "../protocol.ts";
 import { GuestTime } from "../session/guest_time.ts";
@@ -26,8 +27,6 @@ import { Settling } from "./settling.ts";
 const POLL_MS_MAX = 20;
 /** How long the end waits for the guests' goodbyes. */
 const LEAVE_MS_MAX = 500;
-/** A wait longer than this is told to the user, once. */
-const PATIENCE_MS = 2000;
 
 interface Channel {
   readonly guest: ClockGuest;
@@ -235,12 +234,7 @@ export class ClockEngine {
     if (this.#isStopped) return undefined;
     const unknown = this.#guests.find((guest) => !guest.isReady);
     if (unknown === undefined) return undefined;
-    const { source, waitingFor } = unknown.link;
-    const seconds = ((performance.now() - this.#startMs) / 1000).toFixed(1);
-    return new SourceError(
-      `Cannot tell the clock of ${source.name} after ${seconds} s: waiting for ${waitingFor}`,
-      "is the guest running, with agent-guest trace or serve on the other end?",
-    );
+    return unreadyError("tell the clock of", unknown.link, this.#startMs);
   }
 
   /** Tells live guests that we leave, and reads on until they have said goodbye. */

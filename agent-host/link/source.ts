@@ -30,26 +30,13 @@ import { FrameWriter } from "../../shared/wire/frame_writer.ts";
 import type { MessageOf } from "../../shared/wire/message.ts";
 import { PING_FRAME_BYTES_MAX, pingStampBack, writePing } from "../../shared/wire/ping_frame.ts";
 import type { PullTarget } from "./pull_target.ts";
+import { SourceError } from "./source_error.ts";
+import { connectHint, PATIENCE_MS } from "./unready_source.ts";
 
-/** A source refused, ended or sent what it should not: exit code 4. */
-export class SourceError extends Error {
-  override readonly name = "SourceError";
-  readonly hint: string | undefined;
-  /** What the source objects to, and where in it, for a caret. */
-  readonly text: string | undefined;
-  readonly position: number;
-
-  constructor(message: string, hint?: string, text?: string, position = 0) {
-    super(message);
-    this.hint = hint;
-    this.text = text;
-    this.position = position;
-  }
-}
+export { SourceError } from "./source_error.ts";
 
 /** A peer that does not answer a connect within this is refused. */
 const CONNECT_MS_MAX = 5000;
-const PATIENCE_MS = 2000;
 /** What we have to say may wait behind a peer that does not read; then the link is given up. */
 const UNSENT_BYTES_MAX = 1024 * 1024;
 const BUFFER_BYTES = Math.ceil((DECODER_BUFFER_BYTES_MIN * 2) / 8) * 8;
@@ -82,6 +69,7 @@ function connectAny(
   onStatus: StatusListener,
 ): [Fd, SocketAddress] {
   const refusals: string[] = [];
+  const codes: string[] = [];
   for (const address of candidates) {
     let fd: Fd | undefined;
     try {
@@ -93,13 +81,13 @@ function connectAny(
       fd?.close();
       // A path that is too long for a socket is a RangeError.
       if (!(error instanceof SysError || error instanceof RangeError)) throw error;
-      refusals.push(error.message.replace(/^Cannot (?:connect to )?/, ""));
+      if (error instanceof SysError) codes.push(error.code);
+      const refusal = error.message.replace(/^Cannot (?:connect to )?/, "");
+      // What was typed says as much where it is the only address.
+      refusals.push(refusal.startsWith(`${name}: `) ? refusal.slice(name.length + 2) : refusal);
     }
   }
-  throw new SourceError(
-    `Cannot pull from ${name}: ${refusals.join("; ")}`,
-    "is the guest running, with agent-guest trace -e EVENT//push=.../ on the other end?",
-  );
+  throw new SourceError(`Cannot pull from ${name}: ${refusals.join("; ")}`, connectHint(codes));
 }
 
 export class Source {

@@ -1,6 +1,7 @@
 /** The command `list` of both agents, on this kernel's events, a guest's stream and a recording. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { EXIT } from "../../../shared/cli/failure.ts";
 import { Tracefs } from "../../../shared/tracefs/tracefs.ts";
 import { NO_TRACING } from "../../shared/event/kernel.ts";
@@ -124,6 +125,30 @@ describe("list --pull", () => {
     expect(code).toBe(EXIT.SOURCE);
     expect(stderr).toMatch(/^agent-host: ERROR: Cannot read .*: no stream of agent-guest in it/);
     expect((await list(["--pull", "nowhere"])).code).toBe(EXIT.USAGE);
+  });
+
+  test("says after two seconds whom it waits for", async () => {
+    const { promise: listening, resolve } = Promise.withResolvers<number>();
+    const server = createServer(() => {});
+    server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port));
+    const host = startAgent(workspace, "agent-host", ["list", "--pull", `${await listening}`]);
+    await host.said(/^Waiting for agent-guest behind \S+ \(it is connected, and nothing answers/m);
+    host.kill("SIGKILL");
+    await host.end();
+    server.close();
+  });
+
+  test.skipIf(NO_TRACING !== "")("says that a guest allows nothing, which says why", async () => {
+    const sink = `unix:${workspace.file("none.sock")}`;
+    const guest = startAgent(workspace, "agent-guest", ["serve", sink, "--allow", "syscall:*"]);
+    await guest.said(/^Waiting for a host/m);
+    expect(guest.stderr).toContain(
+      'WARNING: allow "syscall:*" is no event of this kernel (did you mean syscalls:*?)',
+    );
+    const { code, stdout, stderr } = await list(["--pull", sink]);
+    expect({ code, stdout }).toEqual({ code: EXIT.SOURCE, stdout: "" });
+    expect(stderr).toMatch(/ERROR: Cannot list the events of .*: the guest allows no event$/m);
+    expect(await guest.stop()).toMatchObject({ code: EXIT.DONE });
   });
 
   test.skipIf(NO_TRACING !== "")(

@@ -105,7 +105,11 @@ for (const transport of ["tcp", "unix"] as const) {
         /^Waiting for agent-guest behind \S+ \(it is connected, and nothing answers/m,
       );
       expectIdle(host, startMs);
-      expect(await host.stop("SIGINT")).toMatchObject({ code: EXIT.DONE });
+      expect(await host.stop("SIGINT")).toMatchObject({ code: EXIT.SOURCE });
+      expect(host.stderr).toMatch(
+        /^agent-host: ERROR: Cannot pull from \S+ after [\d.]+ s: waiting for .*nothing answers/m,
+      );
+      expect(host.stderr).toMatch(/^HINT: .*agent-guest serve/m);
     });
   });
 }
@@ -116,7 +120,7 @@ test("agent-host says what came while it waits, and does not spin over it", asyn
   peer.send(join(randomBytes(MIB), new StreamWriter().header(FrameType.HELLO, 4096)));
   await host.said(/^Waiting for .*and \d{7} bytes of something else came\)/m);
   expectIdle(host, startMs);
-  expect(await host.stop("SIGTERM")).toMatchObject({ code: EXIT.DONE });
+  expect(await host.stop("SIGTERM")).toMatchObject({ code: EXIT.SOURCE });
 });
 
 test("agent-host gives a peer up that sends garbage without end", async () => {

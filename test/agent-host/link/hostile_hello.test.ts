@@ -184,7 +184,7 @@ test("agent-host waits for events that a Hello promises and never sends", async 
   const { guest, host } = await attach({ eventCount: 2 });
   await using _ = guest;
   await host.said(/^Waiting for /m);
-  expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
+  expect(await host.stop()).toMatchObject({ code: EXIT.SOURCE });
 });
 
 test("agent-host ignores the answer to an Attach that was not its last", async () => {
@@ -196,5 +196,5 @@ test("agent-host ignores the answer to an Attach that was not its last", async (
   const stale = fakeHello({ attachNonce: 0x6666n, twoWay: true, events: [], eventCount: 0 });
   peer.send(peer.writer.frame(FrameType.HELLO, stale));
   await host.said(/^Waiting for agent-guest behind /m);
-  expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
+  expect(await host.stop()).toMatchObject({ code: EXIT.SOURCE });
 });

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { parsePullTarget } from "../../../agent-host/link/pull_target.ts";
 import { Source, SourceError } from "../../../agent-host/link/source.ts";
+import { connectHint } from "../../../agent-host/link/unready_source.ts";
 import { readInto } from "../../../shared/sys/fd.ts";
 import { acceptFrom, boundPort, listenOn } from "../../../shared/sys/socket.ts";
 import { addressOf } from "../../../shared/sys/syscall.ts";
@@ -36,6 +37,26 @@ describe("Source", () => {
       /^Cannot pull from 1: 127\.0\.0\.1:1: ECONNREFUSED .*; \[::1\]:1: E[A-Z]+ /,
     );
     expect(() => new Source(parsePullTarget("unix:/nosuch/x"))).toThrow(SourceError);
+  });
+
+  test("says what each refusal asks for, and an address once", () => {
+    const thrown = (pull: string): SourceError => {
+      try {
+        new Source(parsePullTarget(pull)).close();
+      } catch (error) {
+        return error as SourceError;
+      }
+      throw new Error("connected");
+    };
+    const nobody = thrown("127.0.0.1:1");
+    expect(nobody.message).toBe("Cannot pull from 127.0.0.1:1: ECONNREFUSED (connection refused)");
+    expect(nobody.hint).toMatch(/chardev.*agent-guest serve/);
+    const missing = thrown("unix:/nosuch/x");
+    expect(missing.message).toMatch(/^Cannot pull from unix:\/nosuch\/x: ENOENT /);
+    expect(missing.hint).toMatch(/^no such socket.*agent-guest serve/);
+    expect(connectHint(["ETIMEDOUT", "EACCES"])).toMatch(/root.*group/);
+    expect(connectHint(["EHOSTUNREACH"])).toMatch(/agent-guest serve/);
+    expect(connectHint([])).toBeUndefined();
   });
 
   test("reads a file to its end, as frames", () => {
