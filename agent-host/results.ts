@@ -302,11 +302,17 @@ export class Report {
   }
 
   #filtered(): FilteredRow[] {
-    return this.#session.events.filtered.map(({ event, rejected }) => ({
+    const rejected = this.#session.events.filtered.map(({ event, rejected }) => ({
       machine: machineName(event.machine),
       event: `${event.system}:${event.name}`,
       events: rejected,
     }));
+    const others = this.#machines.guests.map(({ machine, rings }) => ({
+      machine: machineName(machine),
+      event: undefined,
+      events: rings.decoded("unknownEvents"),
+    }));
+    return [...rejected, ...others.filter(({ events }) => events > 0)];
   }
 
   /** What is known now, for the line under the table; a pair has the bound of its own events. */

@@ -284,6 +284,7 @@ export class GuestAlignment {
       isReady: this.isReady,
       source: method === "kvm" ? this.#source : "",
       cpus: this.#describeCpus(),
+      unexplainedWrites: method === "kvm" ? this.#unexplainedWrites() : 0,
       emulatorReadings: this.#emulator.estimator.pingCount,
       causality: this.causality.describe(),
       pingCount: this.ping.pingCount,
@@ -309,6 +310,12 @@ export class GuestAlignment {
         const { boundCycles, epoch } = map.newest!;
         return exactCpu(cpu, apicId, timeline.newest.relation, boundCycles, epoch);
       });
+  }
+
+  #unexplainedWrites(): number {
+    let sum = 0;
+    for (const { timeline } of this.#vcpus.values()) sum += timeline.unexplainedWrites;
+    return sum;
   }
 
   #kvmServesAll(): boolean {

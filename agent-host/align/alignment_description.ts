@@ -5,6 +5,7 @@
  *   guest TSC = host TSC * 0.833333333 + 0x1f3a (kvm, ..., vcpu2)
  *   guest TSC = host TSC + 0xffdafd48df582d22 +-18.2 us, rate +0.3 +-2.1 ppb (ping, 99 round trips)
  *   guest TSC = host TSC + 0xffdafd48df582d22 +-1.9 us (QEMU's emulated TSC, 64 readings)
+ *   2 announced changes of KVM's TSC offsets were never seen: times around them may be off
  *   kvm not used: Cannot find a virtual machine of process 4711: ...
  */
 import type { CausalityDescription } from "./causality.ts";
@@ -57,6 +58,8 @@ export interface AlignmentDescription {
   /** Of the relation, such as a debugfs directory; empty where the method says it all. */
   readonly source: string;
   readonly cpus: readonly CpuAlignment[];
+  /** Changes of KVM's offsets that were announced and never seen. */
+  readonly unexplainedWrites: number;
   /** Readings of an emulator's clock so far. */
   readonly emulatorReadings: number;
   /** What pairs of events said of it. */
@@ -144,6 +147,7 @@ export function formatAlignment(description: AlignmentDescription, tscHz: number
   if (description.method !== "ping" && description.pingCount > 0) {
     lines.push(formatCheck(description, tscHz));
   }
+  lines.push(...unexplainedLines(description));
   const causal = causalityLine(description, tscHz);
   if (causal !== undefined) lines.push(causal);
   // What an emulator's guest cannot have is not worth a word while its own clock serves.
@@ -199,6 +203,13 @@ export function formatCheck(description: AlignmentDescription, tscHz: number): s
     `PING DISAGREES: ${disagreementCount} of ${pingCount} round trips, ` +
     `off by ${formatCycles(excessCyclesMax, tscHz)} or more`
   );
+}
+
+/** A change that was announced and not seen was undone by another, of which nobody has told. */
+export function unexplainedLines({ unexplainedWrites }: AlignmentDescription): string[] {
+  if (unexplainedWrites === 0) return [];
+  const changes = `${unexplainedWrites} announced changes of KVM's TSC offsets were never seen`;
+  return [`${changes}: times around them may be off`];
 }
 
 /** What pairs of events add to round trips; undefined where they add nothing worth a word. */

@@ -40,15 +40,15 @@ export class TscTimeline {
   /** Announced and not seen in debugfs yet, by time. */
   #writes: AnnouncedWrite[] = [];
   #confirmed: HostTsc;
-  /** Announced writes that debugfs never showed. */
-  ignoredCount = 0;
-  /** Epochs dropped at TSC_EPOCHS_MAX. */
-  forgottenCount = 0;
+  /** Announced changes since it began that debugfs never showed: another one was not heard of. */
+  unexplainedWrites = 0;
+  readonly #since: HostTsc;
 
   /** The relation was read at host TSC `at`. */
   constructor(relation: TscRelation, at: HostTsc) {
     this.#epochs = [{ relation, from: at, doubtFrom: at }];
     this.#confirmed = at;
+    this.#since = at;
   }
 
   get epochs(): readonly TscEpoch[] {
@@ -94,10 +94,7 @@ export class TscTimeline {
     const write = { previous: BigInt.asIntN(64, previous), next: BigInt.asIntN(64, next), at };
     this.#writes.push(write);
     this.#writes.sort((a, b) => (a.at < b.at ? -1 : 1));
-    if (this.#writes.length > WRITES_WAITING_MAX) {
-      this.#writes.shift();
-      this.ignoredCount++;
-    }
+    if (this.#writes.length > WRITES_WAITING_MAX) this.#giveUp(this.#writes.splice(0, 1));
     return at <= this.#confirmed && this.#removeDoubt(at);
   }
 
@@ -108,7 +105,13 @@ export class TscTimeline {
   #dropWrites(before: HostTsc, told: readonly AnnouncedWrite[]): void {
     const open = this.#writes.filter((write) => !told.includes(write));
     this.#writes = open.filter((write) => write.at > before);
-    this.ignoredCount += open.length - this.#writes.length;
+    this.#giveUp(open.filter((write) => write.at <= before));
+  }
+
+  #giveUp(writes: readonly AnnouncedWrite[]): void {
+    for (const { previous, next, at } of writes) {
+      if (previous !== next && at > this.#since) this.unexplainedWrites++;
+    }
   }
 
   /** The epoch that a poll found, with `at` in its doubt: now told write by write, if all came. */
@@ -134,9 +137,7 @@ export class TscTimeline {
 
   #push(epoch: TscEpoch): void {
     this.#epochs.push(epoch);
-    if (this.#epochs.length <= TSC_EPOCHS_MAX) return;
-    this.#epochs.shift();
-    this.forgottenCount++;
+    if (this.#epochs.length > TSC_EPOCHS_MAX) this.#epochs.shift();
   }
 }
 

@@ -4,7 +4,7 @@
 export interface DecodeCounters {
   /** PERF_RECORD_SAMPLE records, whatever became of them. */
   samples: number;
-  /** Of these: no event of the session has this type or identifier. */
+  /** Of these: no event of the session has this type or identifier; of a guest's, not asked for. */
   unknownEvents: number;
   /** Of these: fields that contradict the record's size. */
   malformedSamples: number;

@@ -42,9 +42,6 @@ export interface MergerCounters {
   runs: number;
   /** Released after an event with a later time. */
   late: number;
-  /** Times the limit of waiting chunks forced a release, and the events that came out by it. */
-  forcedReleases: number;
-  forcedEvents: number;
 }
 
 interface Ring {
@@ -69,8 +66,6 @@ export class Merger {
     released: 0,
     runs: 0,
     late: 0,
-    forcedReleases: 0,
-    forcedEvents: 0,
   };
   /** The latest time released so far. */
   frontierCycles = Number.NEGATIVE_INFINITY;
@@ -184,10 +179,7 @@ export class Merger {
   /** Releases the oldest events, watermark or not, until at most `chunksMax` chunks wait. */
   forceRelease(chunksMax: number): number {
     if (this.#queuedChunks <= chunksMax) return 0;
-    const events = this.#releaseBefore(Number.POSITIVE_INFINITY, chunksMax);
-    this.counters.forcedReleases++;
-    this.counters.forcedEvents += events;
-    return events;
+    return this.#releaseBefore(Number.POSITIVE_INFINITY, chunksMax);
   }
 
   #makeRoom(): void {

@@ -67,8 +67,6 @@ export class GuestLink {
   bye: Bye | undefined;
   /** Frames that were not what their type says. */
   malformedFrames = 0;
-  /** Frames of a stream that came outside of one: before Hello, or after goodbye. */
-  strayFrames = 0;
   /** Frames that only a host sends. */
   misdirectedFrames = 0;
   /** A recording is read as fast as it goes; a guest only as fast as any may be. */
@@ -257,7 +255,8 @@ export class GuestLink {
       } else if (HOST_FRAMES.has(type)) this.misdirectedFrames++;
       else if (this.#isStreaming && this.bye === undefined) {
         this.#dispatchStream(type, bytes, from, to);
-      } else this.strayFrames++;
+      }
+      // Others come outside of a stream: what an older one left on the way, or behind a goodbye.
     } catch (error) {
       if (!(error instanceof MessageError)) throw error;
       this.malformedFrames++;
@@ -331,10 +330,8 @@ export class GuestLink {
 
   #onEvents(events: readonly Event[]): void {
     const hello = this.#hello;
-    if (hello === undefined || this.#isStreaming) {
-      this.strayFrames++;
-      return;
-    }
+    // Of an older stream, or once more.
+    if (hello === undefined || this.#isStreaming) return;
     this.#events.push(...events);
     if (this.#events.length > EVENTS_MAX || hello.eventCount > EVENTS_MAX) {
       throw new SourceError(`Cannot use ${this.source.name}: it has over ${EVENTS_MAX} events`);

@@ -35,6 +35,7 @@ export function alignmentMembers(
     method: jsonString(alignment.method),
     ready: `${alignment.isReady}`,
     method_source: alignment.source === "" ? "null" : jsonString(alignment.source),
+    unexplained_writes: `${alignment.unexplainedWrites}`,
     emulator_readings: `${alignment.emulatorReadings}`,
     round_trips: `${alignment.pingCount}`,
     round_trip_ns_min: ns(alignment.wireCyclesMin),

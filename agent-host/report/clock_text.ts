@@ -24,6 +24,7 @@ import {
   formatNs,
   formatOffset,
   METHOD_NAMES,
+  unexplainedLines,
 } from "../align/alignment_description.ts";
 import { formatVmm } from "../align/vm_lookup.ts";
 import type {
@@ -130,6 +131,7 @@ function methodLines(
   if (Number.isFinite(wireCyclesMin)) {
     lines[lines.length - 1] += `, quickest ${formatNs((wireCyclesMin / hostHz) * 1e9)}`;
   }
+  lines.push(...unexplainedLines(alignment));
   if (drift !== undefined && isReady) {
     const { ppb, errorPpb } = drift;
     lines.push(`perf clock runs ${signed(ppb)} +-${significant(errorPpb)} ppb against the host's`);

@@ -1,9 +1,10 @@
 /**
- * Events that were delivered and did not pass a filter which runs here, because a kernel refused it
- * or because a guest's stream holds more than was asked for:
+ * Events that were delivered and are not shown: what did not pass a filter which runs here, because
+ * a kernel refused it, and what else a guest's stream holds than the events that were asked for.
  *
- *   filtered here: 88000 of the events delivered (host sched:sched_switch 88000)
- *   {"type":"filtered","machine":"host","event":"sched:sched_switch","events":88000}
+ *   filtered here: 88900 of the events delivered (host sched:sched_stat 88000, guest 1 others 900)
+ *   {"type":"filtered","machine":"host","event":"sched:sched_stat","events":88000}
+ *   {"type":"filtered","machine":"guest 1","event":null,"events":900}
  */
 import type { ByteWriter } from "../../shared/text/byte_writer.ts";
 import { jsonNumber, jsonString } from "./json_value.ts";
@@ -14,8 +15,8 @@ const NAMES_SHOWN_MAX = 8;
 
 export interface FilteredRow {
   readonly machine: string;
-  /** "sched:sched_switch" */
-  readonly event: string;
+  /** "sched:sched_switch"; undefined for all that was not asked for. */
+  readonly event: string | undefined;
   readonly events: number;
 }
 
@@ -24,7 +25,7 @@ export function writeFiltered(out: ByteWriter, rows: readonly FilteredRow[]): vo
   const total = rows.reduce((sum, { events }) => sum + events, 0);
   const most = rows.toSorted((a, b) => b.events - a.events).slice(0, NAMES_SHOWN_MAX);
   const names = most.map(
-    ({ machine, event, events }) => `${machine} ${printable(event)} ${events}`,
+    ({ machine, event, events }) => `${machine} ${printable(event ?? "others")} ${events}`,
   );
   const more = rows.length > most.length ? ", ..." : "";
   out.ascii(`filtered here: ${total} of the events delivered (${names.join(", ")}${more})\n`);
@@ -32,7 +33,8 @@ export function writeFiltered(out: ByteWriter, rows: readonly FilteredRow[]): vo
 
 export function writeFilteredJson(out: ByteWriter, rows: readonly FilteredRow[]): void {
   for (const { machine, event, events } of rows) {
-    out.ascii(`{"type":"filtered","machine":${jsonString(machine)},"event":${jsonString(event)}`);
+    const name = event === undefined ? "null" : jsonString(event);
+    out.ascii(`{"type":"filtered","machine":${jsonString(machine)},"event":${name}`);
     out.ascii(`,"events":${jsonNumber(events, 0)}}\n`);
   }
 }

@@ -95,7 +95,10 @@ function writeNotes(out: ByteWriter, table: LatencyTable): void {
   for (const line of sumByPair(table.lines)) writePairNotes(out, table, line);
   if (linesCut > 0) out.ascii(`${linesCut} more lines are not shown\n`);
   if (unmatched === undefined) return;
-  const { unmatchedEnds, replacedStarts, evictedStarts, waitingStarts } = unmatched;
+  const { unmatchedEnds, replacedStarts, evictedStarts, waitingStarts, refusedCopies } = unmatched;
+  if (refusedCopies > 0) {
+    out.ascii(`${refusedCopies} starts waited without their fields: too many others did\n`);
+  }
   if (unmatchedEnds + replacedStarts + evictedStarts + waitingStarts === 0) return;
   out.ascii(
     `without partner: ${unmatchedEnds} ends, ${replacedStarts} starts replaced by a newer one, ` +

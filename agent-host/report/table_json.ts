@@ -32,6 +32,7 @@ export function writeLatencyJson(out: ByteWriter, table: LatencyTable): void {
     out.ascii(`,"replaced_starts":${unmatched.replacedStarts}`);
     out.ascii(`,"evicted_starts":${unmatched.evictedStarts}`);
     out.ascii(`,"waiting_starts":${unmatched.waitingStarts}`);
+    out.ascii(`,"starts_without_fields":${unmatched.refusedCopies}`);
   }
   out.ascii("}\n");
   for (const line of table.lines) writeLine(out, line, table.keyName, ns);

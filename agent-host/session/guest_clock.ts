@@ -67,6 +67,11 @@ export class GuestClock {
     return map && skews.mapFor(referenceCpu, map, skews.spreadCycles);
   }
 
+  /** Readings that no clock shows, or of more CPUs than any guest has. */
+  get refusedReadings(): number {
+    return this.refused + this.skews.refusedCount;
+  }
+
   get isExact(): boolean {
     return this.#exact !== undefined;
   }

@@ -2,6 +2,7 @@
 
 import type { UserSymbols } from "../../shared/symbol/user_symbols.ts";
 import { RingDecoder, type TimeSegments } from "../analyze/decode.ts";
+import type { DecodeCounters } from "../analyze/decode_counters.ts";
 import { EventLookup } from "../analyze/event_lookup.ts";
 import type { SampleLayout } from "../analyze/sample_layout.ts";
 import type { TaskListener } from "../analyze/side_records.ts";
@@ -71,6 +72,13 @@ export class MachineRings {
   setLatest(tsc: bigint, boundCycles: number): void {
     const latest = this.latestAt(tsc, boundCycles);
     for (const { decoder } of this.intakes.values()) decoder.latestCycles = latest;
+  }
+
+  /** What has been decoded so far, of all rings. */
+  decoded(name: keyof DecodeCounters): number {
+    let sum = 0;
+    for (const { decoder } of this.intakes.values()) sum += decoder.counters[name];
+    return sum;
   }
 
   /** Decodes all that waits, with the map of each CPU. */

@@ -7,7 +7,6 @@
  *   {"type":"faults","machine":"guest 1","garbage_bytes":4096,"from_future":2}
  */
 import type { ByteWriter } from "../../shared/text/byte_writer.ts";
-import type { DecodeCounters } from "../analyze/decode_counters.ts";
 import type { Guest } from "./guest.ts";
 import { machineName } from "./machine_name.ts";
 import type { Session } from "./session.ts";
@@ -25,11 +24,6 @@ export function guestFaults(guest: Guest): Fault[] {
   const { link, clock, conversion, rings } = guest;
   const frames = link.source.decoder.counters;
   const spans = guest.spanCounters();
-  const decoded = (name: keyof DecodeCounters): number => {
-    let sum = 0;
-    for (const { decoder } of rings.intakes.values()) sum += decoder.counters[name];
-    return sum;
-  };
   const counts: [string, number, string][] = [
     ["garbage_bytes", link.garbageBytes, "bytes of no frame"],
     ["oversize_frames", frames.oversizeFrames, "frames over the limit"],
@@ -42,12 +36,12 @@ export function guestFaults(guest: Guest): Fault[] {
     ["foreign_counts", guest.ledger.foreignCounts, "counts of CPUs that it did not name"],
     ["corrupt_bytes", spans.corruptBytes, "bytes from an impossible record on"],
     ["unsynced_bytes", spans.unsyncedBytes, "bytes in which no record is known to begin"],
-    ["malformed_samples", decoded("malformedSamples"), "samples that contradict themselves"],
-    ["backwards", decoded("farBackwards"), "samples from before those in front of them"],
+    ["malformed_samples", rings.decoded("malformedSamples"), "samples that contradict themselves"],
+    ["backwards", rings.decoded("farBackwards"), "samples from before those in front of them"],
     ["future_progress", guest.futureProgress, "times in the future up to which all was sent"],
     ["unasked_pongs", guest.time?.unaskedPongs ?? 0, "answers to pings that were not sent"],
-    ["from_future", decoded("fromFuture"), "samples from the future"],
-    ["refused_clock_samples", clock?.refused ?? 0, "readings that no clock shows"],
+    ["from_future", rings.decoded("fromFuture"), "samples from the future"],
+    ["refused_clock_samples", clock?.refusedReadings ?? 0, "readings that no clock shows"],
     ["far_clock_samples", conversion.refused, "readings weeks away from what round trips say"],
     ["refused_names", rings.names.refused, "names of tasks over the limit"],
   ];

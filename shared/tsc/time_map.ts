@@ -39,8 +39,6 @@ export interface Converted {
 export class TimeMap {
   /** Oldest first; their [deltaFrom, deltaTo) cover the source clock without gaps. */
   readonly #segments: TimeSegment[] = [];
-  /** Segments dropped at TIME_SEGMENTS_MAX; what they covered converts with the oldest kept one. */
-  forgotten = 0;
 
   get segments(): readonly TimeSegment[] {
     return this.#segments;
@@ -69,7 +67,7 @@ export class TimeMap {
     segments.push({ ...segment, deltaFrom, deltaTo: Infinity });
     if (segments.length > TIME_SEGMENTS_MAX) {
       segments.shift();
-      this.forgotten++;
+      // What it covered converts with the oldest kept one.
       segments[0] = { ...segments[0]!, deltaFrom: -Infinity };
     }
   }

@@ -129,6 +129,21 @@ describe("KVM per vCPU", () => {
     expect(alignment.kvmReadings).toBe(3);
   });
 
+  test("a change that was announced and never seen is told", () => {
+    const alignment = new GuestAlignment({ wanted: "auto", hostAnchor: ANCHOR });
+    alignment.setCpus([{ cpu: 0, apicId: 0 }]);
+    const read = (cycles: bigint): void => {
+      alignment.setKvm("kvm/1-2", [vcpu(0, OFFSET)], hostTsc(START + cycles));
+    };
+    read(0n);
+    alignment.onKvmWrite(0, OFFSET, 7n, hostTsc(START + 500n));
+    for (const cycles of [1000n, 2000n]) read(cycles);
+    expect(alignment.describe().unexplainedWrites).toBe(1);
+    expect(linesOf(alignment).at(-1)).toBe(
+      "1 announced changes of KVM's TSC offsets were never seen: times around them may be off",
+    );
+  });
+
   test("the offset of a nested guest is not taken", () => {
     const alignment = new GuestAlignment({ wanted: "auto", hostAnchor: ANCHOR });
     alignment.setCpus([{ cpu: 0, apicId: 0 }]);

@@ -147,7 +147,7 @@ describe("Merger.push()", () => {
     f.push(1, 15, 30);
     f.push(0, 40);
     expect(f.released.join(" ")).toBe("0:10 1:15 0:20");
-    expect(f.merger.counters).toMatchObject({ forcedReleases: 1, forcedEvents: 3 });
+    expect(f.merger.counters.released).toBe(3);
     expect(f.merger.queuedChunks(source)).toBe(2);
   });
 

@@ -35,6 +35,7 @@ const KVM: ChannelPicture = {
       exactCpu(0, 0, tscRelation(-5n), 0),
       exactCpu(1, 4, tscRelation((1n << 60n) + 3n, 3n << 47n, 48), 0.5, 2),
     ],
+    unexplainedWrites: 2,
     emulatorReadings: 0,
     causality: {
       isTrusted: false,
@@ -68,6 +69,7 @@ const PING: ChannelPicture = {
   skew: NO_SKEW,
   alignment: {
     ...KVM.alignment!,
+    unexplainedWrites: 0,
     method: "ping",
     source: "",
     cpus: [
@@ -118,6 +120,7 @@ guest 1   127.0.0.1:9900, "vm\\x1b[2J1", Linux 6.1.0, agent-guest 0.1.0
           perf clock fitted to the TSC through CLOCK_MONOTONIC_RAW: +-71.4 ns, 14 readings
           method KVM debugfs, /sys/kernel/debug/kvm/26027-11
           check ping agrees: 250 round trips, +-18.2 us, quickest 40 us
+          2 announced changes of KVM's TSC offsets were never seen: times around them may be off
           perf clock runs -12.3 +-3.5 ppb against the host's
     cpu  apic             offset       ratio  drift(ppb)  +-(ppb)  TSC+-(ns) event+-(ns) changes
    ---- ----- ------------------ ----------- ----------- -------- ---------- ----------- -------

@@ -246,9 +246,10 @@ describe("writeLatencyTable() notes", () => {
       replacedStarts: 3,
       evictedStarts: 2,
       waitingStarts: 1,
-      refusedCopies: 0,
+      refusedCopies: 5,
     };
     expect(notesOf({ unmatched }, {})).toEqual([
+      "5 starts waited without their fields: too many others did",
       "without partner: 4 ends, 3 starts replaced by a newer one, 2 starts evicted, " +
         "1 starts still waiting",
     ]);

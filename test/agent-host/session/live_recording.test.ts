@@ -74,6 +74,8 @@ describe.skipIf(NO_TRACING !== "")("a recording", () => {
     expect(output.numbers).toHaveLength(CALLS);
     expect(isAscending(output.numbers)).toBe(true);
     expect(output.verdict).toMatchObject({ state: "balances", delivered: 2 * CALLS });
+    const others = { type: "filtered", machine: "guest 1", event: null, events: CALLS };
+    expect(output.objects.filter(({ type }) => type === "filtered")).toEqual([others]);
     expect(output.faults).toEqual([]);
   });
 
