@@ -4,7 +4,12 @@
  */
 import process from "node:process";
 import type { Command } from "commander";
-import { runCommandLine, type StopMeans, superviseWorker } from "../shared/cli/agent.ts";
+import {
+  printStatus,
+  runCommandLine,
+  type StopMeans,
+  superviseWorker,
+} from "../shared/cli/agent.ts";
 import { COMMON_CHECKS, runDoctor } from "../shared/cli/doctor.ts";
 import { type ExitCode, UsageError } from "../shared/cli/failure.ts";
 import {
@@ -263,8 +268,7 @@ function list(patterns: readonly string[], options: ListCommandOptions & { pull?
     listLocal(patterns, options);
     return;
   }
-  const onStatus = (text: string): void => void process.stderr.write(`${text}\n`);
-  printListing(sourceEvents(options.pull, VERSION, onStatus), patterns, options);
+  printListing(sourceEvents(options.pull, VERSION, printStatus), patterns, options);
 }
 
 function buildProgram(): Command {

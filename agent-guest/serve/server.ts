@@ -13,6 +13,7 @@
  *
  * A host that goes without a goodbye may come back for its stream within the grace period.
  */
+import { toLine } from "../../shared/cli/failure.ts";
 import type { CpuRing } from "../../shared/event/cpu_ring.ts";
 import { EventSet } from "../../shared/event/event_set.ts";
 import { type MachineInfo, onlineCpus, readMachineInfo } from "../../shared/event/machine.ts";
@@ -255,7 +256,7 @@ export class Server implements SinkHost {
 
   #refuse(outlet: Outlet, id: number, thrown: unknown): void {
     const error = controlErrorOf(thrown);
-    this.status(`Refused a request of the host: ${error.message}`);
+    this.status(`Refused a request of the host: ${toLine(error.message)}`);
     if (isBug(thrown)) this.status(`BUG: ${(thrown as Error).stack ?? String(thrown)}`);
     outlet.send(FrameType.CONTROL_REPLY, { id, error, events: [], more: false });
   }

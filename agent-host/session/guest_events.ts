@@ -267,7 +267,7 @@ export class GuestEvents {
     const formatText = new TextDecoder().decode(event.format);
     this.#checkRefused(event, formatText);
     // A guest's text in our message: what is not plain does not come with it.
-    for (const hint of globTraps([{ ...event, formatText }])) this.#onStatus(printableAscii(hint));
+    for (const hint of globTraps([{ ...event, formatText }])) this.#onStatus(hint);
     const added = this.#session.events.add({
       stage,
       machine: this.#machine,

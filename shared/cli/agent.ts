@@ -12,6 +12,7 @@ import {
   type Failure,
   failureOf,
   formatFailure,
+  toLines,
   UsageError,
 } from "./failure.ts";
 
@@ -38,6 +39,11 @@ const SAME_REQUEST_MS = 300;
 export function exitWith(program: string, failure: Failure): never {
   process.stderr.write(formatFailure(program, failure));
   process.exit(failure.exitCode);
+}
+
+/** Prints what an agent says of its work: one line, or some that are all its own. */
+export function printStatus(text: string): void {
+  process.stderr.write(`${toLines(text)}\n`);
 }
 
 /**
@@ -77,7 +83,7 @@ export function superviseWorker<Order extends StopMeans, Done>(
   worker.onmessage = ({ data }: { data: WorkerNews<Done> }) => {
     if (data.kind === "failed") exitWith(program, data.failure);
     else if (data.kind === "done") process.exit(onDone(data));
-    else if (!isQuiet) process.stderr.write(`${data.text}\n`);
+    else if (!isQuiet) printStatus(data.text);
   };
   worker.postMessage(order);
 }

@@ -102,9 +102,14 @@ function isFileError(code: string | undefined): boolean {
 }
 
 /** One line that a terminal may be given: no control characters, and not endless. */
-function toLine(text: string): string {
+export function toLine(text: string): string {
   const cut = text.length > LINE_CHARS_MAX ? `${text.slice(0, LINE_CHARS_MAX)}...` : text;
-  return cut.replace(/\s*\n\s*/g, " ").replace(/\p{Cc}/gu, "?");
+  return toLines(cut.replace(/\s*\n\s*/g, " "));
+}
+
+/** Lines of ours that a terminal may be given, whatever they quote: no other control characters. */
+export function toLines(text: string): string {
+  return text.replace(/[^\P{Cc}\n]/gu, "?");
 }
 
 /** The lines to print. */
@@ -115,6 +120,6 @@ export function formatFailure(program: string, failure: Failure): string {
     out += `${caretLines(failure.text, failure.position)}\n`;
   }
   if (failure.hint !== undefined) out += `HINT: ${toLine(failure.hint)}\n`;
-  if (failure.stack !== undefined) out += `${failure.stack}\n`;
+  if (failure.stack !== undefined) out += `${toLines(failure.stack)}\n`;
   return out;
 }

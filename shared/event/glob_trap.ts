@@ -6,6 +6,7 @@
  *   HINT: the kernel looks for prev_comm~"*sh" of sched:sched_switch at the end of the array;
  *   prev_comm~"*[s]h" it reads as it is meant
  */
+import { printableAscii } from "../text/printable_ascii.ts";
 import { parseFormat } from "../tracefs/format.ts";
 
 /** FIELD ~ "*text" or "*text*", without further wildcards. */
@@ -30,10 +31,10 @@ export function globTraps(events: readonly FilteredEvent[]): string[] {
       if (field === undefined || !field.isString || field.isDynamic) continue;
       const where = end === "" ? "at the end of the array" : "behind the end of the text as well";
       const mended = `${fieldName}~"*[${text[0]}]${text.slice(1)}${end}"`;
-      hints.add(
+      const hint =
         `HINT: the kernel looks for ${fieldName}~"*${text}${end}" of ${system}:${name} ${where}; ` +
-          `${mended} it reads as it is meant`,
-      );
+        `${mended} it reads as it is meant`;
+      hints.add(printableAscii(hint));
     }
   }
   return [...hints];

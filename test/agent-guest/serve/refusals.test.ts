@@ -125,6 +125,21 @@ describe.skipIf(NO_TRACING !== "")("Server, asked for what it must not give", ()
     host.client.close();
   });
 
+  test("what a host sends is no line of its own in the agent's output, and nothing to obey", async () => {
+    await using served = await startServe();
+    const host = await served.attach();
+    const pattern = "x:\x1b[2J\n\nagent-guest: ERROR: \x9ball is lost\r";
+    expect((await host.ask({ $case: "list", value: { pattern } })).error).toBeDefined();
+    const filter = 'comm~"*a\x1b[2J\nERROR"';
+    await host.open([eventRequest("sched", "sched_process_exec", { filter })]);
+    await host.open([eventRequest("task", "task_rename", { filter: 'oldcomm~"*a\x1b\nERROR"' })]);
+    await served.said("Refused a request of the host: Cannot find ");
+    await served.said("HINT: the kernel looks for oldcomm");
+    expect(served.agent.stderr).not.toMatch(/[^\P{Cc}\n]/u);
+    expect(served.agent.stderr).not.toMatch(/^(agent-guest: )?ERROR/m);
+    host.client.close();
+  });
+
   test("fixed events answer requests with what would serve them", async () => {
     await using trace = await startTrace("unix:FOLDER/s");
     const path = trace.workspace.file("s");

@@ -7,6 +7,8 @@ import {
   type Failure,
   failureOf,
   formatFailure,
+  toLine,
+  toLines,
   UsageError,
 } from "../../../shared/cli/failure.ts";
 import { ElfError } from "../../../shared/event/elf_symbol.ts";
@@ -39,7 +41,7 @@ describe("failureOf", () => {
     ["an event's syntax", thrownBy(() => parseEventSpecs("a:b/(")), EXIT.USAGE],
     ["a system call", new SysError("open it", 13), EXIT.FAILED],
     ["tracefs", new TracefsError("Cannot find tracefs: not there"), EXIT.FAILED],
-    ["an unknown event", new UnknownEventError("a:b", []), EXIT.FAILED],
+    ["an unknown event", new UnknownEventError("a:b", []), EXIT.USAGE],
     ["an ELF file", new ElfError("Cannot read symbols: no"), EXIT.FAILED],
     ["native code", new FfiError("Cannot load native code: no"), EXIT.FAILED],
     ["a range of ours", new RangeError("Cannot sample CPU 9: not online"), EXIT.FAILED],
@@ -145,5 +147,22 @@ describe("formatFailure", () => {
   test("formatFailure() does not print endless messages", () => {
     const long = "x".repeat(100_000);
     expect(formatFailure("x", { ...PLAIN, message: long, hint: long }).length).toBeLessThan(2100);
+  });
+});
+
+describe("toLines", () => {
+  test("toLines() leaves what we write ourselves: lines, a caret, letters of any language", () => {
+    const text = 'HINT: the kernel refuses "ä€": agent-host runs it\n  irq==1\n     ^';
+    expect(toLines(text)).toBe(text);
+  });
+
+  test("toLines() gives a terminal nothing to obey", () => {
+    expect(toLines("a\x1b[2J\r\x07\t\x9b1m\x7f\0b")).toBe("a?[2J????1m??b");
+  });
+
+  test("toLine() is one line of them", () => {
+    expect(toLine("Cannot find \x1b[2J\n  agent-guest: ERROR: all is lost")).toBe(
+      "Cannot find ?[2J agent-guest: ERROR: all is lost",
+    );
   });
 });

@@ -38,3 +38,10 @@ test("globTraps() says nothing of what the kernel reads as it is meant", () => {
 test("globTraps() tells each once", () => {
   expect(trapsOf('comm~"*sh" || comm~"*sh"')).toHaveLength(1);
 });
+
+test("globTraps() quotes what a host may have sent without a control character", () => {
+  expect(trapsOf('comm~"*\x1b[2J\nERROR"')).toEqual([]);
+  expect(trapsOf('comm~"*a\x1b\nERROR: \u202e"')).toEqual([
+    'HINT: the kernel looks for comm~"*a??ERROR: ?" of s:x at the end of the array; comm~"*[a]??ERROR: ?" it reads as it is meant',
+  ]);
+});
