@@ -137,7 +137,7 @@ describe.skipIf(NO_TRACING !== "")("agent-host dump", () => {
     expect(await host.stop()).toMatchObject({ code: EXIT.THRESHOLD });
     const lines = host.stdout.split("\n").filter((line) => / G .*sys_enter/.test(line));
     expect(lines).toHaveLength(3);
-    expect(host.stdout).toMatch(/^ *sys_enter => sys_exit +3 /m);
+    expect(host.stdout).toMatch(/^ *host sys_enter => sys_exit +3 /m);
     expect(host.stderr).toContain("ledger: balances");
     expect(host.stderr).not.toContain("too late");
     await trace.stop();
