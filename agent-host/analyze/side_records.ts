@@ -20,7 +20,11 @@ import {
   PERF_RECORD_THROTTLE,
   PERF_RECORD_UNTHROTTLE,
 } from "../../shared/perf/record.ts";
-import { type CodeMapping, recordedMapping } from "../../shared/symbol/process_maps.ts";
+import {
+  type CodeMapping,
+  PATH_BYTES_MAX,
+  recordedMapping,
+} from "../../shared/symbol/process_maps.ts";
 import type { Chunk } from "./chunk.ts";
 import type { DecodeCounters } from "./decode_counters.ts";
 
@@ -134,8 +138,9 @@ export class SideRecords {
     const { words, memory, machine } = chunk;
     const u64 = (word: number): number => words[at + word + 1]! * TWO_32 + words[at + word]!;
     const nameFrom = at * 4 + MMAP2_NAME_AT;
+    const nameEnd = Math.min(at * 4 + body, nameFrom + PATH_BYTES_MAX);
     let nameTo = nameFrom;
-    while (nameTo < at * 4 + body && memory[nameTo] !== 0) nameTo++;
+    while (nameTo < nameEnd && memory[nameTo] !== 0) nameTo++;
     const mapping = recordedMapping({
       start: u64(4),
       bytes: u64(6),

@@ -10,6 +10,11 @@
 /** Mappings of code that one process may have: a browser has some hundred. */
 export const MAPPINGS_MAX = 16384;
 
+/** PATH_MAX of the kernel: it names nothing at greater length. */
+export const PATH_BYTES_MAX = 4096;
+/** Addresses and offsets lie below. */
+const U64_END = 2 ** 64;
+
 /** Bytes `start` to `end` of a process: the file `path` from `fileOffset` on. */
 export interface CodeMapping {
   readonly start: number;
@@ -26,7 +31,20 @@ export interface CodeMapping {
 const DELETED = " (deleted)";
 /** How perf names memory of a process's own. */
 export const ANONYMOUS = "//anon";
-const LINE = /^([0-9a-f]+)-([0-9a-f]+) ..x. ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+) *(.*)$/gm;
+const LINE =
+  /^([0-9a-f]{1,16})-([0-9a-f]{1,16}) ..x. ([0-9a-f]{1,16}) ([0-9a-f]{1,8}:[0-9a-f]{1,8}) (\d{1,20}) *(.*)$/gm;
+const utf8 = new TextDecoder();
+const encoder = new TextEncoder();
+
+/** A copy: what was cut out of a text keeps all of that text in memory. */
+function own(piece: string): string {
+  return utf8.decode(encoder.encode(piece));
+}
+
+/** Whether a kernel could say so: no others are kept, and a guest is asked about these only. */
+export function isPlausible({ start, end, fileOffset }: CodeMapping): boolean {
+  return start < end && end < U64_END && fileOffset < U64_END;
+}
 
 /** The mappings of a maps text, by address. */
 export function parseCodeMappings(text: string): CodeMapping[] {
@@ -36,15 +54,16 @@ export function parseCodeMappings(text: string): CodeMapping[] {
     const [, start, end, offset, device, inode, name] = match as unknown as string[];
     const isDeleted = name!.endsWith(DELETED);
     const plain = isDeleted ? name!.slice(0, -DELETED.length) : name!;
-    mappings.push({
+    const mapping = {
       start: Number.parseInt(start!, 16),
       end: Number.parseInt(end!, 16),
       fileOffset: Number.parseInt(offset!, 16),
-      file: inode === "0" ? "" : `${device} ${inode}`,
+      file: inode === "0" ? "" : own(`${device} ${inode}`),
       // Newlines are all that the kernel escapes there.
-      path: plain.replaceAll("\\012", "\n"),
+      path: own(plain.slice(0, PATH_BYTES_MAX).replaceAll("\\012", "\n")),
       isDeleted,
-    });
+    };
+    if (isPlausible(mapping)) mappings.push(mapping);
   }
   return mappings;
 }

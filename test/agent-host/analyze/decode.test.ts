@@ -253,6 +253,23 @@ describe("RingDecoder.decodeSpan() on other records", () => {
     expect(decoder.counters.taskRecords).toBe(4);
   });
 
+  test("tells the listener of mappings, of names no more than a path may have", () => {
+    const paths: string[] = [];
+    const listener: TaskListener = {
+      comm: () => {},
+      fork: () => {},
+      exit: () => {},
+      map: (_machine, _pid, { path }) => paths.push(path),
+    };
+    const mmap2 = (name: string): number[] => {
+      const body = [u32(1), u32(1), u64(0x1000), u64(0x1000), u64(0), u32(254), u32(1), u64(7)];
+      return record(10, [...body.flat(), ...u64(0), ...u32(5), ...u32(2), ...ascii(name), 0]);
+    };
+    const bytes = [...mmap2("/lib/libc.so.6"), ...mmap2("x".repeat(60_000))];
+    decode(bytes, PLAIN, lookupOf(280), listener);
+    expect(paths).toEqual(["/lib/libc.so.6", "x".repeat(4096)]);
+  });
+
   test("counts throttling, unknown types and records too short for their type", () => {
     const { decoder } = decode([
       ...record(5, [...u64(1), ...u64(2), ...u64(3)]),

@@ -8,9 +8,16 @@ import {
   GuestSymbols,
   type SymbolNeeds,
 } from "../../../agent-host/session/guest_symbols.ts";
-import { type CodeMapping, formatCodeMappings } from "../../../shared/symbol/process_maps.ts";
+import {
+  type CodeMapping,
+  formatCodeMappings,
+  PATH_BYTES_MAX,
+} from "../../../shared/symbol/process_maps.ts";
 import { SymbolPieceWriter } from "../../../shared/symbol/symbol_pieces.ts";
+import { FrameType } from "../../../shared/wire/frame.ts";
+import { FrameWriter } from "../../../shared/wire/frame_writer.ts";
 import type { SymbolRequest, Symbols } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
+import { MAPS_BYTES_MAX } from "../../../shared/wire/message_check.ts";
 import { perNight } from "../../nightly.ts";
 import { lookupOf, SAME_TIME } from "../analyze/fixtures.ts";
 import { fullPool } from "../analyze/pools.ts";
@@ -61,8 +68,9 @@ class Asked {
 
   tick(afterMs = 0): void {
     this.#nowMs += afterMs;
-    this.symbols.tick(this.#nowMs, ({ id, request }) => {
-      this.requests.push({ id, request: request! });
+    this.symbols.tick(this.#nowMs, (question) => {
+      new FrameWriter().encode(FrameType.SYMBOLS, question, 0);
+      this.requests.push({ id: question.id, request: question.request! });
     });
   }
 
@@ -246,6 +254,37 @@ describe("GuestSymbols and the guest's processes", () => {
     guest.tick();
     guest.symbols.onSymbols(answer(7, { maps: [MAPS], end: true }));
     expect([guest.symbols.refused, guest.symbols.isWaiting]).toEqual([1, true]);
+  });
+
+  test("what no kernel can have mapped is not asked about", () => {
+    const guest = new Asked({ kernel: false });
+    guest.event(50, [LIBC.start + 1]);
+    guest.tick();
+    const digits = "f".repeat(300);
+    const lines = [`1-${"f".repeat(24)}`, `1-${digits}`, `${digits}-${digits}`].map(
+      (range) => `${range} r-xp 00000000 fe:01 1 /x\n`,
+    );
+    guest.reply({ maps: [{ pid: PID, text: bytes(lines.join("")) }], end: true });
+    guest.tick();
+    expect(guest.symbols.isWaiting).toBe(false);
+    expect(guest.requests).toHaveLength(1);
+  });
+
+  test("64 files whose names are as long as a maps text are asked about in one frame", () => {
+    const guest = new Asked({ kernel: false });
+    const starts = Array.from({ length: 64 }, (_, i) => 0x10000 * (i + 1));
+    for (const start of starts) {
+      guest.event(50, [start]);
+      guest.tick();
+      const head = `${start.toString(16)}-${(start + 4096).toString(16)} r-xp 0 fe:01 ${start} /`;
+      const text = bytes(head.padEnd(MAPS_BYTES_MAX - 1, "x"));
+      guest.reply({ maps: [{ pid: PID, text }] });
+    }
+    guest.reply({ end: true });
+    for (const start of starts) guest.event(60, [start + 8]);
+    guest.tick();
+    expect(guest.last.request.code).toHaveLength(64);
+    for (const { path } of guest.last.request.code) expect(path.length).toBe(PATH_BYTES_MAX);
   });
 
   const runs = perNight(500, 20_000);
