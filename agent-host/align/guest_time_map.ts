@@ -18,14 +18,8 @@
  * perf time has its own guest TSC, and the two maps compose by value.
  */
 import { startTime, TimeMap } from "../../shared/tsc/time_map.ts";
-import {
-  boundAt,
-  convert,
-  segmentDelta,
-  type TimeSegment,
-  tryCompose,
-} from "../../shared/tsc/time_segment.ts";
-import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
+import { type TimeSegment, tryCompose } from "../../shared/tsc/time_segment.ts";
+import { type ClockStep, stepBetween } from "./clock_step.ts";
 
 /**
  * Readings of the other part after which a step is taken to be of one part alone. The alignment is
@@ -66,25 +60,6 @@ interface PendingStep {
   clockStepNs: bigint | undefined;
 }
 
-/** What a step makes of the times that were converted before it was known. */
-export interface ChainStep {
-  /** Where the time was as both parts were known to hold, by the chain that held. */
-  readonly fromCycles: number;
-  /** How far that chain is off since. */
-  readonly apartCycles: number;
-  /** The clock itself has stepped, so that times of the machine are off from each other. */
-  readonly isWithin: boolean;
-}
-
-/** Two steps as one: what either of them says. */
-export function joinSteps(a: ChainStep, b: ChainStep): ChainStep {
-  return {
-    fromCycles: Math.min(a.fromCycles, b.fromCycles),
-    apartCycles: Math.max(a.apartCycles, b.apartCycles),
-    isWithin: a.isWithin || b.isWithin,
-  };
-}
-
 /**
  * How long after the clock's last reading the old chain is still used: a fitted chain is renewed
  * when that reading comes, an exact clock's when the alignment is, at any time until the next one.
@@ -107,7 +82,7 @@ export class GuestTimeMap {
   #clockReadings = -1;
   /** Of an exact clock: its time at the update before the last. */
   #seenNs = 0n;
-  #step: ChainStep | undefined;
+  #step: ClockStep | undefined;
 
   /** The chain, empty until both parts are known. A new object for exact clocks at each change. */
   get map(): TimeMap {
@@ -125,7 +100,7 @@ export class GuestTimeMap {
   }
 
   /** The step that the last update() took into the chain, once. */
-  takeStep(): ChainStep | undefined {
+  takeStep(): ClockStep | undefined {
     const step = this.#step;
     this.#step = undefined;
     return step;
@@ -226,27 +201,17 @@ export class GuestTimeMap {
   }
 }
 
-/** How far the old chain is from the new one, from `confirmed` until the new one is in use. */
+/** How far the old chain is from the new one, from `confirmedNs` until the new one is in use. */
 function stepOf(
-  { inner: oldInner, both: before }: Link,
-  { inner, both: after }: Link,
+  old: Link,
+  link: Link,
   confirmedNs: bigint,
   lastNs: bigint,
   isExact: boolean,
-): ChainStep {
-  const at = (segment: TimeSegment, ns: bigint): number =>
-    convert(segment, lowHalf(ns), highHalf(ns));
-  const ends = [confirmedNs, lastNs, lastNs + (isExact ? LATE_NS_EXACT : LATE_NS_FITTED)];
-  const apart = ends.map((ns) => {
-    const bound = boundAt(after, segmentDelta(after, lowHalf(ns), highHalf(ns)));
-    return Math.abs(at(before, ns) - at(after, ns)) + bound;
-  });
-  return {
-    // A clock that runs on a TSC that was set back shows earlier times.
-    fromCycles: Math.min(at(before, confirmedNs), at(before, lastNs)),
-    apartCycles: Math.max(...apart),
-    isWithin: isExact || inner.epoch !== oldInner.epoch,
-  };
+): ClockStep {
+  const lateNs = isExact ? LATE_NS_EXACT : LATE_NS_FITTED;
+  const isWithin = isExact || link.inner.epoch !== old.inner.epoch;
+  return stepBetween(old.both, link.both, { confirmedNs, lastNs, lateNs }, isWithin);
 }
 
 /** Whether it is known which parts have stepped: both, or one and the other has been heard. */

@@ -27,12 +27,12 @@ import { openQuestion } from "../link/guest_question.ts";
 import { openRequest } from "../link/open_request.ts";
 import type { Source } from "../link/source.ts";
 import { endOf, positionsOf, type SourceResume } from "../resume_file.ts";
+import { ClockDoubts } from "./clock_doubts.ts";
 import { completeNsOf, EndedStreams, type WallNsOf } from "./ended_streams.ts";
 import { evaluationOf } from "./evaluation.ts";
 import type { GuestClock } from "./guest_clock.ts";
 import { GuestConversion } from "./guest_conversion.ts";
 import { checkCpus, ringStarts } from "./guest_cpus.ts";
-import { doubtSince } from "./guest_doubts.ts";
 import { GuestEvents, type WantedEvent } from "./guest_events.ts";
 import { GuestLedger } from "./guest_ledger.ts";
 import { GuestNotices } from "./guest_notices.ts";
@@ -95,7 +95,9 @@ export class Guest implements GuestListener {
   ) {
     this.#session = session;
     this.machine = machine;
-    this.conversion = new GuestConversion(session, time, (step) => doubtSince(session, this, step));
+    this.rings = new MachineRings(session, machine);
+    const doubts = new ClockDoubts(session, machine, this.rings, options.onStatus);
+    this.conversion = new GuestConversion(session, time, (...step) => doubts.since(...step));
     const specs = wanted.map(({ spec }) => spec);
     const request = openRequest(specs, options);
     const question = options.isDump === true ? undefined : openQuestion(request);
@@ -107,7 +109,6 @@ export class Guest implements GuestListener {
     });
     this.#onStatus = options.onStatus;
     this.#notices = new GuestNotices(machine, options.onStatus);
-    this.rings = new MachineRings(session, machine);
     this.events = new GuestEvents(session, machine, wanted, source.name, options.onStatus);
     this.symbols = new GuestSymbols(machineName(machine), options.onStatus);
     this.#printsEvents = options.printsEvents === true;

@@ -10,9 +10,11 @@ import { convert } from "../../shared/tsc/time_segment.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 import type { ClockSample } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { causalBound } from "../align/causality.ts";
-import { type ChainStep, GuestTimeMap, joinSteps } from "../align/guest_time_map.ts";
+import { type ClockStep, ClockSteps, joinSteps } from "../align/clock_step.ts";
+import { GuestTimeMap } from "../align/guest_time_map.ts";
 import type { ClosePair } from "../analyze/closest_pairs.ts";
 import type { TimeSegments } from "../analyze/decode.ts";
+import type { TimeLine } from "./clock_doubts.ts";
 import { GuestClock } from "./guest_clock.ts";
 import type { GuestTime } from "./guest_time.ts";
 import type { Session } from "./session.ts";
@@ -24,6 +26,8 @@ const APART_CPUS_SHOWN = 8;
 /** What of a session a conversion needs. */
 export type Anchored = Pick<Session, "anchor" | "setAnchorOnce">;
 
+type StepListener = (step: ClockStep, timeLine: TimeLine) => void;
+
 export class GuestConversion {
   clock: GuestClock | undefined;
   /** Its TSC against the host's. Undefined: canonical time is this guest's own TSC. */
@@ -31,17 +35,15 @@ export class GuestConversion {
   readonly #session: Anchored;
   /** By CPU, made of the readings of these versions. */
   readonly #chains = new Map<number, GuestTimeMap>();
+  /** Of the clock, where it is the whole conversion. */
+  #steps = new ClockSteps();
   #clockVersion = -1;
   #timeVersion = -1;
-  readonly #onStep: (step: ChainStep) => void;
+  readonly #onStep: StepListener;
   #hasWarned = false;
 
   /** `onStep` hears what a step has made of times that were converted before it was known. */
-  constructor(
-    session: Anchored,
-    time: GuestTime | undefined,
-    onStep: (step: ChainStep) => void = () => {},
-  ) {
+  constructor(session: Anchored, time: GuestTime | undefined, onStep: StepListener = () => {}) {
     this.#session = session;
     this.time = time;
     this.#onStep = onStep;
@@ -57,6 +59,8 @@ export class GuestConversion {
     this.clock.add(sample);
     // Suspend, restore, another clocksource: what else holds has to be asked again.
     if (this.clock.epoch !== epoch) this.time?.onClockStep();
+    const step = this.time === undefined ? this.#steps.note(this.clock) : undefined;
+    if (step !== undefined) this.#onStep(step, this.timeLine);
     this.#warnApart(this.clock.skews);
   }
 
@@ -78,6 +82,7 @@ export class GuestConversion {
   /** Another stream follows, with a clock of its own. */
   reset(): void {
     this.clock = undefined;
+    this.#steps = new ClockSteps();
     this.#chains.clear();
   }
 
@@ -92,6 +97,12 @@ export class GuestConversion {
       this.#renew(clock, time);
     }
     return chain.map.newest === undefined ? undefined : chain.map;
+  }
+
+  get timeLine(): TimeLine {
+    const { clock, time } = this;
+    if (time === undefined) return { hz: clock?.frequency?.hz, kind: "recorded" };
+    return { hz: time.hostFrequency?.hz, kind: "guest" };
   }
 
   /** Readings of its clock that round trips contradict by more than a double counts. */
@@ -164,13 +175,13 @@ export class GuestConversion {
   #renew(clock: GuestClock, time: GuestTime): void {
     this.#clockVersion = clock.version;
     this.#timeVersion = time.version;
-    let found: ChainStep | undefined;
+    let found: ClockStep | undefined;
     for (const [cpu, chain] of this.#chains) {
       updateChain(chain, cpu, clock, time);
       const step = chain.takeStep();
       if (step !== undefined) found = found === undefined ? step : joinSteps(found, step);
     }
-    if (found !== undefined) this.#onStep(found);
+    if (found !== undefined) this.#onStep(found, this.timeLine);
   }
 
   #chainOf(cpu: number, clock: GuestClock, time: GuestTime): GuestTimeMap {

@@ -6,6 +6,7 @@
 
 import { readTsc } from "../../shared/sys/clock.ts";
 import { peerPid, tcpEnds } from "../../shared/sys/socket.ts";
+import type { TscFrequency } from "../../shared/tsc/perf_clock_fit.ts";
 import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
 import { guestTsc, hostTsc, joinHalves } from "../../shared/tsc/tsc.ts";
 import type { Hello } from "../../shared/wire/gen/vmspan/v1/channel.ts";
@@ -13,7 +14,6 @@ import type { PongView } from "../../shared/wire/ping_frame.ts";
 import { type AlignmentFinding, GuestAlignment } from "../align/alignment.ts";
 import { formatCycles, formatOffset } from "../align/alignment_description.ts";
 import type { CausalBound } from "../align/causality.ts";
-import type { ChainStep } from "../align/guest_time_map.ts";
 import { KvmLookupError, type KvmVm, readVcpus, vmOfPid } from "../align/kvm_debugfs.ts";
 import { pidOfTcpPeer } from "../align/peer_lookup.ts";
 import { offsetOfTrip, RATE_EQUAL, RATE_UNKNOWN, type RoundTrip } from "../align/ping.ts";
@@ -180,19 +180,9 @@ export class GuestTime {
     this.#options.onFinding(text);
   }
 
-  /**
-   * A step is found some time after it was made. Lines of events of that time that were printed
-   * before are off by as much: the user must know which they are. `toCycles` is the present.
-   */
-  reportStep({ fromCycles, apartCycles }: ChainStep, toCycles: number): void {
-    const hz = this.#options.hostClock.frequency?.hz;
-    if (hz === undefined) return;
-    const ms = (cycles: number): string => ((cycles / hz) * 1000).toFixed(1);
-    this.report(
-      `WARNING: the guest's clocks stepped against the host's within the last ` +
-        `${ms(toCycles - fromCycles)} ms (stopped, restored, or written): what was printed of that ` +
-        `time before this line may be off by up to ${ms(apartCycles)} ms`,
-    );
+  /** The rate of canonical time; undefined until measured. */
+  get hostFrequency(): TscFrequency | undefined {
+    return this.#options.hostClock.frequency;
   }
 
   /** The guest's clock has stepped: its TSC may have, too. */

@@ -39,6 +39,8 @@ export class HostClock {
   readonly #others: readonly number[];
   #nextMs = 0;
   #nextSweepMs = 0;
+  /** Readings before the last step: after one the rate has to be found again, and soon. */
+  #readingsBefore = 0;
   #swept = 0;
 
   /** Cycles count from the absolute host TSC `anchor`. */
@@ -80,13 +82,15 @@ export class HostClock {
     if (nowMs < this.#nextMs) return;
     const read = (): ClockReading => clockBracket(CLOCK_MONOTONIC_RAW, ROUNDS);
     const outcome = this.fit.add(this.#visitor.visit(this.referenceCpu, read) ?? read());
-    if (outcome === "step") this.skews.reset();
-    else if (this.isReady) this.skews.renew(this.fit.map);
+    if (outcome === "step") {
+      this.skews.reset();
+      this.#readingsBefore = this.fit.readingCount - 1;
+    } else if (this.isReady) this.skews.renew(this.fit.map);
     if (this.isReady && nowMs >= this.#nextSweepMs) this.#sweep(nowMs, read);
     this.wall = HostClock.#point(CLOCK_REALTIME);
     this.raw = HostClock.#point(CLOCK_MONOTONIC_RAW);
     this.version++;
-    this.#nextMs = nowMs + nextReadingDelayMs(this.fit.readingCount);
+    this.#nextMs = nowMs + nextReadingDelayMs(this.fit.readingCount - this.#readingsBefore);
   }
 
   /** A reading on each of the other CPUs that can be had, held against the line. */

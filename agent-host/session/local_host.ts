@@ -14,9 +14,11 @@ import { Tracefs } from "../../shared/tracefs/tracefs.ts";
 import { ExactPerfClock, perfConversion, perfNsOfTsc } from "../../shared/tsc/perf_to_tsc.ts";
 import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
+import { ClockSteps } from "../align/clock_step.ts";
 import { VcpuThreads } from "../align/vcpu_threads.ts";
 import type { CpuLedger } from "../analyze/cpu_ledger.ts";
 import { sampleLayout } from "../analyze/sample_layout.ts";
+import { ClockDoubts } from "./clock_doubts.ts";
 import { evaluationOf } from "./evaluation.ts";
 import type { WantedEvent } from "./guest_events.ts";
 import { lostEvents, NO_ROOM, withNotRecorded } from "./guest_ledger.ts";
@@ -57,6 +59,8 @@ export class LocalHost {
   readonly #clock: HostClock;
   readonly #vcpus: VcpuThreads;
   readonly #exact: ExactPerfClock | undefined;
+  readonly #steps = new ClockSteps();
+  readonly #doubts: ClockDoubts;
   #nextExactMs = 0;
   #previousTsc: bigint | undefined;
 
@@ -86,6 +90,7 @@ export class LocalHost {
       callChains: options.callChains,
     });
     this.rings = new MachineRings(session, this.machine);
+    this.#doubts = new ClockDoubts(session, this.machine, this.rings, onFinding);
     this.rings.setLayout(sampleLayout(this.set.sampleType, true));
     if (this.set.hasUserChains) this.rings.users = this.symbols.users;
     if (this.set.clock.source === "exact") this.#exact = new ExactPerfClock(session.anchor);
@@ -163,6 +168,7 @@ export class LocalHost {
   /** Drains all rings into the pipeline, as far as there is room; whether there was. */
   drain(nowMs: number): boolean {
     this.#renewExact(nowMs);
+    this.#noteStep();
     this.#vcpus.refresh(nowMs);
     const tsc = readTsc();
     const map = this.mapFor();
@@ -229,6 +235,13 @@ export class LocalHost {
     joined.set(data.subarray(from, from + first));
     joined.set(data.subarray(0, total - first), first);
     return joined;
+  }
+
+  /** A clock that has stepped (suspend): what was converted since its last reading is in doubt. */
+  #noteStep(): void {
+    const step = this.#steps.note(this.#exact ?? this.#clock.fit);
+    if (step === undefined) return;
+    this.#doubts.since(step, { hz: this.#clock.frequency?.hz, kind: "host" });
   }
 
   #renewExact(nowMs: number): void {

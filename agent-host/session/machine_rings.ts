@@ -68,6 +68,13 @@ export class MachineRings {
     return present + boundCycles + FUTURE_SLACK_CYCLES;
   }
 
+  /** The newest time that was converted; -Infinity before the first. */
+  get lastCycles(): number {
+    let last = Number.NEGATIVE_INFINITY;
+    for (const { decoder } of this.intakes.values()) last = Math.max(last, decoder.lastCycles);
+    return last;
+  }
+
   /** Sets latestAt() for all rings. */
   setLatest(tsc: bigint, boundCycles: number): void {
     const latest = this.latestAt(tsc, boundCycles);

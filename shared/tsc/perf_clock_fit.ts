@@ -56,10 +56,16 @@ export function nextReadingDelayMs(count: number): number {
 /** The perf clock of rings opened with use_clockid, fitted to the TSC. */
 export class FittedPerfClock implements PerfClock {
   readonly #tracked: TrackedMap;
-  #lastNs = 0n;
+  /** Of the last reading. */
+  lastNs = 0n;
   /** Readings that could not be true brackets: after before before, or absurdly wide. */
   refusedCount = 0;
   readingCount = 0;
+  /**
+   * The TSC's rate by this clock, undefined before two readings. After a step it is what it was
+   * until there are two again.
+   */
+  frequency: TscFrequency | undefined;
 
   /** Cycles count from the absolute TSC `targetAnchor`, or from an anchor of each segment. */
   constructor(targetAnchor?: bigint) {
@@ -96,28 +102,28 @@ export class FittedPerfClock implements PerfClock {
       return "agreed";
     }
     this.readingCount++;
-    this.#lastNs = bracket.ns;
+    this.lastNs = bracket.ns;
     const outcome = this.#tracked.add(bracket.ns, bracket.tscBefore, bracket.tscAfter);
     this.#tracked.refresh(bracket.ns);
+    this.#measure();
     return outcome;
   }
 
   /** Who sends the readings says that the relation stepped before the one at `ns`, added next. */
   beginEpoch(ns: bigint): void {
-    this.#lastNs = ns;
+    this.lastNs = ns;
     this.#tracked.restart();
   }
 
   /** Largest |error| in cycles from the last reading to the next; Infinity before the first. */
   get boundCycles(): number {
-    return this.#tracked.boundFrom(this.#lastNs);
+    return this.#tracked.boundFrom(this.lastNs);
   }
 
-  /** The TSC's rate by this clock, undefined before two readings. */
-  get frequency(): TscFrequency | undefined {
-    const { slopeMin, slopeMax } = this.#tracked.tracker;
-    if (this.#tracked.tracker.constraintCount < 2) return undefined;
+  #measure(): void {
+    const { slopeMin, slopeMax, constraintCount } = this.#tracked.tracker;
+    if (constraintCount < 2) return;
     const middle = (slopeMin + slopeMax) / 2;
-    return { hz: middle * 1e9, errorHz: ((slopeMax - slopeMin) / 2) * 1e9 };
+    this.frequency = { hz: middle * 1e9, errorHz: ((slopeMax - slopeMin) / 2) * 1e9 };
   }
 }

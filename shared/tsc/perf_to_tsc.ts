@@ -104,8 +104,10 @@ export class ExactPerfClock implements PerfClock {
   readonly map = new TimeMap();
   readonly #targetAnchor: bigint | undefined;
   #conversion: PerfConversion | undefined;
-  #confirmedNs = 0n;
-  #epoch = 0;
+  /** When the page was read last. */
+  lastNs = 0n;
+  /** Pages that said something else than the one before. */
+  epoch = 0;
 
   /** Cycles count from the absolute TSC `targetAnchor`, or from an anchor of each segment. */
   constructor(targetAnchor?: bigint) {
@@ -123,15 +125,15 @@ export class ExactPerfClock implements PerfClock {
    */
   update(conversion: PerfConversion, atNs: bigint): boolean {
     const old = this.#conversion;
-    const confirmed = this.#confirmedNs;
-    this.#confirmedNs = atNs;
+    const confirmed = this.lastNs;
+    this.lastNs = atNs;
     if (old !== undefined && isSame(old, conversion)) {
       this.#renewAnchor(conversion, atNs);
       return false;
     }
     this.#conversion = conversion;
-    if (old !== undefined) this.#epoch++;
-    const segment = conversionSegment(conversion, atNs, this.#targetAnchor, this.#epoch);
+    if (old !== undefined) this.epoch++;
+    const segment = conversionSegment(conversion, atNs, this.#targetAnchor, this.epoch);
     this.map.pushStep(segment, confirmed, atNs);
     return old !== undefined;
   }
@@ -142,7 +144,7 @@ export class ExactPerfClock implements PerfClock {
     const age = Number(wrappedDelta(atNs, baseOf(newest)));
     if (Math.abs(age) < ANCHOR_AGE_NS_MAX) return;
     const anchor = this.#targetAnchor;
-    this.map.push(conversionSegment(conversion, atNs, anchor, this.#epoch), atNs);
+    this.map.push(conversionSegment(conversion, atNs, anchor, this.epoch), atNs);
   }
 }
 

@@ -6,7 +6,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { GuestAlignment } from "../../../agent-host/align/alignment.ts";
-import { type ChainStep, GuestTimeMap } from "../../../agent-host/align/guest_time_map.ts";
+import type { ClockStep } from "../../../agent-host/align/clock_step.ts";
+import { GuestTimeMap } from "../../../agent-host/align/guest_time_map.ts";
 import { tscRelation } from "../../../agent-host/align/kvm_offset.ts";
 import { FittedPerfClock } from "../../../shared/tsc/perf_clock_fit.ts";
 import {
@@ -140,7 +141,7 @@ class Tool {
   #clockEpoch = 0;
   #clockNs = 0n;
   /** Steps that were found, and where the host's time was then. */
-  readonly doubts: { readonly step: ChainStep; readonly foundAt: bigint }[] = [];
+  readonly doubts: { readonly step: ClockStep; readonly foundAt: bigint }[] = [];
 
   constructor(world: World, conversion: PerfConversion | undefined) {
     this.#world = world;

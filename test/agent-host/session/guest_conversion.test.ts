@@ -5,7 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { GuestAlignment } from "../../../agent-host/align/alignment.ts";
-import type { ChainStep } from "../../../agent-host/align/guest_time_map.ts";
+import type { ClockStep } from "../../../agent-host/align/clock_step.ts";
 import { GuestConversion } from "../../../agent-host/session/guest_conversion.ts";
 import type { GuestTime } from "../../../agent-host/session/guest_time.ts";
 import { boundAt, convert, segmentDelta } from "../../../shared/tsc/time_segment.ts";
@@ -42,7 +42,7 @@ type FakedTime = "alignment" | "version" | "onClockStep" | "segmentFor" | "addPa
 class Pair {
   now = ANCHOR;
   offset: bigint;
-  readonly steps: ChainStep[] = [];
+  readonly steps: ClockStep[] = [];
   readonly alignment: GuestAlignment;
   readonly conversion: GuestConversion;
   readonly #time: Pick<GuestTime, FakedTime>;

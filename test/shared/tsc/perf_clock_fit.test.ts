@@ -138,11 +138,17 @@ describe("FittedPerfClock", () => {
     clock.add(m.bracket(60n, 60n));
     m.tsc += 1_000_000n;
     clock.add(m.bracket(60n, 60n));
+    const { frequency } = clock;
     clock.beginEpoch(m.nsAt(m.tsc));
     m.tsc += 1_000_000n;
     clock.add(m.bracket(60n, 60n));
     expect(clock.epoch).toBe(1);
-    expect(clock.frequency).toBeUndefined();
+    // One reading tells no rate: it stays what it was.
+    expect(frequency?.hz).toBeGreaterThan(0);
+    expect(clock.frequency).toBe(frequency);
+    m.tsc += 10_000_000n;
+    clock.add(m.bracket(60n, 60n));
+    expect(clock.frequency!.errorHz).toBeLessThan(frequency!.errorHz);
   });
 
   test("readings that are no brackets are refused and counted", () => {
