@@ -57,8 +57,7 @@ export class BoundRuns {
     this.cycles[this.count] = cycles;
     this.#extra[this.count] = 0;
     this.segments[this.count] = segment;
-    this.drift[this.count] =
-      segment === undefined ? 0 : segment.boundGrowth / (segment.slope - segment.boundGrowth);
+    this.drift[this.count] = segment === undefined ? 0 : driftOf(segment);
     this.wander[this.count] = segment?.wanderCycles ?? 0;
     this.count++;
   }
@@ -85,6 +84,11 @@ export class BoundRuns {
     this.#at = at;
     return at;
   }
+}
+
+/** The first trips leave a slope that may be anything, 0 too: then the two ends' bounds hold. */
+function driftOf({ slope, boundGrowth }: TimeSegment): number {
+  return boundGrowth < slope ? boundGrowth / (slope - boundGrowth) : Number.MAX_VALUE;
 }
 
 /** Whether two segments are pieces of one line: what they convert is off by the same amount. */

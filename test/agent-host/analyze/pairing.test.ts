@@ -272,6 +272,16 @@ describe("Pairing.run() across machines", () => {
     f.run([{ time: 3000, event: 1 }], { machine: 1, boundCycles: 30, segment: segment(10) });
     expect(f.row().boundCyclesMax).toBe(70);
   });
+
+  test("bounds a latency by both of its ends where a slope may be anything", () => {
+    for (const boundGrowth of [1, 1.5, 4]) {
+      const f = twoMachines(20);
+      const first = { machine: 1, boundCycles: 40, segment: { ...segment(0), boundGrowth } };
+      f.run([{ time: 100, event: 0 }], first);
+      f.run([{ time: 1100, event: 1 }], first);
+      expect(f.row().boundCyclesMax).toBe(80);
+    }
+  });
 });
 
 test("run() pairs like a model with one map per stage", () => {
