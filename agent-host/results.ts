@@ -7,10 +7,8 @@ import { ByteWriter } from "../shared/text/byte_writer.ts";
 import { formatAlignment } from "./align/alignment_description.ts";
 import { ClockBounds } from "./analyze/clock_bounds.ts";
 import { ClosestPairs } from "./analyze/closest_pairs.ts";
-import { type CpuLedger, droppedEvents } from "./analyze/cpu_ledger.ts";
 import { DETAIL_ALL, type DetailOptions } from "./analyze/detail.ts";
 import type { EventView } from "./analyze/event_view.ts";
-import type { LossLog } from "./analyze/loss_log.ts";
 import { Pairing } from "./analyze/pairing.ts";
 import type { SlowPair } from "./analyze/slow_pairs.ts";
 import { clockNotes, type NotedMachine } from "./clock_notes.ts";
@@ -34,7 +32,6 @@ import { SlowPairText } from "./report/slow_pair_text.ts";
 import { tableEvents } from "./report/table_events.ts";
 import { writeLatencyJson, writeLedgerJson } from "./report/table_json.ts";
 import { TraceLines } from "./report/trace_line.ts";
-import { NOT_RECORDED } from "./session/guest_ledger.ts";
 import { HOST_STRINGS } from "./session/host_strings.ts";
 import { machineName } from "./session/machine_name.ts";
 import type { Session } from "./session/session.ts";
@@ -43,6 +40,7 @@ import { SessionFaults } from "./session/session_faults.ts";
 import { ledgerOf } from "./session_ledger.ts";
 import { type TimeDisplay, timeDisplay } from "./time_display.ts";
 import { TraceConsumer } from "./trace_consumer.ts";
+import { noteTrailingLoss } from "./trailing_loss.ts";
 
 /** Results are written in pieces of this size. */
 const OUTPUT_BYTES = 64 * 1024;
@@ -181,14 +179,6 @@ export class Report {
     return ledger.verdict;
   }
 
-  #cpuLedgers(): { readonly machine: number; readonly row: CpuLedger }[] {
-    const { guests, local } = this.#machines;
-    return [
-      ...(local?.ledger() ?? []).map((row) => ({ machine: 0, row })),
-      ...guests.flatMap(({ ledger, machine }) => ledger.rows().map((row) => ({ machine, row }))),
-    ];
-  }
-
   #writeAlignment(): void {
     const tscHz = 1e9 / this.display!.nsPerCycle;
     for (const { time, machine } of this.#machines.guests) {
@@ -240,8 +230,10 @@ export class Report {
     const order = this.#order;
     const thanCycles = order.thanNs === 0 ? Infinity : order.thanNs / display.nsPerCycle;
     const onSlowPair = (pair: SlowPair): void => {
-      consumer.hasCrossed = true;
       writeSlowPair(pair);
+      // What may be no pair is shown, and is no reason for an alarm: the table leaves it out, too.
+      if (pair.spansLoss) return;
+      consumer.hasCrossed = true;
       if (order.dumpsOnThan === true) this.#askForDumps();
     };
     const detail: DetailOptions | undefined =
@@ -256,6 +248,7 @@ export class Report {
       isCycle: order.isCycle,
       isPerInstance: order.isPerInstance,
       bounds: this.#bounds,
+      losses: this.#session.losses,
       ...(this.#machines.guests.some(({ time }) => time !== undefined)
         ? { closest: this.#closest }
         : {}),
@@ -345,7 +338,7 @@ export class Report {
   #writeTable(out: ByteWriter, cycles: number, thanCycles: number, isLast: boolean): void {
     const { unit, wall } = this.display!;
     const pairing = this.#pairing!;
-    if (isLast) this.#noteTrailingLoss(pairing.losses, cycles);
+    if (isLast) noteTrailingLoss(this.#machines, pairing.losses, cycles);
     const { local, guests } = this.#machines;
     const { list } = this.#session.events;
     const machineOf = (event: number): number => list[event]!.machine;
@@ -368,21 +361,6 @@ export class Report {
     if (this.#order.onlyThan && !table.lines.some(({ over }) => over > 0)) return;
     if (this.#order.isJson) writeLatencyJson(out, table);
     else writeLatencyTable(out, table);
-  }
-
-  /** Loss at the very end is known to the ledger only: no later record or gap told of it. */
-  #noteTrailingLoss(losses: LossLog, cycles: number): void {
-    const lost = new Map<number, number>();
-    for (const { machine, row } of this.#cpuLedgers()) {
-      // What the kernel did not record it did not lose under load: no sign of what lies between.
-      const drops = row.drops.filter(({ place }) => place !== NOT_RECORDED);
-      const events = row.lostKernel + droppedEvents({ ...row, drops });
-      lost.set(machine, (lost.get(machine) ?? 0) + events);
-    }
-    for (const [machine, events] of lost) {
-      const unknown = events - losses.total(machine);
-      if (unknown > 0) losses.note(machine, unknown, cycles);
-    }
   }
 
   #keyName(): string {

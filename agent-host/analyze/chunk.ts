@@ -100,7 +100,10 @@ export class Chunk {
   /** By how much the canonical times may be off. */
   readonly bounds = new BoundRuns();
 
-  /** Loss: before record lostIndex[i], after lostSinceCycles[i], lostEvents[i] were lost. */
+  /**
+   * Loss: before record lostIndex[i], after lostSinceCycles[i], lostEvents[i] were lost; 0 where
+   * nobody knows how many.
+   */
   lostCount = 0;
   readonly lostIndex = new Uint32Array(LOST_MARKERS_MAX);
   readonly lostEvents = new Float64Array(LOST_MARKERS_MAX);

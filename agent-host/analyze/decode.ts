@@ -60,7 +60,8 @@ export class RingDecoder {
   readonly #lookup: EventLookup;
   readonly #layout: SampleLayout;
   readonly #sideRecords: SideRecords;
-  /** Loss reported by the end of a span: it lies before the first record of the next one. */
+  /** Loss, of a number that may be unknown, before the first record of the next span. */
+  #isLossNext = false;
   #lostBeforeNext = 0;
   #lostSinceCycles = 0;
   /** The run of records that is being converted by one segment: where it begins in the chunk. */
@@ -82,11 +83,13 @@ export class RingDecoder {
   }
 
   /**
-   * `events` (at least 1) were lost before the record that is decoded next, and no record says so:
-   * bytes of the ring never came, or found no room.
+   * `events` were lost before the record that is decoded next, and no record says so: bytes of the
+   * ring never came, or found no room. 0 where nobody can say how many. `sinceCycles`: nothing was
+   * lost before that.
    */
-  noteLost(events: number): void {
-    if (this.#lostBeforeNext === 0) this.#lostSinceCycles = this.lastCycles;
+  noteLost(events: number, sinceCycles = this.lastCycles): void {
+    if (!this.#isLossNext) this.#lostSinceCycles = Math.max(sinceCycles, this.lastCycles);
+    this.#isLossNext = true;
     this.#lostBeforeNext += events;
   }
 
@@ -103,8 +106,9 @@ export class RingDecoder {
   decodeSpan(chunk: Chunk, fromByte: number, toByte: number, time: TimeSegments): number {
     checkRange(chunk, fromByte, toByte);
     const layout = this.#layout;
-    if (this.#lostBeforeNext > 0) {
+    if (this.#isLossNext) {
       chunk.addLost(this.#lostBeforeNext, this.#lostSinceCycles);
+      this.#isLossNext = false;
       this.#lostBeforeNext = 0;
     }
     chunk.hasChains = layout.hasChain;
@@ -350,6 +354,7 @@ export class RingDecoder {
   #keepTrailingLoss(chunk: Chunk): void {
     const marker = chunk.lostCount - 1;
     if (marker < 0 || chunk.lostIndex[marker] !== chunk.count) return;
+    this.#isLossNext = true;
     this.#lostBeforeNext = chunk.lostEvents[marker]!;
     this.#lostSinceCycles = chunk.lostSinceCycles[marker]!;
     chunk.lostCount = marker;

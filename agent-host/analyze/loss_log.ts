@@ -1,34 +1,82 @@
-// LossLog: when each machine last lost events, and how many.
+// LossLog: when each machine lost events, and how many.
 //
-//   start A -----------------------------> end B     this pair may not be one: between them
-//                  |## lost ##|                      an end and another start may be gone
+//   CPU 0      start A ------------> end B'        this pair may be none: the true end B and the
+//   CPU 1    5     |##### lost #####|     20       start of B' may be among the lost of any CPU
+//          since                        until
 //
-// One entry per machine is enough, since pairs are looked at in time order: if any loss lies
-// between a pair's events, the latest one ended after the start.
+// A loss lies somewhere between two records of its ring. It is announced when these are decoded: as
+// a rule before the merger hands on what lies between them. Pairs that have been made by then stay.
+//
+// The latest `until` of those that have begun says it all, as pairs are looked at in time order.
 
+import type { Chunk } from "./chunk.ts";
 import { MACHINES_MAX } from "./clock_bounds.ts";
+
+/** Losses ahead of the pairs that are told apart: as many as a pool's chunks have markers. */
+export const LOSSES_AHEAD_MAX = 1 << 14;
 
 /** Losses of all machines. */
 export class LossLog {
-  /** Where the latest loss ended; -Infinity before the first. */
+  /** Where the latest loss that has begun ends; -Infinity before the first. */
   readonly #endCycles = new Float64Array(MACHINES_MAX).fill(Number.NEGATIVE_INFINITY);
   readonly #events = new Float64Array(MACHINES_MAX);
   readonly #totals = new Float64Array(MACHINES_MAX);
+  /** A binary heap of what is ahead, by `since`; made for the first loss. */
+  #since = new Float64Array(0);
+  #until = new Float64Array(0);
+  #machine = new Uint16Array(0);
+  #ahead = 0;
   /** No loss at all so far: the usual case, and one comparison for it. */
   isEmpty = true;
+  /** Where the next loss begins that has not begun; Infinity when there is none. */
+  nextCycles = Number.POSITIVE_INFINITY;
+
+  /** Takes in the losses before records `from` and later of a chunk: they have been decoded. */
+  announce(chunk: Chunk, from: number): void {
+    for (let marker = 0; marker < chunk.lostCount; marker++) {
+      const index = chunk.lostIndex[marker]!;
+      if (index < from) continue;
+      this.expect(chunk.machine, chunk.lostSinceCycles[marker]!, chunk.timeCycles[index]!);
+    }
+  }
+
+  /** A machine lost events between these two times, which may be ahead. */
+  expect(machine: number, sinceCycles: number, untilCycles: number): void {
+    this.isEmpty = false;
+    // A stream whose clock began anew, behind the one before; or more than can be told apart.
+    if (!(sinceCycles < untilCycles) || this.#ahead === LOSSES_AHEAD_MAX) {
+      this.#begin(machine, Math.max(sinceCycles, untilCycles));
+      return;
+    }
+    if (this.#since.length === 0) {
+      this.#since = new Float64Array(LOSSES_AHEAD_MAX);
+      this.#until = new Float64Array(LOSSES_AHEAD_MAX);
+      this.#machine = new Uint16Array(LOSSES_AHEAD_MAX);
+    }
+    this.#put(this.#ahead++, sinceCycles, untilCycles, machine);
+    this.nextCycles = this.#since[0]!;
+  }
+
+  /** Pairs that end after `nextCycles` follow. */
+  beginNext(): void {
+    if (this.#ahead === 0) return;
+    this.#begin(this.#machine[0]!, this.#until[0]!);
+    this.#dropFirst();
+    this.nextCycles = this.#ahead === 0 ? Number.POSITIVE_INFINITY : this.#since[0]!;
+  }
 
   /** `events` of a machine were lost at some time up to `untilCycles`. */
   note(machine: number, events: number, untilCycles: number): void {
     this.isEmpty = false;
     this.#events[machine]! += events;
     this.#totals[machine]! += events;
-    if (untilCycles > this.#endCycles[machine]!) this.#endCycles[machine] = untilCycles;
+    this.#begin(machine, untilCycles);
   }
 
   /** Whether either machine lost events after `startCycles`. */
   spans(startMachine: number, endMachine: number, startCycles: number): boolean {
     return (
-      this.#endCycles[startMachine]! >= startCycles || this.#endCycles[endMachine]! >= startCycles
+      this.#endCycles[startMachine]! > startCycles || this.#endCycles[endMachine]! > startCycles
     );
   }
 
@@ -45,5 +93,45 @@ export class LossLog {
   /** Begins a new interval: counts go to 0, times and totals stay. */
   reset(): void {
     this.#events.fill(0);
+  }
+
+  #begin(machine: number, untilCycles: number): void {
+    if (untilCycles > this.#endCycles[machine]!) this.#endCycles[machine] = untilCycles;
+  }
+
+  /** Puts an entry at the end of the heap, and lets it rise. */
+  #put(end: number, sinceCycles: number, untilCycles: number, machine: number): void {
+    let at = end;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (this.#since[parent]! <= sinceCycles) break;
+      this.#move(parent, at);
+      at = parent;
+    }
+    this.#set(at, sinceCycles, untilCycles, machine);
+  }
+
+  /** The last entry takes the first one's place, and sinks to where it belongs. */
+  #dropFirst(): void {
+    const size = --this.#ahead;
+    const since = this.#since[size]!;
+    let at = 0;
+    for (let child = 1; child < size; child = at * 2 + 1) {
+      if (child + 1 < size && this.#since[child + 1]! < this.#since[child]!) child++;
+      if (since <= this.#since[child]!) break;
+      this.#move(child, at);
+      at = child;
+    }
+    this.#set(at, since, this.#until[size]!, this.#machine[size]!);
+  }
+
+  #move(from: number, to: number): void {
+    this.#set(to, this.#since[from]!, this.#until[from]!, this.#machine[from]!);
+  }
+
+  #set(at: number, sinceCycles: number, untilCycles: number, machine: number): void {
+    this.#since[at] = sinceCycles;
+    this.#until[at] = untilCycles;
+    this.#machine[at] = machine;
   }
 }

@@ -55,6 +55,8 @@ export interface PairingOptions {
   /** Rows per key (--perins). */
   readonly isPerInstance: boolean;
   readonly bounds: ClockBounds;
+  /** What the machines lost; one of its own by default. */
+  readonly losses?: LossLog;
   /** Unpredictable to guests: seeds the hash tables. */
   readonly seed: number;
   /** Latencies above this go to the sink (--than); Infinity for none. */
@@ -84,7 +86,7 @@ export interface PairingCounters {
 /** Pairs events and keeps the latency rows. */
 export class Pairing {
   readonly rows: LatencyRows;
-  readonly losses = new LossLog();
+  readonly losses: LossLog;
   readonly #bounds: ClockBounds;
   readonly #thanCycles: number;
   readonly #lowerCycles: number;
@@ -114,6 +116,7 @@ export class Pairing {
       );
     }
     this.#bounds = options.bounds;
+    this.losses = options.losses ?? new LossLog();
     this.#closest = options.closest;
     this.#thanCycles = options.thanCycles;
     this.#lowerCycles = options.lowerCycles ?? 0;
@@ -168,11 +171,11 @@ export class Pairing {
     for (let marker = 0; marker < chunk.lostCount; marker++) {
       const index = chunk.lostIndex[marker]!;
       if (index < from || index >= to) continue;
-      this.#records(chunk, at, index);
+      this.#stretch(chunk, at, index);
       this.losses.note(chunk.machine, chunk.lostEvents[marker]!, chunk.timeCycles[index]!);
       at = index;
     }
-    this.#records(chunk, at, to);
+    this.#stretch(chunk, at, to);
     if (this.#slow !== undefined && to > from) this.#slow.release(chunk.timeCycles[to - 1]!);
   }
 
@@ -191,6 +194,21 @@ export class Pairing {
   resetInterval(): void {
     this.rows.reset();
     this.losses.reset();
+  }
+
+  /** Records between two losses of their own ring; those of other rings begin in between. */
+  #stretch(chunk: Chunk, from: number, to: number): void {
+    const { losses } = this;
+    const { timeCycles } = chunk;
+    let at = from;
+    while (at < to && timeCycles[to - 1]! > losses.nextCycles) {
+      let next = at;
+      while (timeCycles[next]! <= losses.nextCycles) next++;
+      this.#records(chunk, at, next);
+      losses.beginNext();
+      at = next;
+    }
+    this.#records(chunk, at, to);
   }
 
   #records(chunk: Chunk, from: number, to: number): void {

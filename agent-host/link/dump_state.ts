@@ -23,8 +23,9 @@ export class DumpState {
   /** Number of the last dump that is complete; 0 before the first. */
   completed = 0;
   isUnderWay = false;
+  /** Of the last dump that began; 0 before the first of a stream. */
+  number = 0;
   readonly #source: Source;
-  #number = 0;
   #id = ID_FIRST;
   /** The dump that was asked for has a higher number; -1 when none was. */
   #askedAfter = -1;
@@ -43,14 +44,14 @@ export class DumpState {
   ask(nowMs: number): void {
     const isBeginning = this.isUnderWay || nowMs - this.#askedMs < BEGIN_MS_MAX;
     if (this.isExpected && isBeginning) return;
-    this.#askedAfter = this.#number;
+    this.#askedAfter = this.number;
     this.#askedMs = nowMs;
     const request = { $case: "dump", value: {} } as const;
     this.#source.send(FrameType.CONTROL, { id: this.#id++, request });
   }
 
   onMark({ number, complete }: Dump): void {
-    this.#number = number;
+    this.number = number;
     this.isUnderWay = !complete;
     if (!complete) return;
     this.completed = number;
@@ -60,7 +61,7 @@ export class DumpState {
   /** Another stream begins: what was asked of the one before is forgotten, and asked again. */
   restart(): void {
     this.isUnderWay = false;
-    this.#number = 0;
+    this.number = 0;
     if (this.isExpected) this.#askedAfter = 0;
     this.#askedMs = -Infinity;
   }

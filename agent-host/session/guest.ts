@@ -39,6 +39,7 @@ import { GuestNotices } from "./guest_notices.ts";
 import type { GuestOptions } from "./guest_options.ts";
 import { checkResume } from "./guest_stream_rules.ts";
 import {
+  breakStreams,
   type CpuStream,
   endOfStreams,
   noteMarks,
@@ -71,6 +72,7 @@ export class Guest implements GuestListener {
   foreignSpans = 0;
   /** Progress that it cannot have made yet. */
   futureProgress = 0;
+  breakCycles: number | undefined;
   readonly #session: Session;
   readonly #onStatus: (text: string) => void;
   readonly #printsEvents: boolean;
@@ -191,9 +193,9 @@ export class Guest implements GuestListener {
     if (hello.overwrite) this.#session.merger.expectPast(this.rings.mergerSource);
     if (!resumed) {
       this.#endStream();
-      const { rings, symbols } = this;
-      const evaluation = { names: rings.names, symbols, architecture: hello.machine };
-      this.events.begin(events, rings, evaluationOf(evaluation));
+      if (wasBegun) breakStreams(this.#streams, this);
+      const named = { names: this.rings.names, symbols: this.symbols, architecture: hello.machine };
+      this.events.begin(events, this.rings, evaluationOf(named));
     }
     this.#beginSymbols(hello, events, resumed);
     this.time?.begin(hello);
@@ -250,12 +252,15 @@ export class Guest implements GuestListener {
   onDump(mark: Dump): void {
     const { dump } = this.link;
     const isNew = dump.isUnderWay || !mark.complete;
+    if (!mark.complete && dump.number > 0 && dump.number !== mark.number) {
+      this.settle();
+      breakStreams(this.#streams, this);
+    }
     dump.onMark(mark);
-    const nowMs = performance.now();
-    this.#progressMs = nowMs;
+    this.#progressMs = performance.now();
     if (!mark.complete || !isNew) return;
     this.onProgress(mark.tsc);
-    this.#notices.dump(mark, nowMs);
+    this.#notices.dump(mark, this.#progressMs);
   }
 
   /** Its rings are overwritten: nothing comes but dumps. */
@@ -270,8 +275,7 @@ export class Guest implements GuestListener {
 
   /** How long it has not been further: others wait for that. */
   stalledMs(nowMs: number): number {
-    if (this.isIdle) return 0;
-    return this.link.source.isFile ? 0 : nowMs - this.#progressMs;
+    return this.isIdle || this.link.source.isFile ? 0 : nowMs - this.#progressMs;
   }
 
   onPong(pong: PongView, receivedTsc: bigint): void {
@@ -359,14 +363,11 @@ export class Guest implements GuestListener {
   }
 
   #beginSymbols(hello: Hello, events: readonly Event[], resumed: boolean): void {
-    const { source } = this.link;
-    const { hasKernelAddresses, hasUserChains, evaluatesSymbols } = this.events;
     const needs = {
-      kernel: evaluatesSymbols || (this.#printsEvents && hasKernelAddresses),
-      users: this.#printsEvents && hasUserChains,
-      isTwoWay: hello.twoWay && !source.isFile,
+      ...this.events.symbolNeeds(this.#printsEvents),
+      isTwoWay: hello.twoWay && !this.link.source.isFile,
       isKernelComing: events.some(({ kernelSymbols }) => kernelSymbols),
-      isFile: source.isFile,
+      isFile: this.link.source.isFile,
     };
     this.rings.users = needs.users ? this.symbols.users : undefined;
     this.symbols.begin(needs, resumed);

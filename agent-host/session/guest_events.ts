@@ -213,14 +213,17 @@ export class GuestEvents {
     return traced.map(({ stage }) => stage);
   }
 
-  /** Whether what is printed of these events has addresses of the guest's kernel. */
-  get hasKernelAddresses(): boolean {
-    return this.#hasChains || this.list.some(({ format }) => printsSymbols(format.printFormat));
-  }
-
-  /** Whether their records may have call chains of user space, with whose process it is. */
-  get hasUserChains(): boolean {
-    return this.#hasChains && this.#hasTasks;
+  /**
+   * Which names these events ask for: those of addresses of the guest's kernel, and those of call
+   * chains of user space, which need to say whose process it is.
+   */
+  symbolNeeds(isPrinted: boolean): { readonly kernel: boolean; readonly users: boolean } {
+    const hasAddresses = (): boolean =>
+      this.#hasChains || this.list.some(({ format }) => printsSymbols(format.printFormat));
+    return {
+      kernel: this.evaluatesSymbols || (isPrinted && hasAddresses()),
+      users: isPrinted && this.#hasChains && this.#hasTasks,
+    };
   }
 
   /** A guest that was started with its events chose whether they have call chains. */

@@ -23,6 +23,10 @@ export interface StreamOwner {
   mapFor(cpu: number): TimeSegments | undefined;
   /** Rings that wait to be decoded hold chunks that the merger could set free. */
   makeRoom(): void;
+  /** Up to where it has said that all has been sent, in canonical cycles. */
+  readonly progressCycles: number;
+  /** Of the stream or dump before this one: up to where it came. Undefined in the first. */
+  breakCycles: number | undefined;
 }
 
 /** Notes where each ring stands, when all of it that came has been decoded. */
@@ -76,17 +80,30 @@ export function openCpuStream(
     },
     lost: (from: number, to: number): void => {
       const events = ledger.onGap(cpu, to - from);
-      intake.noteLost(events ?? estimateEvents(to - from, joiner.counters), guest.mapFor(cpu));
+      const estimated = events === undefined ? estimateEvents(to - from, joiner.counters) : 0;
+      intake.estimatedEvents += estimated;
+      intake.noteLost(events ?? estimated, guest.mapFor(cpu));
     },
   };
   const stream = { joiner, intake, sink, boundedRead: -1, marks: new RingMarks() };
   restartStream(stream, start);
+  if (guest.breakCycles !== undefined) intake.decoder.noteLost(0, guest.breakCycles);
   ledger.addRing(cpu, {
     counters: intake.decoder.counters,
     position: () => joiner.position,
     dropped: () => intake.droppedEvents,
   });
   return stream;
+}
+
+/**
+ * Another stream follows, or another dump: how many events are missing before it, nobody knows.
+ * What came before has been decoded, as far as it can be.
+ */
+export function breakStreams(streams: ReadonlyMap<number, CpuStream>, guest: StreamOwner): void {
+  const { progressCycles } = guest;
+  guest.breakCycles = progressCycles;
+  for (const { intake } of streams.values()) intake.decoder.noteLost(0, progressCycles);
 }
 
 /** Another ring follows, which begins at `start`, or -1 when the guest does not say. */

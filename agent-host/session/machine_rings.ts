@@ -46,13 +46,13 @@ export class MachineRings {
     const known = this.intakes.get(cpu);
     if (known !== undefined) return known;
     if (this.#layout === undefined) throw new RangeError("Cannot decode a ring: no layout yet");
-    const { pool, merger, events } = this.#session;
+    const { pool, merger, events, losses } = this.#session;
     const intake = new RingIntake(
       this.#machine,
       cpu,
       merger.addRing(this.mergerSource),
       new RingDecoder(this.lookup, this.#layout, this.#tasks),
-      { pool, merger, programs: events.programsOf(this.#machine) },
+      { pool, merger, losses, programs: events.programsOf(this.#machine) },
     );
     this.#session.addIntake(intake);
     this.intakes.set(cpu, intake);

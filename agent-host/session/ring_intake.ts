@@ -11,6 +11,7 @@ import { CONTEXT_VCPU } from "../../shared/expr/batch_context.ts";
 import { PERF_RECORD_SAMPLE } from "../../shared/perf/record.ts";
 import { CHUNK_BYTES, type Chunk, type ChunkPool } from "../analyze/chunk.ts";
 import type { RingDecoder, TimeSegments } from "../analyze/decode.ts";
+import type { LossLog } from "../analyze/loss_log.ts";
 import type { Merger } from "../analyze/merger.ts";
 
 /** Of the pool: what is left to others when a ring's clock is not known. */
@@ -30,6 +31,8 @@ export class RingIntake {
   vcpu = -1;
   /** Samples that found no chunk, or no clock before their stream ended. */
   droppedEvents = 0;
+  /** Of the events noted as lost: those whose number is a guess, by the bytes that never came. */
+  estimatedEvents = 0;
   /** Records handed to the merger, and those of them that it has released. */
   pushedRecords = 0;
   releasedRecords = 0;
@@ -38,6 +41,7 @@ export class RingIntake {
   readonly #pool: ChunkPool;
   readonly #merger: Merger;
   readonly #programs: readonly ChunkProgram[];
+  readonly #losses: LossLog;
   /** Full chunks that wait for a clock, all of their bytes. */
   #undecoded: Chunk[] = [];
   #current: Chunk | undefined;
@@ -54,6 +58,7 @@ export class RingIntake {
       readonly pool: ChunkPool;
       readonly merger: Merger;
       readonly programs: readonly ChunkProgram[];
+      readonly losses: LossLog;
     },
   ) {
     this.machine = machine;
@@ -63,6 +68,7 @@ export class RingIntake {
     this.#pool = parts.pool;
     this.#merger = parts.merger;
     this.#programs = parts.programs;
+    this.#losses = parts.losses;
   }
 
   /** Bytes taken in and not decoded yet. */
@@ -118,15 +124,19 @@ export class RingIntake {
 
   /** Forgets what waits for a clock that will not come: the stream has ended. */
   discardUndecoded(): void {
+    let dropped = 0;
     for (const chunk of this.#undecoded) {
-      this.droppedEvents += countSamples(chunk.bytes, 0, chunk.usedBytes);
+      dropped += countSamples(chunk.bytes, 0, chunk.usedBytes);
       this.#pool.release(chunk);
     }
     this.#undecoded = [];
     const current = this.#current;
-    if (current === undefined) return;
-    this.droppedEvents += countSamples(current.bytes, this.#decodedBytes, current.usedBytes);
-    this.#decodedBytes = current.usedBytes;
+    if (current !== undefined) {
+      dropped += countSamples(current.bytes, this.#decodedBytes, current.usedBytes);
+      this.#decodedBytes = current.usedBytes;
+    }
+    this.droppedEvents += dropped;
+    if (dropped > 0) this.decoder.noteLost(dropped);
   }
 
   /** The merger releases `records`; gives how many of them have been shown before. */
@@ -159,6 +169,7 @@ export class RingIntake {
     this.decoder.decodeSpan(chunk, fromByte, chunk.usedBytes, time);
     if (chunk.count === from) return;
     this.pushedRecords += chunk.count - from;
+    if (chunk.lostCount > 0) this.#losses.announce(chunk, from);
     chunk.context[CONTEXT_VCPU] = this.vcpu;
     for (const program of this.#programs) program.run(chunk, from, chunk.count);
   }

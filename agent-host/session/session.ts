@@ -5,6 +5,7 @@
 import { onlineCpus } from "../../shared/event/machine.ts";
 import { ChunkPool, poolChunksFor } from "../analyze/chunk.ts";
 import { type Doubt, Doubts } from "../analyze/doubts.ts";
+import { LossLog } from "../analyze/loss_log.ts";
 import { Merger, type RunSink } from "../analyze/merger.ts";
 import type { RingIntake } from "./ring_intake.ts";
 import { SessionEvents } from "./session_event.ts";
@@ -16,6 +17,8 @@ export class Session {
   readonly pool = new ChunkPool(poolChunksFor(onlineCpus().length));
   readonly merger: Merger;
   readonly events: SessionEvents;
+  /** What was lost, as soon as it is decoded. */
+  readonly losses = new LossLog();
   /** Events that memory had to be freed of before there was anybody to hand them to. */
   unheardEvents = 0;
   /** Times that were converted before a step of a guest's clocks was known. */

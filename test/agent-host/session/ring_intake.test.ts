@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { CHUNK_BYTES, type Chunk, ChunkPool } from "../../../agent-host/analyze/chunk.ts";
 import { RingDecoder } from "../../../agent-host/analyze/decode.ts";
+import { LossLog } from "../../../agent-host/analyze/loss_log.ts";
 import { Merger } from "../../../agent-host/analyze/merger.ts";
 import { sampleLayout } from "../../../agent-host/analyze/sample_layout.ts";
 import { RingIntake } from "../../../agent-host/session/ring_intake.ts";
@@ -48,15 +49,16 @@ function setUp(chunks = 8, queuedChunksMax = chunks) {
     },
     queuedChunksMax,
   });
+  const losses = new LossLog();
   const source = merger.addSource();
   const makeIntake = (): RingIntake => {
     const decoder = new RingDecoder(lookupOf(TYPE), sampleLayout(0x404, true));
-    const parts = { pool, merger, programs: [] };
+    const parts = { pool, merger, losses, programs: [] };
     const intake = new RingIntake(0, intakes.length, merger.addRing(source), decoder, parts);
     intakes.push(intake);
     return intake;
   };
-  return { pool, merger, out, makeIntake, intake: makeIntake() };
+  return { pool, merger, losses, out, makeIntake, intake: makeIntake() };
 }
 
 function append(intake: RingIntake, bytes: readonly number[], isTimed = true): void {
@@ -237,6 +239,48 @@ describe("RingIntake", () => {
     intake.decode(SAME_TIME);
     merger.flush();
     expect(times(out)).toEqual([1, 4]);
+  });
+
+  test("discardUndecoded() marks the record that follows, with what was dropped", () => {
+    const { intake, merger, out, losses } = setUp();
+    append(intake, sample(1));
+    intake.decode(SAME_TIME);
+    append(intake, [...sample(2), ...sample(3)], false);
+    intake.discardUndecoded();
+    append(intake, sample(7));
+    intake.decode(SAME_TIME);
+    merger.flush();
+    expect(out).toEqual([
+      { time: 1, lost: 0 },
+      { time: 7, lost: 2 },
+    ]);
+    expect(losses.nextCycles).toBe(1);
+  });
+
+  test("decode() announces a loss without a number, from where all was there", () => {
+    const { intake, out, merger, losses, makeIntake } = setUp();
+    append(intake, [...sample(1), ...sample(2)]);
+    intake.decode(SAME_TIME);
+    intake.decoder.noteLost(0, 5);
+    append(intake, sample(9));
+    intake.decode(SAME_TIME);
+    expect([losses.isEmpty, losses.nextCycles]).toEqual([false, 5]);
+    losses.beginNext();
+    expect([losses.spans(0, 0, 8), losses.spans(0, 0, 9)]).toEqual([true, false]);
+    expect(losses.nextCycles).toBe(Number.POSITIVE_INFINITY);
+    // A ring that has nothing before it, and one that had come further than was promised.
+    const late = makeIntake();
+    late.decoder.noteLost(0, 5);
+    append(late, sample(12));
+    late.decode(SAME_TIME);
+    intake.decoder.noteLost(0, 5);
+    append(intake, sample(20));
+    intake.decode(SAME_TIME);
+    expect(losses.nextCycles).toBe(5);
+    losses.beginNext();
+    expect(losses.nextCycles).toBe(9);
+    merger.flush();
+    expect(out.map(({ lost }) => lost)).toEqual([0, 0, 0, 0, 0]);
   });
 
   test("close() gives every chunk back that the merger does not hold", () => {
