@@ -15,8 +15,18 @@
  * What was written after that would come twice: where stdout is the same regular file (>>FILE), the
  * next run cuts it off first. A run that ends by itself or is stopped removes FILE.
  */
-import { fstatSync, ftruncateSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  fstatSync,
+  ftruncateSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname } from "node:path";
 import { UsageError } from "../shared/cli/failure.ts";
+import { SysError } from "../shared/sys/errno.ts";
 import type { CpuPosition } from "../shared/wire/gen/vmspan/v1/channel.ts";
 import type { EndedRow, EndedStream } from "./session/ended_streams.ts";
 import { NO_ROOM } from "./session/guest_ledger.ts";
@@ -133,6 +143,21 @@ function sourceJson({ name, streamNonce, cpus, completeNs, ended }: SourceResume
   };
 }
 
+/** What the name leads to is left alone: whoever mixed up FILE and OUT is to lose nothing. */
+function refuse(path: string, reason: string): UsageError {
+  return new UsageError(
+    `Cannot use --resume "${path}": ${reason}`,
+    "give another name: a new one, or the file that a killed agent-host left",
+  );
+}
+
+/** What a call of node:fs threw, in our words. */
+function fileError(path: string, error: unknown): SysError {
+  const { errno } = error as NodeJS.ErrnoException;
+  if (errno === undefined) throw error;
+  return new SysError(`use --resume "${path}"`, -errno, "give another name");
+}
+
 /** Where stdout stands; undefined when it is no regular file. */
 function outputPlace(): OutputPlace | undefined {
   const status = fstatSync(STDOUT);
@@ -144,7 +169,7 @@ export class ResumeFile {
   readonly #path: string;
   readonly #found: readonly SourceResume[];
 
-  /** Reads `path`, which need not exist. Throws UsageError when it is something else. */
+  /** Reads `path`, which need not exist. Throws UsageError when it is something else, SysError. */
   constructor(path: string) {
     this.#path = path;
     const text = ResumeFile.#read(path);
@@ -160,10 +185,7 @@ export class ResumeFile {
       this.#cutOutput(output);
     } catch (error) {
       if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
-      throw new UsageError(
-        `Cannot resume from "${path}": ${error.message}`,
-        "--resume wants a file that a killed agent-host left, or a new one: remove this one",
-      );
+      throw refuse(path, `no agent-host has written it (${error.message})`);
     }
   }
 
@@ -171,9 +193,15 @@ export class ResumeFile {
     try {
       return readFileSync(path, "utf8");
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-      throw error;
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw fileError(path, error);
     }
+    // Where it is to be made is better looked at now than when events come.
+    try {
+      if (statSync(dirname(path)).isDirectory()) return undefined;
+    } catch (error) {
+      throw fileError(path, error);
+    }
+    throw refuse(path, `"${dirname(path)}" is no folder`);
   }
 
   /** What was written of a source before; undefined for none. */
@@ -181,7 +209,7 @@ export class ResumeFile {
     return this.#found.find((source) => source.name === name);
   }
 
-  /** Everything up to these places has been written to stdout. */
+  /** Everything up to these places has been written to stdout. Throws SysError. */
   save(sources: readonly SourceResume[]): void {
     const text = JSON.stringify({
       version: VERSION,
@@ -190,8 +218,12 @@ export class ResumeFile {
     });
     // Whole or not at all, whenever we are killed.
     const scratchPath = `${this.#path}.new`;
-    writeFileSync(scratchPath, text, { mode: FILE_MODE });
-    renameSync(scratchPath, this.#path);
+    try {
+      writeFileSync(scratchPath, text, { mode: FILE_MODE });
+      renameSync(scratchPath, this.#path);
+    } catch (error) {
+      throw fileError(this.#path, error);
+    }
   }
 
   /** The run is over: there is nothing to go on with. */

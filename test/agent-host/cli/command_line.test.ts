@@ -108,6 +108,27 @@ const SOURCE_CASES: readonly Case[] = [
     code: EXIT.SOURCE,
     message: /^Cannot read "\.\/empty": no stream of agent-guest in it \(it is empty\)$/,
   },
+  ...(
+    [
+      ["a directory", "folder", EXIT.FAILED, /^Cannot use --resume "folder": EISDIR /],
+      ["a folder that is not there", "nosuch/x", EXIT.FAILED, /"nosuch\/x": ENOENT \(no such file/],
+      [
+        "a folder that is a file",
+        "text/x",
+        EXIT.FAILED,
+        /^Cannot use --resume "text\/x": ENOTDIR /,
+      ],
+      ["somebody else's file", "text", EXIT.USAGE, /"text": no agent-host has written it \(/],
+    ] as const
+  ).map(
+    ([name, file, code, message]): Case => ({
+      name: `--resume in ${name}`,
+      args: ["trace", "-e", `${SWITCH}//pull=1/`, "--resume", file],
+      code,
+      message,
+      hint: /^give another name/,
+    }),
+  ),
   {
     name: "a refused pull= beside local events",
     args: ["multi-trace", "-e", SWITCH, "-e", `${SWITCH}//pull=1/`, ...ONE],

@@ -166,7 +166,7 @@ describe.skipIf(NO_TRACING !== "")("--resume", () => {
       const args = ["trace", "-e", pulled("unix:/nowhere"), "--resume", resume];
       const host = startAgent(workspace, "agent-host", args);
       expect(await host.end()).toMatchObject({ code: EXIT.USAGE });
-      expect(host.stderr).toMatch(/^agent-host: ERROR: Cannot resume from "\S+broken": /m);
+      expect(host.stderr).toMatch(/^agent-host: ERROR: Cannot use --resume "\S+broken": /m);
       expect(readFileSync(resume, "utf8")).toBe(text);
     });
   }
