@@ -188,7 +188,8 @@ function buildProgram(): Command {
   program
     .command("trace")
     .description(
-      "Push events until stopped. Prints the ledger (produced, delivered, lost) at the end.",
+      "Push events until stopped. Prints the ledger (produced, delivered, lost) of each receiver " +
+        "that is there at the end.",
     )
     .option("-e, --event <EVENT>", "SYSTEM:NAME[/FILTER/ATTR/...], repeatable", collect, [])
     .option("--tsc", "let the host show these events at guest TSC time")

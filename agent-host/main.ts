@@ -288,7 +288,11 @@ function buildProgram(): Command {
     .option("--than <TIME>", "print pairs that took longer: 1ms, 50us, 800ns")
     .option("--only-than", "print a table only when --than selected a pair")
     .option("--dump-on-than <SOURCE>", "have the flight recorder at SOURCE dump then, and print it")
-    .option("--detail [WHAT]", "print the two events of a pair and what lies between")
+    .option(
+      "--detail [WHAT]",
+      "print the two events of a pair and what lies between: samecpu[1|2] samepid sametid samekey " +
+        "(as the first, the second event), -TIME +TIME (before, after it), hide<TIME (gaps)",
+    )
     .option("--perins", "one row for each key")
     .option("--trust-pairs", "take each pair for cause and effect: tightens bounds of round trips")
     .option("--cycle", "the last stage is also the first of the next round")

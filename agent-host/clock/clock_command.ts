@@ -4,6 +4,7 @@
  *   agent-host clock 9900 unix:/run/x.sock          until both have settled
  *   agent-host clock --pull 9900 --watch --json     each second, until Ctrl-C
  */
+import process from "node:process";
 import { isatty } from "node:tty";
 import type { Command } from "commander";
 import type { StopMeans } from "../../shared/cli/agent.ts";
@@ -14,6 +15,7 @@ import { VERSION } from "../../shared/cli/version.ts";
 import { parsePullTarget } from "../link/pull_target.ts";
 import { clockCapabilities } from "../privileges.ts";
 import type { ClockOrder } from "../protocol.ts";
+import { canRedraw } from "./clock_screen.ts";
 
 /** Starts the engine's Worker with an order. */
 type EngineStarter = (orderOf: (stop: StopMeans) => ClockOrder, isQuiet: boolean) => void;
@@ -65,7 +67,7 @@ function runClock(
     watchMs: parseWatch(watch),
     forMs: options.for === undefined ? 0 : parseSeconds("--for", options.for, FOR_SECONDS_MAX),
     isJson: options.json === true,
-    isTerminal: isatty(1),
+    isTerminal: isatty(1) && canRedraw(process.env.TERM),
     agentVersion: VERSION,
   };
   confine({

@@ -1,7 +1,8 @@
 /**
  * Where pictures go: one after the other, or on a terminal each in the place of the one before.
  *
- *   pipe, file, --json   picture \n picture \n ...
+ *   pipe, file, --json,
+ *   TERM=dumb            picture \n picture \n ...
  *   terminal             ESC[H picture ESC[J     the last one stays when the command ends
  */
 import { Output } from "../../shared/cli/output.ts";
@@ -15,6 +16,11 @@ const CLEAR_ALL = "\x1b[H\x1b[2J";
 const HOME = "\x1b[H";
 const CLEAR_LINE_REST = "\x1b[K";
 const CLEAR_REST = "\x1b[J";
+
+/** Whether a terminal called so knows the sequences above; one without a name may not. */
+export function canRedraw(term: string | undefined): boolean {
+  return term !== undefined && term !== "" && term !== "dumb";
+}
 
 export class ClockScreen {
   readonly #out = new Output(STDOUT, "stdout");

@@ -5,7 +5,10 @@
 import process from "node:process";
 import type { Command } from "commander";
 import { CommanderError } from "commander";
+import { meantEvents } from "../event/meant_events.ts";
+import { EventSyntaxError } from "../event/spec.ts";
 import { openEventFd, wakeEventFd } from "../sys/fd.ts";
+import { Tracefs, TracefsError } from "../tracefs/tracefs.ts";
 import {
   EXIT,
   type ExitCode,
@@ -93,13 +96,32 @@ export async function runCommandLine(program: string, command: Command): Promise
   try {
     await command.parseAsync(process.argv);
   } catch (error) {
-    if (!(error instanceof CommanderError)) exitWith(program, failureOf(error));
+    if (!(error instanceof CommanderError)) {
+      const failure = failureOf(error);
+      exitWith(program, { ...failure, hint: failure.hint ?? meantHint(error) });
+    }
     // Help and version have been printed; anything else is a wrong command line.
     if (error.exitCode === 0) process.exit(EXIT.DONE);
     // No command given: the help has been printed, which says more than a line could.
     if (error.code === "commander.help") process.exit(EXIT.USAGE);
     const message = error.message.replace(/^error: /, "");
     const usage = new UsageError(`Cannot understand the command line: ${message}`);
-    exitWith(program, { ...failureOf(usage), hint: `${program} --help` });
+    const typed = process.argv[2] ?? "";
+    const isCommand = command.commands.some((each) => each.name() === typed);
+    const help = isCommand ? `${program} ${typed} --help` : `${program} --help`;
+    exitWith(program, { ...failureOf(usage), hint: help });
+  }
+}
+
+/** Events of this machine that a word without a system may mean; undefined where there are none. */
+function meantHint(error: unknown): string | undefined {
+  if (!(error instanceof EventSyntaxError) || error.word === undefined) return undefined;
+  try {
+    const meant = meantEvents(error.word, Tracefs.open().find("*:*"));
+    return meant.length === 0 ? undefined : `did you mean ${meant.join(" or ")}?`;
+  } catch (reason) {
+    // Without tracefs nothing can be proposed; the mistake has been found without it.
+    if (reason instanceof TracefsError) return undefined;
+    throw reason;
   }
 }

@@ -22,6 +22,7 @@ import { CpuSkews } from "../tsc/cpu_skews.ts";
 import { FittedPerfClock } from "../tsc/perf_clock_fit.ts";
 import { EXIT, type ExitCode, failureOf } from "./failure.ts";
 import { checkOtherTracing } from "./other_tracing.ts";
+import { printOut } from "./output.ts";
 import { VERSION } from "./version.ts";
 
 export type Severity = "ok" | "warn" | "FAIL";
@@ -140,13 +141,13 @@ export const COMMON_CHECKS: readonly Check[] = [
 export function runDoctor(program: string, checks: readonly Check[]): ExitCode {
   const kernel = readLineOf("/proc/sys/kernel/osrelease");
   const { arch } = process;
-  process.stdout.write(`${program} ${VERSION} on ${runtimeName}, Linux ${kernel}, ${arch}\n`);
+  printOut(`${program} ${VERSION} on ${runtimeName}, Linux ${kernel}, ${arch}\n`);
   let exitCode: ExitCode = EXIT.DONE;
   for (const { name, run } of checks) {
     const { severity, detail, hint } = runCheck(run);
     if (severity === "FAIL") exitCode = EXIT.FAILED;
-    process.stdout.write(`${severity.padEnd(5)} ${name.padEnd(NAME_WIDTH)} ${detail}\n`);
-    if (hint !== undefined) process.stdout.write(`${" ".repeat(NAME_WIDTH + 7)}HINT: ${hint}\n`);
+    printOut(`${severity.padEnd(5)} ${name.padEnd(NAME_WIDTH)} ${detail}\n`);
+    if (hint !== undefined) printOut(`${" ".repeat(NAME_WIDTH + 7)}HINT: ${hint}\n`);
   }
   return exitCode;
 }

@@ -13,6 +13,16 @@ export class OutputClosedError extends Error {
   override readonly name = "OutputClosedError";
 }
 
+/** Prints to stdout. That the reader has seen enough is no error. Throws SysError. */
+export function printOut(text: string): void {
+  const STDOUT = 1;
+  try {
+    new Output(STDOUT, "stdout").write(new TextEncoder().encode(text));
+  } catch (error) {
+    if (!(error instanceof OutputClosedError)) throw error;
+  }
+}
+
 export class Output {
   readonly #fd: Fd;
   readonly #poll = new PollSet();

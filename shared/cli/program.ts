@@ -6,6 +6,7 @@
  *   -m, --mmap-pages <PAGES>  ring of each CPU in 4 KiB pages (default: 256)
  */
 import { Command, type Option } from "commander";
+import { printOut } from "./output.ts";
 import { versionLine } from "./version.ts";
 
 /** commander shows the value as JSON, and "[]" for options that may be repeated. */
@@ -24,5 +25,5 @@ export function newProgram(name: string, description: string): Command {
     .showSuggestionAfterError()
     .exitOverride()
     .configureHelp({ optionDescription })
-    .configureOutput({ outputError: () => {} });
+    .configureOutput({ writeOut: printOut, outputError: () => {} });
 }

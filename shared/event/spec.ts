@@ -21,11 +21,14 @@ export class EventSyntaxError extends SyntaxError {
   override readonly name = "EventSyntaxError";
   readonly text: string;
   readonly position: number;
+  /** What stands where SYSTEM:NAME is wanted; undefined for other mistakes. */
+  readonly word: string | undefined;
 
-  constructor(detail: string, text: string, position: number) {
+  constructor(detail: string, text: string, position: number, word?: string) {
     super(`Cannot parse event: ${detail}`);
     this.text = text;
     this.position = position;
+    this.word = word;
   }
 }
 
@@ -188,7 +191,10 @@ class SpecParser {
 
   #parseName(head: string): { system: string; name: string } {
     const match = /^\s*([A-Za-z0-9_*?[\]-]+):([A-Za-z0-9_*?[\]:.-]+)\s*$/.exec(head);
-    if (match === null) this.#fail(`${quote(head)} is no event, wants SYSTEM:NAME`, this.#start);
+    if (match === null) {
+      const detail = `${quote(head)} is no event, wants SYSTEM:NAME`;
+      throw new EventSyntaxError(detail, this.#text, this.#start, head.trim());
+    }
     return { system: match[1]!, name: match[2]! };
   }
 

@@ -229,14 +229,14 @@ const OPTION_CASES: readonly Case[] = [
     args: ["trace", "-e", SWITCH, "--nosuch"],
     code: EXIT.USAGE,
     message: /^Cannot understand the command line: unknown option '--nosuch'/,
-    hint: /--help/,
+    hint: /^agent-host trace --help$/,
   },
   {
     name: "an unknown sub-command",
     args: ["tracee", "-e", SWITCH],
     code: EXIT.USAGE,
     message: /^Cannot understand the command line: unknown command 'tracee' .*trace/,
-    hint: /--help/,
+    hint: /^agent-host --help$/,
   },
   {
     name: "-p of a process that has ended",
@@ -314,6 +314,15 @@ describe("help and version", () => {
     expect({ code, stdout }).toEqual({ code: EXIT.USAGE, stdout: "" });
     expect(stderr).toStartWith("Usage: agent-host [options] [command]\n");
     expect(stderr).not.toContain("ERROR");
+  });
+
+  test("what cannot be printed is an error, of doctor and of each --help", async () => {
+    const full = ["sh", "-c", 'exec "$@" >/dev/full', "sh"];
+    for (const args of [["doctor"], ["--version"], ["--help"], ["trace", "--help"]]) {
+      const { code, stderr } = await runAgent(workspace, "agent-host", args, { wrapper: full });
+      expect({ args, code }).toEqual({ args, code: EXIT.FAILED });
+      expect(stderr).toContain("ERROR: Cannot write stdout: ENOSPC (no space left on device)");
+    }
   });
 
   test("--version and each --help exit 0", async () => {

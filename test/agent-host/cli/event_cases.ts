@@ -26,11 +26,20 @@ export const EVENT_CASES: readonly Case[] = [
     hint: /sched:sched_switch/,
   },
   {
-    name: "no event name at all",
+    name: "the name of a system alone",
     args: ["trace", "-e", "irq", ...ONE],
     code: EXIT.USAGE,
     message: /^Cannot parse event: "irq" is no event, wants SYSTEM:NAME$/,
+    hint: /^did you mean irq:\*\?$/,
     caret: ["irq", "irq"],
+  },
+  {
+    name: "an event without its system",
+    args: ["trace", "-e", "sched_process_exec", ...ONE],
+    code: EXIT.USAGE,
+    message: /^Cannot parse event: "sched_process_exec" is no event, wants SYSTEM:NAME$/,
+    hint: /^did you mean sched:sched_process_exec/,
+    caret: ["sched_process_exec", "sched_process_exec"],
   },
   {
     name: "a missing slash after the filter",
