@@ -10,7 +10,10 @@ import { boundAt, convert, segmentDelta, type TimeSegment } from "../../shared/t
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
 
 export interface ClockStep {
-  /** Where the time was as what held was confirmed last, by what held. */
+  /**
+   * Where the time was as what held was confirmed last, by what held; -Infinity if nothing did: all
+   * that was converted so far.
+   */
   readonly fromCycles: number;
   /** How far that is off since. */
   readonly apartCycles: number;

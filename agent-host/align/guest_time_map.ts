@@ -18,7 +18,15 @@
  * perf time has its own guest TSC, and the two maps compose by value.
  */
 import { startTime, TimeMap } from "../../shared/tsc/time_map.ts";
-import { type TimeSegment, tryCompose } from "../../shared/tsc/time_segment.ts";
+import {
+  boundAt,
+  convert,
+  segmentDelta,
+  type TimeSegment,
+  tryCompose,
+} from "../../shared/tsc/time_segment.ts";
+import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
+import type { AlignmentMethod } from "./alignment_description.ts";
 import { type ClockStep, stepBetween } from "./clock_step.ts";
 
 /**
@@ -40,11 +48,14 @@ export interface ChainParts {
   readonly clockNs: bigint;
   /** Guest TSC to canonical cycles; undefined while it is being measured (again). */
   readonly alignment: TimeMap | undefined;
+  /** Where that comes from: epochs of different sources have nothing to do with each other. */
+  readonly alignmentMethod: AlignmentMethod;
   /** Round trips, or readings of debugfs, so far. */
   readonly alignmentReadings: number;
 }
 
 interface Link {
+  readonly method: AlignmentMethod;
   readonly inner: TimeSegment;
   readonly outer: TimeSegment;
   /** The one after the other. */
@@ -113,19 +124,20 @@ export class GuestTimeMap {
     const outer = alignment?.newest;
     const old = this.#link;
     if (inner === undefined) return false;
-    if (old !== undefined && !isClockExact) this.#noteSteps(inner, outer, old, parts);
+    const isRefuted = old !== undefined && outer !== undefined && refutes(inner, outer, old, parts);
+    if (old !== undefined && !isClockExact && !isRefuted) this.#noteSteps(inner, outer, old, parts);
     if (alignment === undefined || outer === undefined) return false;
-    if (this.#pending !== undefined && !isSettled(inner, outer, old!, parts, this.#pending)) {
-      return false;
-    }
+    const pending = isRefuted ? undefined : this.#pending;
+    if (pending !== undefined && !isSettled(inner, old!, parts, pending)) return false;
     const both = tryCompose(inner, outer);
     if (both === undefined) return this.#refuse(parts);
-    const link = { inner, outer, both };
+    const link = { method: parts.alignmentMethod, inner, outer, both };
+    if (isRefuted) return this.#replace(link, old, parts, alignment);
     if (old === undefined || isClockExact) {
       return this.#renewExact(link, old, parts, alignment);
     }
-    if (this.#pending === undefined) return this.#refine(link, old, parts);
-    const { clockStepNs, hasAlignmentStepped } = this.#pending;
+    if (pending === undefined) return this.#refine(link, old, parts);
+    const { clockStepNs, hasAlignmentStepped } = pending;
     const confirmed = hasAlignmentStepped ? this.#alignedNs : this.#confirmedNs;
     this.#step = stepOf(old, link, confirmed, parts.clockNs, false);
     this.#map.pushStep(both, confirmed, clockStepNs ?? parts.clockNs);
@@ -139,12 +151,23 @@ export class GuestTimeMap {
     return false;
   }
 
+  /** What the old chain's source said was never true: all that it has converted is in doubt. */
+  #replace(link: Link, old: Link, parts: ChainParts, alignment: TimeMap): boolean {
+    const { clock, clockNs, isClockExact } = parts;
+    const step = stepOf(old, link, startTime(clock.segments[0]!), clockNs, isClockExact);
+    // Its CPUs may have been off from each other.
+    this.#step = { ...step, fromCycles: -Infinity, isWithin: true };
+    this.#map = clock.compose(alignment);
+    return this.#adopt(link, parts);
+  }
+
   /** A clock that is the TSC is confirmed by the alignment, up to its time before a reading. */
   #renewExact(link: Link, old: Link | undefined, parts: ChainParts, alignment: TimeMap): boolean {
     const { inner, outer } = link;
     const confirmed = this.#confirmedNs;
     const hasStepped =
-      old !== undefined && (inner.epoch !== old.inner.epoch || outer.epoch !== old.outer.epoch);
+      old !== undefined &&
+      (inner.epoch !== old.inner.epoch || hasAlignmentStepped(inner, outer, old, parts));
     if (parts.alignmentReadings !== this.#alignmentReadings) {
       this.#alignmentReadings = parts.alignmentReadings;
       this.#confirmedNs = this.#seenNs;
@@ -161,18 +184,19 @@ export class GuestTimeMap {
     inner: TimeSegment,
     outer: TimeSegment | undefined,
     old: Link,
-    { clockReadings, alignmentReadings }: ChainParts,
+    parts: ChainParts,
   ): void {
+    const { clockReadings, alignmentReadings } = parts;
     const hasClockStepped = inner.epoch !== old.inner.epoch;
-    const hasAlignmentStepped = outer !== undefined && outer.epoch !== old.outer.epoch;
-    if (!hasClockStepped && !hasAlignmentStepped) return;
+    const isOuter = outer !== undefined && hasAlignmentStepped(inner, outer, old, parts);
+    if (!hasClockStepped && !isOuter) return;
     this.#pending ??= {
       clockReadings,
       alignmentReadings,
-      hasAlignmentStepped,
+      hasAlignmentStepped: isOuter,
       clockStepNs: undefined,
     };
-    this.#pending.hasAlignmentStepped ||= hasAlignmentStepped;
+    this.#pending.hasAlignmentStepped ||= isOuter;
     if (hasClockStepped) this.#pending.clockStepNs ??= startTime(inner);
   }
 
@@ -217,14 +241,43 @@ function stepOf(
 /** Whether it is known which parts have stepped: both, or one and the other has been heard. */
 function isSettled(
   inner: TimeSegment,
-  outer: TimeSegment,
   old: Link,
   parts: ChainParts,
   pending: PendingStep,
 ): boolean {
   const hasClockStepped = inner.epoch !== old.inner.epoch;
-  if (hasClockStepped && outer.epoch !== old.outer.epoch) return true;
+  if (hasClockStepped && pending.hasAlignmentStepped) return true;
   return hasClockStepped
     ? parts.alignmentReadings - pending.alignmentReadings >= CONFIRMING_ALIGNMENTS
     : parts.clockReadings - pending.clockReadings >= CONFIRMING_CLOCKS;
+}
+
+/**
+ * Another source of the alignment contradicts what the old chain rests on. Round trips bear an
+ * emulator's clock out one by one, so that what it said was true until they do not: a step.
+ */
+function refutes(inner: TimeSegment, outer: TimeSegment, old: Link, parts: ChainParts): boolean {
+  const { alignmentMethod } = parts;
+  if (alignmentMethod === old.method || old.method === "emulator") return false;
+  return isApart(inner, outer, old.outer, parts.clockNs);
+}
+
+/** Whether the alignment has stepped; where its source is another, that one may agree or not. */
+function hasAlignmentStepped(
+  inner: TimeSegment,
+  outer: TimeSegment,
+  old: Link,
+  { alignmentMethod, clockNs }: ChainParts,
+): boolean {
+  if (alignmentMethod === old.method) return outer.epoch !== old.outer.epoch;
+  return isApart(inner, outer, old.outer, clockNs);
+}
+
+/** Whether two alignments are further apart than both may be off, at perf time `ns`. */
+function isApart(inner: TimeSegment, a: TimeSegment, b: TimeSegment, ns: bigint): boolean {
+  const cycles = Math.round(convert(inner, lowHalf(ns), highHalf(ns)));
+  const tsc = inner.targetAnchor + BigInt(cycles);
+  const [lo, hi] = [lowHalf(tsc), highHalf(tsc)];
+  const bound = (line: TimeSegment): number => boundAt(line, segmentDelta(line, lo, hi));
+  return Math.abs(convert(a, lo, hi) - convert(b, lo, hi)) > bound(a) + bound(b);
 }

@@ -13,7 +13,10 @@ import type { Chunk } from "./chunk.ts";
 /** Doubts kept apart; beyond these the last one grows. */
 export const DOUBTS_MAX = 64;
 
-/** Times of a machine in [fromCycles, toCycles] may be off by `extraCycles` more than said. */
+/**
+ * Times of a machine in [fromCycles, toCycles] may be off by `extraCycles` more than said; from
+ * -Infinity on for all since it began.
+ */
 export interface Doubt {
   readonly machine: number;
   readonly fromCycles: number;

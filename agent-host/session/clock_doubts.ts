@@ -66,10 +66,11 @@ export class ClockDoubts {
   #tell({ fromCycles, apartCycles }: ClockStep, toCycles: number, { hz, kind }: TimeLine): void {
     if (hz === undefined || ++this.#steps > STEPS_TOLD_MAX) return;
     const ms = (cycles: number): string => ((cycles / hz) * 1000).toFixed(1);
-    this.#onStatus(
-      `WARNING: ${WHOSE_CLOCK[kind]} within the last ` +
-        `${ms(toCycles - fromCycles)} ms (stopped, restored, or written): what was printed of that ` +
-        `time before this line may be off by up to ${ms(apartCycles)} ms`,
-    );
+    const what =
+      fromCycles === -Infinity
+        ? "what related the guest's clocks to the host's was false: what was printed of the guest"
+        : `${WHOSE_CLOCK[kind]} within the last ${ms(toCycles - fromCycles)} ms ` +
+          "(stopped, restored, or written): what was printed of that time";
+    this.#onStatus(`WARNING: ${what} before this line may be off by up to ${ms(apartCycles)} ms`);
   }
 }

@@ -204,6 +204,7 @@ function updateChain(chain: GuestTimeMap, cpu: number, clock: GuestClock, time: 
     clockReadings: clock.readingCount,
     clockNs: clock.lastNs,
     alignment: alignment.mapFor(cpu),
+    alignmentMethod: alignment.method,
     alignmentReadings: alignment.readingCount,
   });
 }

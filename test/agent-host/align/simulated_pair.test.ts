@@ -213,6 +213,7 @@ class Tool {
       clockReadings: this.#clockReadings,
       clockNs: this.#clockNs,
       alignment: this.alignment.mapFor(0),
+      alignmentMethod: this.alignment.method,
       alignmentReadings: this.alignment.readingCount,
     });
     const step = this.chain.takeStep();

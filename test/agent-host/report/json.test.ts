@@ -1,6 +1,7 @@
 // JSON lines: every line parses, is pure ASCII, and carries the values of the text.
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { writeDoubtJson } from "../../../agent-host/report/doubt_json.ts";
 import { EventJson, type EventJsonOptions } from "../../../agent-host/report/event_json.ts";
 import { jsonNumber, jsonString, writeJsonBytes } from "../../../agent-host/report/json_value.ts";
 import { type LatencyTable, unitMicroseconds } from "../../../agent-host/report/latency_table.ts";
@@ -296,5 +297,27 @@ describe("JSON values", () => {
 
   test("u64 helpers of this test write what they say", () => {
     expect(u64(2 ** 32 + 1)).toEqual([1, 0, 0, 0, 1, 0, 0, 0]);
+  });
+});
+
+describe("writeDoubtJson()", () => {
+  const doubt = { machine: 1, fromCycles: 10, toCycles: 20, extraCycles: 5, isWithin: true };
+
+  test.each([
+    [10, "186430038050133"],
+    [-Infinity, null],
+  ])("says since when: %p", (fromCycles, fromNs) => {
+    const options = { clock: optionsFor("").clock, isTsc: false, nsPerCycle: 1 };
+    const [line] = linesOf((out) => {
+      writeDoubtJson(out, options, "guest 1", { ...doubt, fromCycles });
+    });
+    expect(line).toEqual({
+      type: "clock_doubt",
+      machine: "guest 1",
+      from_ns: fromNs,
+      to_ns: "186430038050143",
+      extra_bound_ns: 5,
+      within: true,
+    });
   });
 });

@@ -55,6 +55,13 @@ describe("ClockDoubts.since()", () => {
     expect([found, told]).toEqual([[], []]);
   });
 
+  test("a relation that was never true puts all in doubt, and says so", () => {
+    const { doubts, found, told } = fixture();
+    doubts.since({ ...step, fromCycles: -Infinity }, line);
+    expect(found[0]!.fromCycles).toBe(-Infinity);
+    expect(told[0]).toMatch(/^WARNING: what related .* was false: .* may be off by up to 0.0 ms$/);
+  });
+
   test("clocks that step all the time are told of in text for so many times only", () => {
     const { doubts, found, told } = fixture();
     for (let i = 0; i < 2 * STEPS_TOLD_MAX; i++) doubts.since(step, line);

@@ -6,6 +6,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { GuestAlignment } from "../../../agent-host/align/alignment.ts";
 import type { ClockStep } from "../../../agent-host/align/clock_step.ts";
+import { tscRelation } from "../../../agent-host/align/kvm_offset.ts";
 import { GuestConversion } from "../../../agent-host/session/guest_conversion.ts";
 import type { GuestTime } from "../../../agent-host/session/guest_time.ts";
 import { boundAt, convert, segmentDelta } from "../../../shared/tsc/time_segment.ts";
@@ -71,6 +72,18 @@ class Pair {
 
   get ns(): bigint {
     return (this.now - ANCHOR) / 3n + 1_000_000_000n;
+  }
+
+  /** What debugfs says, `aside` of the truth. */
+  poll(aside = 0n): void {
+    const vcpus = [0, 1].map((apicId) => ({
+      apicId,
+      relation: tscRelation(this.offset + aside),
+      isNested: false,
+      threadId: undefined,
+    }));
+    this.alignment.setKvm("kvm/1-2", vcpus, hostTsc(this.now));
+    (this.#time as { version: number }).version++;
   }
 
   /** A reading as it likes. */
@@ -175,6 +188,41 @@ describe("GuestConversion", () => {
     pair.run(6, 1n << 60n);
     expect(pair.conversion.refused).toBeGreaterThan(0);
     pair.run(6);
+    expectHeld(pair.event());
+  });
+
+  test("once round trips have refuted debugfs, all that rested on it is in doubt", () => {
+    const aside = 1_000_000_000n;
+    const pair = new Pair(1n << 40n, "auto");
+    pair.poll(aside);
+    pair.run(3);
+    expect(pair.event().error).toBeGreaterThan(Number(aside) / 2);
+    for (let i = 0; i < 6; i++) {
+      pair.poll(aside);
+      pair.run(1);
+    }
+    expect(pair.alignment.method).toBe("ping");
+    expectHeld(pair.event(0));
+    expectHeld(pair.event(1));
+    expect(pair.steps.length).toBe(1);
+    const [step] = pair.steps;
+    expect(step).toMatchObject({ fromCycles: -Infinity, isWithin: true });
+    expect(step!.apartCycles).toBeGreaterThanOrEqual(Number(aside));
+  });
+
+  test("another source of the relation that agrees with the one before is no step", () => {
+    const pair = new Pair(1n << 40n, "auto");
+    pair.run(3);
+    pair.offset += 1n << 33n;
+    pair.run(6);
+    expect(pair.steps.length).toBe(1);
+    pair.poll();
+    pair.run(2);
+    expect(pair.alignment.method).toBe("kvm");
+    pair.alignment.kvmFailed("gone", "");
+    pair.run(2);
+    expect(pair.alignment.method).toBe("ping");
+    expect(pair.steps.length).toBe(1);
     expectHeld(pair.event());
   });
 
