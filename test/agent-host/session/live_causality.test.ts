@@ -42,7 +42,7 @@ describe.skipIf(NO_TRACING !== "")("multi-trace with relations of round trips", 
   }
 
   function callsIn(stdout: string): number {
-    const rows = stdout.matchAll(/^sys_enter => sys_enter +(\d+) /gm);
+    const rows = stdout.matchAll(/^ *host sys_enter => guest 1 sys_enter +(\d+) /gm);
     return [...rows].reduce((sum, [, calls]) => sum + Number(calls), 0);
   }
 

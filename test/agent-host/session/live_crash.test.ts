@@ -74,10 +74,10 @@ for (const transport of ["unix", "tcp"] as const) {
       const events = ["-e", pulled(place, key), "-e", `${OWN_GETPPID()}${key}`];
       const host = await startHost(workspace, ["multi-trace", ...events, "-i", "50"]);
       callGetppid(CALLS);
-      await host.showed(/^sys_enter => sys_enter/m);
+      await host.showed(/^guest 1 sys_enter => host sys_enter/m);
       expect(await guest.stop("SIGKILL")).toMatchObject({ signal: "SIGKILL" });
       expect(await host.end(END_DEADLINE_MS)).toMatchObject({ code: EXIT.SOURCE });
-      expect(host.stdout).toMatch(/^sys_enter => sys_enter +\d+ /m);
+      expect(host.stdout).toMatch(/^guest 1 sys_enter => host sys_enter +\d+ /m);
       expect(host.stderr).toMatch(/^ledger: cannot be checked, not every machine told its totals/m);
       expect(host.stderr).toMatch(/^guest 1 +\d+ +\? .* unknown from byte \d+ on$/m);
       expect(host.stderr).toMatch(
@@ -119,10 +119,10 @@ describe.skipIf(NO_TRACING !== "")("over unix and tcp", () => {
     ]);
     callGetppid(CALLS);
     const endOf = async ({ guest, host }: (typeof pairs)[number]): Promise<void> => {
-      await host.showed(/^sys_enter => sys_enter/m);
+      await host.showed(/^guest 1 sys_enter => host sys_enter/m);
       guest.kill("SIGSTOP");
       expect(await host.stop("SIGINT", END_DEADLINE_MS)).toMatchObject({ code: EXIT.DONE });
-      expect(host.stdout).toMatch(/^sys_enter => sys_enter +\d+ /m);
+      expect(host.stdout).toMatch(/^guest 1 sys_enter => host sys_enter +\d+ /m);
       expect(host.stderr).toMatch(/^ledger: cannot be checked/m);
       guest.kill("SIGCONT");
       expect(await guest.stop("SIGINT", END_DEADLINE_MS)).toMatchObject({ code: EXIT.DONE });
