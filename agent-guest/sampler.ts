@@ -27,6 +27,7 @@ import { HostSocketSink } from "./sink/host_socket_sink.ts";
 import { PortSink } from "./sink/port_sink.ts";
 import { type PushTarget, parsePushTarget, pushOfEach } from "./sink/push_target.ts";
 import type { HostSink, Sink, SinkHost } from "./sink/sink.ts";
+import { limitedStatus } from "./status_limit.ts";
 
 /** Longest wait of the loop: to look at ports without a host, and at the flag that says stop. */
 export const POLL_MS_MAX = FLUSH_MS;
@@ -99,7 +100,7 @@ function openCapture(
     isTwoWay: target.kind === "unix" || target.kind === "device",
     isServing: false,
     agentVersion: order.agentVersion,
-    onStatus,
+    onStatus: limitedStatus(onStatus),
   };
   const capture = order.isOverwrite
     ? new FlightCapture(openRecorder(set), options)
@@ -135,7 +136,7 @@ function openServer(
   agentVersion: string,
   onStatus: (text: string) => void,
 ): Server {
-  const server = new Server({ limits, agentVersion, onStatus });
+  const server = new Server({ limits, agentVersion, onStatus: limitedStatus(onStatus) });
   server.attachSink(openHostSink(target, server));
   onStatus(`Waiting for a host at ${server.sink.name}`);
   return server;

@@ -3,16 +3,15 @@
  * The ring is everybody's buffer; a client that falls further behind than the ring allows misses
  * what lies between, which is counted for it, and never holds the others back.
  */
-import { POLLIN } from "../../shared/sys/abi.ts";
 import type { Fd } from "../../shared/sys/fd.ts";
 import type { PollSet } from "../../shared/sys/poll.ts";
 import {
-  acceptFrom,
   formatAddress,
   listenOn,
   type SocketAddress,
   setNoDelay,
 } from "../../shared/sys/socket.ts";
+import { Listener } from "./listener.ts";
 import { Outlet } from "./outlet.ts";
 import { PeerReader } from "./peer_reader.ts";
 import type { Sink, SinkHost } from "./sink.ts";
@@ -63,17 +62,16 @@ export class BroadcastSink implements Sink {
   /** Nobody is waited for: who leaves takes what goes out at once. */
   readonly isLeaving = false;
   readonly #host: SinkHost;
-  readonly #listener: Fd;
+  readonly #listener: Listener;
   #clients: Client[] = [];
   #outlets: Outlet[] = [];
-  #listenerSlot = -1;
   #served = 0;
 
   /** Throws SysError when the address is in use. */
   constructor(address: SocketAddress, host: SinkHost) {
     this.name = `tcp ${formatAddress(address)}`;
     this.#host = host;
-    this.#listener = listenOn(address);
+    this.#listener = new Listener(listenOn(address), (text) => host.status(text));
   }
 
   get outlets(): readonly Outlet[] {
@@ -85,7 +83,7 @@ export class BroadcastSink implements Sink {
   }
 
   register(poll: PollSet): void {
-    this.#listenerSlot = poll.add(this.#listener.number, POLLIN);
+    this.#listener.register(poll);
     for (const client of this.#clients) {
       const events = client.reader.pollEvents;
       client.slot = events === 0 ? -1 : poll.add(client.outlet.fd.number, events);
@@ -98,7 +96,7 @@ export class BroadcastSink implements Sink {
       client.reader.serve(ready);
     }
     this.#removeGone();
-    if (poll.readyEvents(this.#listenerSlot) !== 0) this.#accept();
+    this.#listener.service(poll, (fd) => this.#accept(fd));
   }
 
   send(): void {
@@ -141,21 +139,19 @@ export class BroadcastSink implements Sink {
     this.#listener.close();
   }
 
-  #accept(): void {
-    for (let fd = acceptFrom(this.#listener); fd !== undefined; fd = acceptFrom(this.#listener)) {
-      if (this.#clients.length === CLIENTS_MAX) {
-        this.#host.status(`Refused a client of ${this.name}: ${CLIENTS_MAX} are connected`);
-        fd.close();
-        continue;
-      }
-      setNoDelay(fd);
-      this.#served++;
-      const name = `client ${this.#served} of ${this.name}`;
-      const client = new Client(fd, name, this.#host);
-      this.#clients.push(client);
-      this.#outlets = this.#clients.map(({ outlet }) => outlet);
-      this.#host.begin(client.outlet, undefined);
+  #accept(fd: Fd): void {
+    if (this.#clients.length === CLIENTS_MAX) {
+      this.#host.status(`Refused a client of ${this.name}: ${CLIENTS_MAX} are connected`);
+      fd.close();
+      return;
     }
+    setNoDelay(fd);
+    this.#served++;
+    const name = `client ${this.#served} of ${this.name}`;
+    const client = new Client(fd, name, this.#host);
+    this.#clients.push(client);
+    this.#outlets = this.#clients.map(({ outlet }) => outlet);
+    this.#host.begin(client.outlet, undefined);
   }
 
   #removeGone(): void {

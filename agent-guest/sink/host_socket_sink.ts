@@ -6,12 +6,10 @@
  */
 import { rmSync, statSync } from "node:fs";
 import { readLineOf } from "../../shared/event/machine.ts";
-import { POLLIN } from "../../shared/sys/abi.ts";
 import { SysError } from "../../shared/sys/errno.ts";
 import { type Fd, withUmask } from "../../shared/sys/fd.ts";
 import type { PollSet } from "../../shared/sys/poll.ts";
 import {
-  acceptFrom,
   connectTo,
   formatAddress,
   formatTcpEnd,
@@ -25,6 +23,7 @@ import {
 import { FrameType } from "../../shared/wire/frame.ts";
 import { ErrorCode } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { AckedLink } from "./acked_link.ts";
+import { Listener } from "./listener.ts";
 import { Outlet } from "./outlet.ts";
 import type { PeerReader } from "./peer_reader.ts";
 import type { HostSink, SinkHost } from "./sink.ts";
@@ -66,13 +65,12 @@ export class HostSocketSink implements HostSink {
   readonly #address: SocketAddress;
   readonly #host: SinkHost;
   readonly #link: AckedLink;
-  readonly #listener: Fd;
+  readonly #listener: Listener;
   #outlet: Outlet | undefined;
   #reader: PeerReader | undefined;
   /** Who is attached, for those that are turned away. */
   #holder = "";
   #sinceMs = 0;
-  #listenerSlot = -1;
   #slot = -1;
 
   /** Throws SysError when somebody listens there already. */
@@ -84,7 +82,8 @@ export class HostSocketSink implements HostSink {
     this.#link = new AckedLink(host);
     if (address.kind === "unix") removeDeadSocket(address.path);
     // Not by chmod() afterwards: in somebody else's folder it might hit another file by then.
-    this.#listener = withUmask(0o777 & ~SOCKET_MODE, () => listenOn(address));
+    const fd = withUmask(0o777 & ~SOCKET_MODE, () => listenOn(address));
+    this.#listener = new Listener(fd, (text) => host.status(text));
   }
 
   get outlets(): readonly Outlet[] {
@@ -100,7 +99,7 @@ export class HostSocketSink implements HostSink {
   }
 
   register(poll: PollSet): void {
-    this.#listenerSlot = poll.add(this.#listener.number, POLLIN);
+    this.#listener.register(poll);
     const outlet = this.#outlet;
     if (outlet === undefined) return;
     const events = this.#reader!.pollEvents;
@@ -115,7 +114,7 @@ export class HostSocketSink implements HostSink {
       this.#reader!.serve(ready);
       this.#dropIfEnded();
     }
-    if (poll.readyEvents(this.#listenerSlot) !== 0) this.#accept();
+    this.#listener.service(poll, (fd) => this.#accept(fd));
   }
 
   streamTo(outlet: Outlet): void {
@@ -167,24 +166,22 @@ export class HostSocketSink implements HostSink {
     this.#reader = undefined;
   }
 
-  #accept(): void {
-    for (let fd = acceptFrom(this.#listener); fd !== undefined; fd = acceptFrom(this.#listener)) {
-      setSendBuffer(fd, SEND_BUFFER_BYTES);
-      if (this.#address.kind === "tcp") setNoDelay(fd);
-      const options = { isStaged: false, hasChecksums: false };
-      const outlet = new Outlet(fd, this.name, this.#host.rings.length, options);
-      if (this.#outlet !== undefined && this.#isSilent(this.#outlet)) this.#drop(this.#outlet);
-      if (this.#outlet !== undefined) {
-        this.#refuse(outlet);
-        continue;
-      }
-      this.#sinceMs = performance.now();
-      this.#holder = describePeer(fd, this.#address);
-      this.#outlet = outlet;
-      this.#reader = this.#link.readerFor(outlet);
-      this.#link.hasEnded = false;
-      this.#host.status(`Connected to ${this.name}`);
+  #accept(fd: Fd): void {
+    setSendBuffer(fd, SEND_BUFFER_BYTES);
+    if (this.#address.kind === "tcp") setNoDelay(fd);
+    const options = { isStaged: false, hasChecksums: false };
+    const outlet = new Outlet(fd, this.name, this.#host.rings.length, options);
+    if (this.#outlet !== undefined && this.#isSilent(this.#outlet)) this.#drop(this.#outlet);
+    if (this.#outlet !== undefined) {
+      this.#refuse(outlet);
+      return;
     }
+    this.#sinceMs = performance.now();
+    this.#holder = describePeer(fd, this.#address);
+    this.#outlet = outlet;
+    this.#reader = this.#link.readerFor(outlet);
+    this.#link.hasEnded = false;
+    this.#host.status(`Connected to ${this.name}`);
   }
 
   /** It connected and did not say what for: whoever that is must not keep hosts out. */

@@ -29,6 +29,7 @@ export const SYS = {
   fcntl: 72,
   ftruncate: 77,
   umask: 95,
+  getrlimit: 97,
   getrusage: 98,
   getppid: 110,
   capset: 126,

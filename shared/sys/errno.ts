@@ -83,5 +83,6 @@ export const ENXIO = 6;
 export const ENODEV = 19;
 export const EINTR = 4;
 export const EINVAL = 22;
+export const EMFILE = 24;
 export const EAGAIN = 11;
 export const EINPROGRESS = 115;

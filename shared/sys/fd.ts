@@ -115,6 +115,16 @@ export function ioctl(fd: Fd, request: number, argument: number, action: string)
   return checked(syscall(SYS.ioctl, fd.number, request, argument, 0, 0, 0), action);
 }
 
+/** One more than the largest number that a descriptor of this process may have (ulimit -n). */
+export function descriptorsMax(): number {
+  const RLIMIT_NOFILE = 7;
+  // struct rlimit {u64 rlim_cur, rlim_max}; RLIM_INFINITY is the largest u64.
+  const limits = new BigUint64Array(2);
+  const result = syscall(SYS.getrlimit, RLIMIT_NOFILE, addressOf(limits), 0, 0, 0, 0);
+  checked(result, "read the limit of descriptors");
+  return Number(limits[0]);
+}
+
 /** What the kernel says of an open file: type (S_IFMT bits), owner, number of names, length. */
 export interface FileStatus {
   readonly type: number;

@@ -200,7 +200,10 @@ export function tcpEnds(fd: Fd): { readonly own: TcpEnd; readonly peer: TcpEnd }
   return { own: end(SYS.getsockname), peer: end(SYS.getpeername) };
 }
 
-/** The next waiting client, or undefined when there is none. */
+/**
+ * The next waiting client, or undefined when there is none. Throws SysError when there may be one:
+ * EMFILE, ENFILE, ENOMEM, or why its connection did not come about (EPERM, EPROTO, ...).
+ */
 export function acceptFrom(listener: Fd): Fd | undefined {
   const flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
   const result = syscall(SYS.accept4, listener.number, 0, 0, flags, 0, 0);
