@@ -150,7 +150,7 @@ export class Engine {
       this.#serve(guest, slots[i]!, nowMs);
     });
     local?.drain(nowMs);
-    for (const guest of guests) guest.settle();
+    for (const guest of guests) this.#settle(guest);
   }
 
   #register(guest: Guest): number {
@@ -160,6 +160,7 @@ export class Engine {
   }
 
   #serve(guest: Guest, slot: number, nowMs: number): void {
+    if (this.#watch.isBroken(guest)) return;
     const { link } = guest;
     const isReadable = slot >= 0 && this.#poll.readyEvents(slot) !== 0;
     const isFileDue = link.source.isFile && this.#watch.mayRead(guest) && !this.#isAhead(guest);
@@ -169,11 +170,27 @@ export class Engine {
       link.tick(nowMs);
       this.#machines.tick(guest, nowMs);
     } catch (error) {
-      if (!(error instanceof SourceError)) throw error;
-      // Recordings stand still: what is wrong with one is better mended before there are results.
-      if (link.source.isFile && this.#consumer === undefined) throw error;
-      this.#watch.drop(guest, error, this.#consumer !== undefined);
+      this.#onError(guest, error);
     }
+  }
+
+  #settle(guest: Guest): void {
+    if (this.#watch.isBroken(guest)) return;
+    try {
+      guest.settle();
+    } catch (error) {
+      this.#onError(guest, error);
+    }
+  }
+
+  #onError(guest: Guest, error: unknown): void {
+    if (this.#consumer !== undefined) {
+      this.#watch.onError(guest, error);
+      return;
+    }
+    // Recordings stand still: what is wrong with one is better mended before there are results.
+    if (!(error instanceof SourceError) || guest.link.source.isFile) throw error;
+    this.#watch.drop(guest, error, false);
   }
 
   /** Another file is further back: reading this one would only fill the pool. */
@@ -249,7 +266,7 @@ export class Engine {
     if (this.#consumer?.isDone === false) this.#awaitNames();
     this.#sayGoodbye();
     this.#drainLocal();
-    for (const guest of guests) guest.settle();
+    for (const guest of guests) this.#settle(guest);
     if (this.#consumer === undefined) {
       this.#watch.giveUpWaiting();
       return EXIT.DONE;
@@ -302,22 +319,25 @@ export class Engine {
       );
       this.#poll.wait(live.some(({ link }) => link.hasBacklog) ? 0 : POLL_MS_MAX);
       live.forEach((guest, i) => {
-        const { source, hasBacklog } = guest.link;
-        source.flush();
         const isReadable = slots[i]! >= 0 && this.#poll.readyEvents(slots[i]!) !== 0;
-        if (isReadable || hasBacklog) this.#receiveLast(guest);
-        guest.settle();
+        this.#serveLast(guest, isReadable || guest.link.hasBacklog);
+        this.#settle(guest);
       });
       if (!this.#session.hasRoom) this.#session.merger.forceRelease(0);
     }
   }
 
-  /** Reads after we said goodbye: the peer closing its end is no error any more. */
-  #receiveLast({ link }: Guest): void {
+  /** Writes and reads after we said goodbye: the peer closing its end is no error any more. */
+  #serveLast(guest: Guest, isDue: boolean): void {
+    const { link } = guest;
     try {
-      link.receive(performance.now());
+      link.source.flush();
+      if (isDue) link.receive(performance.now());
     } catch (error) {
-      if (!(error instanceof SourceError)) throw error;
+      if (!(error instanceof SourceError)) {
+        this.#onError(guest, error);
+        return;
+      }
       if (!link.source.hasEnded) this.#watch.failure ??= error;
       link.source.hasEnded = true;
     }

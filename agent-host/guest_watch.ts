@@ -10,9 +10,11 @@
  *   is that far behind                comes late, and is counted so
  *   sends more than is used up        it is not read beyond its share of the memory: the pressure
  *                                     travels back into its own rings
+ *   leads into a bug of ours          as a source that fails, with exit code 70
  *   breaks the protocol               each kind of it is told once, when it is first seen
  */
-import { failureOf, formatFailure } from "../shared/cli/failure.ts";
+import { BugError, failureOf, formatFailure, isUnforeseen } from "../shared/cli/failure.ts";
+import { OutputClosedError } from "../shared/cli/output.ts";
 import { readTsc } from "../shared/sys/clock.ts";
 import { SourceError } from "./link/source.ts";
 import { PATIENCE_MS, unreadyError } from "./link/unready_source.ts";
@@ -34,13 +36,14 @@ const FAULTS_MS = 1000;
 const SHARED_POOL = 0.75;
 
 export class GuestWatch {
-  /** The first failure: it decides the exit code, once the results are printed. */
-  failure: SourceError | undefined;
+  /** The first failure, or a bug of ours: it decides the exit code, after the results. */
+  failure: SourceError | BugError | undefined;
   readonly #machines: Machines;
   readonly #session: Session;
   readonly #joinsLater: boolean;
   readonly #onStatus: (text: string) => void;
   readonly #stalled = new Set<Guest>();
+  readonly #broken = new Set<Guest>();
   /** Those that the run has begun without, and since when they send. */
   readonly #late = new Map<Guest, number>();
   readonly #faults = new FaultLog();
@@ -66,14 +69,35 @@ export class GuestWatch {
    * A source has failed: goes on without it as long as there is another guest. Before there are
    * results (`hasResults`) a failure that leaves nobody is thrown.
    */
-  drop(guest: Guest, error: SourceError, hasResults: boolean): void {
+  drop(guest: Guest, error: SourceError | BugError, hasResults: boolean): void {
     const others = this.#machines.guests.filter((other) => other !== guest && !other.hasEnded);
     if (others.length === 0 && !hasResults) throw error;
     guest.link.source.abandon();
-    this.failure ??= error;
+    if (error instanceof BugError) this.failure = error;
+    else this.failure ??= error;
     if (others.length === 0) return;
     this.#onStatus(formatFailure("agent-host", failureOf(error)).trimEnd());
     this.#onStatus(`Going on without ${guest.link.source.name}`);
+  }
+
+  /**
+   * Serving a guest has thrown `error`, and there are results. What we did not foresee costs that
+   * guest only: it is told as the bug that it is, and the guest not touched again. What is no
+   * guest's doing, as a full disk, is thrown.
+   */
+  onError(guest: Guest, error: unknown): void {
+    if (error instanceof SourceError) {
+      this.drop(guest, error, true);
+      return;
+    }
+    if (error instanceof OutputClosedError || !isUnforeseen(error)) throw error;
+    this.#broken.add(guest);
+    this.drop(guest, new BugError(`Cannot go on with ${guest.link.source.name}`, error), true);
+  }
+
+  /** We have a bug that its stream leads into. */
+  isBroken(guest: Guest): boolean {
+    return this.#broken.has(guest);
   }
 
   /**

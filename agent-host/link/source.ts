@@ -113,6 +113,7 @@ export class Source {
   readonly #writer = new FrameWriter();
   #sequence = 0;
   #unsent: Uint8Array = new Uint8Array(0);
+  #isOverfull = false;
 
   /** Connects or opens. Throws SourceError. */
   constructor(target: PullTarget, onStatus: StatusListener = () => {}) {
@@ -196,22 +197,31 @@ export class Source {
     return this.#scratchView.getBigUint64(PING_AT + stampAt, true);
   }
 
-  /** Sends a message; what the peer does not take now waits. Nothing is sent to a file. */
+  /**
+   * Sends a message; what the peer does not take now waits. Nothing is sent to a file. A peer that
+   * lets too much wait is at fault; flush() says so, where its owner expects to hear of it.
+   */
   send<T extends FrameType>(type: T, message: MessageOf[T]): void {
     if (this.isFile || this.hasEnded) return;
     const frame = this.#writer.encode(type, message, this.#sequence);
     this.#sequence = (this.#sequence + 1) >>> 0;
-    if (this.#unsent.length + frame.length > UNSENT_BYTES_MAX) {
-      throw new SourceError(`Cannot send to ${this.name}: it does not read what we say`);
-    }
+    this.#isOverfull ||= this.#unsent.length + frame.length > UNSENT_BYTES_MAX;
+    if (this.#isOverfull) return;
     const joined = new Uint8Array(this.#unsent.length + frame.length);
     joined.set(this.#unsent);
     joined.set(frame, this.#unsent.length);
     this.#unsent = joined;
-    this.flush();
+    this.#writeUnsent();
   }
 
+  /** Writes what waits. Throws SourceError when that has become too much. */
   flush(): void {
+    this.#writeUnsent();
+    if (!this.#isOverfull) return;
+    throw new SourceError(`Cannot send to ${this.name}: it does not read what we say`);
+  }
+
+  #writeUnsent(): void {
     while (this.#unsent.length > 0) {
       const written = writeFrom(this.fd, addressOf(this.#unsent), this.#unsent.length);
       if (written === -EAGAIN) return;

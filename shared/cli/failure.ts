@@ -43,6 +43,17 @@ export class UsageError extends Error {
   }
 }
 
+/** What we did not foresee while we did something that has a name; the stack is that of `cause`. */
+export class BugError extends Error {
+  override readonly name = "BugError";
+
+  constructor(what: string, cause: unknown) {
+    const { message, stack } = cause instanceof Error ? cause : new Error(String(cause));
+    super(`${what}: ${message}`);
+    this.stack = stack ?? "";
+  }
+}
+
 /** Error classes that are the user's or the machine's, not ours, and their exit code. */
 const EXIT_BY_NAME: ReadonlyMap<string, ExitCode> = new Map([
   ["UsageError", EXIT.USAGE],
@@ -63,8 +74,20 @@ const EXIT_BY_NAME: ReadonlyMap<string, ExitCode> = new Map([
   ["VmLookupError", EXIT.FAILED],
 ]);
 
-/** Errors of the language itself: whatever they say, they are ours. */
-const BUG_NAMES = ["TypeError", "ReferenceError", "SyntaxError", "EvalError", "URIError"];
+/** Errors of the language itself, and what was found to be a bug: whatever they say, ours. */
+const BUG_NAMES = [
+  "BugError",
+  "TypeError",
+  "ReferenceError",
+  "SyntaxError",
+  "EvalError",
+  "URIError",
+];
+
+/** Whether this is no error of which a class of ours says what it means: a bug, most likely. */
+export function isUnforeseen(error: unknown): boolean {
+  return !(error instanceof Error && EXIT_BY_NAME.has(error.name));
+}
 
 /** Longest message and hint: both may quote what was typed, or what a guest sent. */
 const LINE_CHARS_MAX = 1000;

@@ -3,10 +3,12 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import {
+  BugError,
   EXIT,
   type Failure,
   failureOf,
   formatFailure,
+  isUnforeseen,
   toLine,
   toLines,
   UsageError,
@@ -34,6 +36,26 @@ const PLAIN: Failure = {
   exitCode: EXIT.FAILED,
   stack: undefined,
 };
+
+describe("BugError", () => {
+  test("is a bug whatever is thrown, with the stack of that", () => {
+    const cause = new RangeError("Cannot add a ring: there are 3");
+    const failure = failureOf(new BugError("Cannot go on with x", cause));
+    const message = `Cannot go on with x: ${cause.message}`;
+    expect(failure).toMatchObject({ message, exitCode: EXIT.BUG, stack: cause.stack });
+    expect(failureOf(new BugError("Cannot go on", "text"))).toMatchObject({ exitCode: EXIT.BUG });
+  });
+});
+
+describe("isUnforeseen", () => {
+  test("is what no class of ours stands for", () => {
+    for (const error of [new TypeError("x"), new RangeError("Cannot y"), new Error("z"), 1, null]) {
+      expect(isUnforeseen(error)).toBe(true);
+    }
+    expect(isUnforeseen(new SysError("write stdout", 28))).toBe(false);
+    expect(isUnforeseen(new UsageError("Cannot use -m"))).toBe(false);
+  });
+});
 
 describe("failureOf", () => {
   const expected: readonly (readonly [string, unknown, number])[] = [
