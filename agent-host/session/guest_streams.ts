@@ -91,7 +91,7 @@ export function openCpuStream(
   ledger.addRing(cpu, {
     counters: intake.decoder.counters,
     position: () => joiner.position,
-    dropped: () => intake.droppedEvents,
+    dropped: () => intake.droppedEvents + intake.undecodedEvents,
   });
   return stream;
 }

@@ -79,6 +79,15 @@ export class RingIntake {
     );
   }
 
+  /** Samples among these: dropped, once no clock can come for them any more. */
+  get undecodedEvents(): number {
+    let events = 0;
+    for (const { bytes, usedBytes } of this.#undecoded) events += countSamples(bytes, 0, usedBytes);
+    const current = this.#current;
+    if (current === undefined) return events;
+    return events + countSamples(current.bytes, this.#decodedBytes, current.usedBytes);
+  }
+
   /** Takes whole records bytes[start, end). Without `time` they wait, as far as there is room. */
   append(bytes: Uint8Array, start: number, end: number, time: TimeSegments | undefined): void {
     let from = start;
@@ -124,17 +133,10 @@ export class RingIntake {
 
   /** Forgets what waits for a clock that will not come: the stream has ended. */
   discardUndecoded(): void {
-    let dropped = 0;
-    for (const chunk of this.#undecoded) {
-      dropped += countSamples(chunk.bytes, 0, chunk.usedBytes);
-      this.#pool.release(chunk);
-    }
+    const dropped = this.undecodedEvents;
+    for (const chunk of this.#undecoded) this.#pool.release(chunk);
     this.#undecoded = [];
-    const current = this.#current;
-    if (current !== undefined) {
-      dropped += countSamples(current.bytes, this.#decodedBytes, current.usedBytes);
-      this.#decodedBytes = current.usedBytes;
-    }
+    if (this.#current !== undefined) this.#decodedBytes = this.#current.usedBytes;
     this.droppedEvents += dropped;
     if (dropped > 0) this.decoder.noteLost(dropped);
   }

@@ -5,8 +5,10 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import * as fc from "fast-check";
+import type { CpuLedger } from "../../../agent-host/analyze/cpu_ledger.ts";
 import { Source, SourceError } from "../../../agent-host/link/source.ts";
 import { Guest } from "../../../agent-host/session/guest.ts";
+import { NO_ROOM } from "../../../agent-host/session/guest_ledger.ts";
 import { Session } from "../../../agent-host/session/session.ts";
 import { guestFaults } from "../../../agent-host/session/session_faults.ts";
 import { parseEventSpecs } from "../../../shared/event/spec.ts";
@@ -55,8 +57,14 @@ function soundFrames(clock: "exact" | "fitted" = "exact"): Uint8Array[] {
   ];
 }
 
+interface Read {
+  readonly released: number;
+  readonly guest: Guest;
+  readonly rows: readonly CpuLedger[];
+}
+
 /** Reads a stream to its end, as the engine does. */
-function readStream(bytes: Uint8Array): { readonly released: number; readonly guest: Guest } {
+function readStream(bytes: Uint8Array): Read {
   const path = workspace.file("fuzz.vms");
   writeFileSync(path, bytes);
   const session = new Session(undefined);
@@ -77,12 +85,12 @@ function readStream(bytes: Uint8Array): { readonly released: number; readonly gu
     }
     session.merger.flush();
     guestFaults(guest);
-    guest.ledger.rows();
+    const rows = guest.ledger.rows();
+    return { released, guest, rows };
   } finally {
     guest.close();
+    expect(session.pool.available).toBe(session.pool.capacity);
   }
-  expect(session.pool.available).toBe(session.pool.capacity);
-  return { released, guest };
 }
 
 function expectHandled(bytes: Uint8Array): void {
@@ -107,6 +115,22 @@ test("a sound stream gives all of its records", () => {
 
 test("of processes whose call chains are not sampled, no address spaces are kept", () => {
   expect(readStream(join(...soundFrames())).guest.rings.users).toBeUndefined();
+});
+
+test("samples whose clock never came are counted as ours, not as the kernel's", () => {
+  const { writer } = recording([]);
+  const span = Array.from({ length: 20 }, (_, i) => markerRecord(1000 + i, i)).flat();
+  const end = BigInt(span.length);
+  const row = { cpu: 0, produced: 20n, lostKernel: 0n, drops: [], sentPosition: end };
+  const { rows } = readStream(
+    join(
+      writer.frame(FrameType.HELLO, fakeHello()),
+      writer.samples(0, 0, span),
+      writer.goodbye([{ ...row, headPosition: end, ackedPosition: end }]),
+    ),
+  );
+  const drops = [{ place: NO_ROOM, events: 20 }];
+  expect(rows).toMatchObject([{ produced: 20, delivered: 0, lostKernel: 0, drops }]);
 });
 
 test.each(["exact", "fitted"] as const)(
