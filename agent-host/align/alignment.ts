@@ -149,8 +149,8 @@ export class GuestAlignment {
     }
   }
 
-  /** debugfs was read at host TSC `at`; `source` names where. Call again at every poll. */
-  setKvm(source: string, vcpus: readonly VcpuTsc[], at: HostTsc): void {
+  /** debugfs (`source` says where) was read from host TSC `began` to `at`. Call at every poll. */
+  setKvm(source: string, vcpus: readonly VcpuTsc[], at: HostTsc, began = at): void {
     this.#source = source;
     for (const { apicId, relation, isNested } of vcpus) {
       // While a nested guest runs the file shows that one's offset.
@@ -158,9 +158,9 @@ export class GuestAlignment {
       const known = this.#vcpus.get(apicId);
       if (known === undefined) {
         if (this.#vcpus.size === GUEST_CPUS_MAX) break;
-        const timeline = new TscTimeline(relation, at);
+        const timeline = new TscTimeline(relation, at, began);
         this.#vcpus.set(apicId, { timeline, map: this.#exactMap(timeline.epochs) });
-      } else if (known.timeline.poll(relation, at)) {
+      } else if (known.timeline.poll(relation, at, began)) {
         known.map = this.#exactMap(known.timeline.epochs);
       }
     }

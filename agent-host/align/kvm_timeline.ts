@@ -44,10 +44,10 @@ export class TscTimeline {
   unexplainedWrites = 0;
   readonly #since: HostTsc;
 
-  /** The relation was read at host TSC `at`. */
-  constructor(relation: TscRelation, at: HostTsc) {
-    this.#epochs = [{ relation, from: at, doubtFrom: at }];
-    this.#confirmed = at;
+  /** The relation was read from host TSC `began` to `at`. */
+  constructor(relation: TscRelation, at: HostTsc, began = at) {
+    this.#epochs = [{ relation, from: began, doubtFrom: began }];
+    this.#confirmed = began;
     this.#since = at;
   }
 
@@ -67,11 +67,14 @@ export class TscTimeline {
     return this.#epochs[0]!;
   }
 
-  /** debugfs said `relation` at host TSC `at`. Returns whether the epochs changed. */
-  poll(relation: TscRelation, at: HostTsc): boolean {
+  /**
+   * debugfs was read from host TSC `began` to `at` and said `relation`: what is new was written
+   * before `at`, what is as before may have changed since `began`. Returns whether epochs changed.
+   */
+  poll(relation: TscRelation, at: HostTsc, began = at): boolean {
     const doubtFrom = this.#confirmed;
-    if (at < doubtFrom) return false;
-    this.#confirmed = at;
+    if (began < doubtFrom) return false;
+    this.#confirmed = began;
     const { relation: old, from: oldFrom } = this.newest;
     const due = this.#writes.filter((write) => oldFrom < write.at && write.at <= at);
     const told = chainOf(due, old.offset, relation.offset);
@@ -95,7 +98,7 @@ export class TscTimeline {
     this.#writes.push(write);
     this.#writes.sort((a, b) => (a.at < b.at ? -1 : 1));
     if (this.#writes.length > WRITES_WAITING_MAX) this.#giveUp(this.#writes.splice(0, 1));
-    return at <= this.#confirmed && this.#removeDoubt(at);
+    return this.#removeDoubt(at);
   }
 
   /**

@@ -64,7 +64,7 @@ export class PingEstimator {
   /** Round trips that cannot have happened, or took forever. */
   refusedCount = 0;
   pingCount = 0;
-  /** The shortest time on the wire, both ways, in host cycles at rate 1. */
+  /** The shortest time on the wire, both ways, in host cycles: at most this, as rates go. */
   wireCyclesMin = Infinity;
 
   /** Results are host cycles since `hostAnchor`. */
@@ -122,10 +122,6 @@ export class PingEstimator {
       return "agreed";
     }
     this.pingCount++;
-    const wire =
-      wrappedDelta(trip.hostReceived, trip.hostSent) -
-      wrappedDelta(trip.guestSent, trip.guestReceived);
-    this.wireCyclesMin = Math.min(this.wireCyclesMin, Number(wire));
     this.#lastGuest = trip.guestSent;
     const tracked = this.#tracked;
     const first = tracked.add(trip.guestReceived, trip.hostSent, undefined);
@@ -133,7 +129,15 @@ export class PingEstimator {
     // The step showed on the way back: the new epoch knows the way there too.
     if (second === "step") tracked.add(trip.guestReceived, trip.hostSent, undefined);
     tracked.refresh(trip.guestSent);
+    this.#noteWire(trip);
     return second === "agreed" ? first : second;
+  }
+
+  /** All of the trip but what it was inside the guest, which takes as long as the rate says. */
+  #noteWire({ hostSent, hostReceived, guestReceived, guestSent }: RoundTrip): void {
+    const away = Number(wrappedDelta(hostReceived, hostSent));
+    const inside = Number(wrappedDelta(guestSent, guestReceived)) * this.rate.min;
+    this.wireCyclesMin = Math.min(this.wireCyclesMin, Math.max(0, away - inside));
   }
 
   /**

@@ -275,7 +275,9 @@ export class GuestTime {
   #readKvm(vm: KvmVm, nowMs: number): void {
     this.#nextKvmMs = nowMs + KVM_POLL_MS;
     try {
-      this.alignment.setKvm(vm.path, readVcpus(vm), hostTsc(readTsc()));
+      const began = hostTsc(readTsc());
+      const vcpus = readVcpus(vm);
+      this.alignment.setKvm(vm.path, vcpus, hostTsc(readTsc()), began);
     } catch (error) {
       if (!(error instanceof KvmLookupError)) throw error;
       this.alignment.kvmFailed(error.message, error.hint);

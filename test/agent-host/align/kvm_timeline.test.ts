@@ -39,6 +39,19 @@ describe("TscTimeline", () => {
     expect(timeline.epochs.length).toBe(2);
   });
 
+  test("a write while debugfs is being read may be before or after what was read", () => {
+    const timeline = new TscTimeline(tscRelation(0n), at(1000), at(900));
+    expect(timeline.poll(tscRelation(0n), at(2000), at(1900))).toBe(false);
+    expect(timeline.poll(tscRelation(7n), at(3000), at(2900))).toBe(true);
+    expect(timeline.newest).toMatchObject({ from: at(3000), doubtFrom: at(1900) });
+    expect(timeline.write(0n, 7n, at(1950))).toBe(true);
+    expect(timeline.newest).toMatchObject({ from: at(1950), doubtFrom: at(1950) });
+    expect(timeline.poll(tscRelation(9n), at(4000), at(3900))).toBe(true);
+    expect(timeline.write(7n, 9n, at(3950))).toBe(true);
+    expect(timeline.newest).toMatchObject({ from: at(3950), doubtFrom: at(3950) });
+    expect(timeline.unexplainedWrites).toBe(0);
+  });
+
   test("two writes between polls, told late, are put in their order", () => {
     const timeline = new TscTimeline(tscRelation(0n), at(1000));
     timeline.poll(tscRelation(9n), at(3000));

@@ -68,6 +68,19 @@ function errorNow(estimator: PingEstimator, pair: Pair, anchor: bigint): [number
 }
 
 describe("PingEstimator", () => {
+  test.each([500_000_000n, 3_000_000_000n])(
+    "what a trip was inside a guest of another rate is taken off in the host's cycles (%p)",
+    (num) => {
+      const pair = new Pair(0n, 0n, num);
+      const estimator = new PingEstimator(pair.host());
+      for (let i = 0; i < 100; i++) {
+        estimator.add(pair.trip(90_000n, 150_000n, 180_000n));
+        pair.now += SECOND / 10n;
+      }
+      expect(Math.abs(estimator.wireCyclesMin - 270_000)).toBeLessThan(20);
+    },
+  );
+
   test("the truth never leaves the bound: any offset, rate, unequal delays, pauses", () => {
     fc.assert(
       fc.property(
@@ -115,7 +128,8 @@ describe("PingEstimator", () => {
     // Half of 270,000 cycles on the wire, and what the unknown rate adds over two seconds.
     expect(estimator.boundCycles).toBeGreaterThan(135_000);
     expect(estimator.boundCycles).toBeLessThan(2.5 * 135_000);
-    expect(estimator.wireCyclesMin).toBe(270_000);
+    expect(estimator.wireCyclesMin).toBeGreaterThanOrEqual(270_000);
+    expect(estimator.wireCyclesMin).toBeLessThan(270_001);
     const { min, max } = estimator.rate;
     expect(min).toBeLessThanOrEqual(1);
     expect(max).toBeGreaterThanOrEqual(1);
