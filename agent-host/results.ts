@@ -140,7 +140,7 @@ export class Report {
     }
   }
 
-  #admit({ index, stage, spec, system, label, format, machine }: SessionEvent): void {
+  #admit({ index, stage, spec, system, label, format, machine, isByCpu }: SessionEvent): void {
     const symbols = this.#machines.symbolsOf(machine);
     const info = makePrinter(format, symbols, machine === 0 ? HOST_STRINGS : undefined);
     this.#lineEvents.push({ system, label, format, info });
@@ -148,7 +148,7 @@ export class Report {
     if (trigger !== undefined) this.#triggers.add(index);
     const place = this.#stages.indexOf(stage);
     if (untraced === true || place < 0) return;
-    this.#pairing?.addEvent(index, place, role !== undefined);
+    this.#pairing?.addEvent(index, place, role !== undefined, isByCpu);
   }
 
   /**
@@ -338,7 +338,7 @@ export class Report {
   #writeTable(out: ByteWriter, cycles: number, thanCycles: number, isLast: boolean): void {
     const { unit, wall } = this.display!;
     const pairing = this.#pairing!;
-    if (isLast) noteTrailingLoss(this.#machines, pairing.losses, cycles);
+    if (isLast) noteTrailingLoss(this.#machines, pairing.losses);
     const { local, guests } = this.#machines;
     const { list } = this.#session.events;
     const machineOf = (event: number): number => list[event]!.machine;

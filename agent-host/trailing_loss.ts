@@ -22,18 +22,14 @@ export interface LossySources {
   }>;
 }
 
-/** Notes it before the last table, which ends at `cycles`. */
-export function noteTrailingLoss(
-  { local, guests }: LossySources,
-  losses: LossLog,
-  cycles: number,
-): void {
-  noteRest(losses, 0, local?.ledger() ?? [], 0, cycles);
+/** Notes it, before the last table. */
+export function noteTrailingLoss({ local, guests }: LossySources, losses: LossLog): void {
+  noteRest(losses, 0, local?.ledger() ?? [], 0);
   for (const { machine, ledger, ended, rings } of guests) {
     const before = ended.list(() => undefined).flatMap(({ rows }) => rows);
     let guessed = 0;
     for (const { estimatedEvents } of rings.intakes.values()) guessed += estimatedEvents;
-    noteRest(losses, machine, [...before, ...ledger.rows()], guessed, cycles);
+    noteRest(losses, machine, [...before, ...ledger.rows()], guessed);
   }
 }
 
@@ -42,7 +38,6 @@ function noteRest(
   machine: number,
   rows: readonly CpuLedger[],
   guessed: number,
-  cycles: number,
 ): void {
   let lost = guessed;
   for (const row of rows) {
@@ -51,5 +46,5 @@ function noteRest(
     lost += row.lostKernel + droppedEvents({ ...row, drops });
   }
   const unknown = lost - losses.total(machine);
-  if (unknown > 0) losses.note(machine, unknown, cycles);
+  if (unknown > 0) losses.noteUnplaced(machine, unknown);
 }

@@ -11,6 +11,7 @@
 
 import type { Chunk } from "./chunk.ts";
 import { MACHINES_MAX } from "./clock_bounds.ts";
+import { RINGS_MAX } from "./merger.ts";
 
 /** Losses ahead of the pairs that are told apart: as many as a pool's chunks have markers. */
 export const LOSSES_AHEAD_MAX = 1 << 14;
@@ -19,14 +20,17 @@ export const LOSSES_AHEAD_MAX = 1 << 14;
 export class LossLog {
   /** Where the latest loss that has begun ends; -Infinity before the first. */
   readonly #endCycles = new Float64Array(MACHINES_MAX).fill(Number.NEGATIVE_INFINITY);
+  /** The same of each ring. */
+  readonly #ringEndCycles = new Float64Array(RINGS_MAX).fill(Number.NEGATIVE_INFINITY);
   readonly #events = new Float64Array(MACHINES_MAX);
   readonly #totals = new Float64Array(MACHINES_MAX);
   /** A binary heap of what is ahead, by `since`; made for the first loss. */
   #since = new Float64Array(0);
   #until = new Float64Array(0);
   #machine = new Uint16Array(0);
+  #ring = new Uint16Array(0);
   #ahead = 0;
-  /** No loss at all so far: the usual case, and one comparison for it. */
+  /** No loss of which the time is known: the usual case, and one comparison for it. */
   isEmpty = true;
   /** Where the next loss begins that has not begun; Infinity when there is none. */
   nextCycles = Number.POSITIVE_INFINITY;
@@ -36,41 +40,54 @@ export class LossLog {
     for (let marker = 0; marker < chunk.lostCount; marker++) {
       const index = chunk.lostIndex[marker]!;
       if (index < from) continue;
-      this.expect(chunk.machine, chunk.lostSinceCycles[marker]!, chunk.timeCycles[index]!);
+      const sinceCycles = chunk.lostSinceCycles[marker]!;
+      this.expect(chunk.machine, chunk.ring, sinceCycles, chunk.timeCycles[index]!);
     }
   }
 
-  /** A machine lost events between these two times, which may be ahead. */
-  expect(machine: number, sinceCycles: number, untilCycles: number): void {
+  /** A ring of a machine lost events between these two times, which may be ahead. */
+  expect(machine: number, ring: number, sinceCycles: number, untilCycles: number): void {
     this.isEmpty = false;
     // A stream whose clock began anew, behind the one before; or more than can be told apart.
     if (!(sinceCycles < untilCycles) || this.#ahead === LOSSES_AHEAD_MAX) {
-      this.#begin(machine, Math.max(sinceCycles, untilCycles));
+      this.#begin(machine, ring, Math.max(sinceCycles, untilCycles));
       return;
     }
     if (this.#since.length === 0) {
       this.#since = new Float64Array(LOSSES_AHEAD_MAX);
       this.#until = new Float64Array(LOSSES_AHEAD_MAX);
       this.#machine = new Uint16Array(LOSSES_AHEAD_MAX);
+      this.#ring = new Uint16Array(LOSSES_AHEAD_MAX);
     }
-    this.#put(this.#ahead++, sinceCycles, untilCycles, machine);
+    const at = this.#rise(this.#ahead++, sinceCycles);
+    this.#since[at] = sinceCycles;
+    this.#until[at] = untilCycles;
+    this.#machine[at] = machine;
+    this.#ring[at] = ring;
     this.nextCycles = this.#since[0]!;
   }
 
   /** Pairs that end after `nextCycles` follow. */
   beginNext(): void {
     if (this.#ahead === 0) return;
-    this.#begin(this.#machine[0]!, this.#until[0]!);
-    this.#dropFirst();
+    this.#begin(this.#machine[0]!, this.#ring[0]!, this.#until[0]!);
+    const last = --this.#ahead;
+    this.#move(last, this.#sink(last));
     this.nextCycles = this.#ahead === 0 ? Number.POSITIVE_INFINITY : this.#since[0]!;
   }
 
-  /** `events` of a machine were lost at some time up to `untilCycles`. */
-  note(machine: number, events: number, untilCycles: number): void {
+  /** `events` of a ring of a machine were lost at some time up to `untilCycles`. */
+  note(machine: number, ring: number, events: number, untilCycles: number): void {
     this.isEmpty = false;
     this.#events[machine]! += events;
     this.#totals[machine]! += events;
-    this.#begin(machine, untilCycles);
+    this.#begin(machine, ring, untilCycles);
+  }
+
+  /** `events` more were lost since the beginning, of rings and at times that nobody knows. */
+  noteUnplaced(machine: number, events: number): void {
+    this.#events[machine]! += events;
+    this.#totals[machine]! += events;
   }
 
   /** Whether either machine lost events after `startCycles`. */
@@ -78,6 +95,11 @@ export class LossLog {
     return (
       this.#endCycles[startMachine]! > startCycles || this.#endCycles[endMachine]! > startCycles
     );
+  }
+
+  /** The same of a pair that can only be of one ring's events. */
+  ringSpans(ring: number, startCycles: number): boolean {
+    return this.#ringEndCycles[ring]! > startCycles;
   }
 
   /** Events that a machine lost since reset(). */
@@ -95,12 +117,13 @@ export class LossLog {
     this.#events.fill(0);
   }
 
-  #begin(machine: number, untilCycles: number): void {
+  #begin(machine: number, ring: number, untilCycles: number): void {
     if (untilCycles > this.#endCycles[machine]!) this.#endCycles[machine] = untilCycles;
+    if (untilCycles > this.#ringEndCycles[ring]!) this.#ringEndCycles[ring] = untilCycles;
   }
 
-  /** Puts an entry at the end of the heap, and lets it rise. */
-  #put(end: number, sinceCycles: number, untilCycles: number, machine: number): void {
+  /** Where in the heap an entry goes that is added at its end; those above have made room. */
+  #rise(end: number, sinceCycles: number): number {
     let at = end;
     while (at > 0) {
       const parent = (at - 1) >> 1;
@@ -108,30 +131,26 @@ export class LossLog {
       this.#move(parent, at);
       at = parent;
     }
-    this.#set(at, sinceCycles, untilCycles, machine);
+    return at;
   }
 
-  /** The last entry takes the first one's place, and sinks to where it belongs. */
-  #dropFirst(): void {
-    const size = --this.#ahead;
-    const since = this.#since[size]!;
+  /** Where in the heap its last entry goes when the first is gone; those below have moved up. */
+  #sink(last: number): number {
+    const since = this.#since[last]!;
     let at = 0;
-    for (let child = 1; child < size; child = at * 2 + 1) {
-      if (child + 1 < size && this.#since[child + 1]! < this.#since[child]!) child++;
+    for (let child = 1; child < last; child = at * 2 + 1) {
+      if (child + 1 < last && this.#since[child + 1]! < this.#since[child]!) child++;
       if (since <= this.#since[child]!) break;
       this.#move(child, at);
       at = child;
     }
-    this.#set(at, since, this.#until[size]!, this.#machine[size]!);
+    return at;
   }
 
   #move(from: number, to: number): void {
-    this.#set(to, this.#since[from]!, this.#until[from]!, this.#machine[from]!);
-  }
-
-  #set(at: number, sinceCycles: number, untilCycles: number, machine: number): void {
-    this.#since[at] = sinceCycles;
-    this.#until[at] = untilCycles;
-    this.#machine[at] = machine;
+    this.#since[to] = this.#since[from]!;
+    this.#until[to] = this.#until[from]!;
+    this.#machine[to] = this.#machine[from]!;
+    this.#ring[to] = this.#ring[from]!;
   }
 }

@@ -98,6 +98,8 @@ export class Pairing {
   readonly #stageOf = new Int8Array(NO_EVENT + 1).fill(-1);
   /** 1 by event index where the role column is filled. */
   readonly #hasRole = new Uint8Array(NO_EVENT + 1);
+  /** 1 by event index where the key is the CPU. */
+  readonly #isByCpu = new Uint8Array(NO_EVENT + 1);
   /** The stage before and after each, -1 where there is none. */
   readonly #before: number[] = [];
   readonly #after: number[] = [];
@@ -151,10 +153,10 @@ export class Pairing {
   }
 
   /**
-   * An event of a stage; `hasRole`: its records say in which roles they act. Throws RangeError when
-   * it is in a stage already.
+   * An event of a stage; `hasRole`: its records say in which roles they act; `isByCpu`: their key
+   * is the CPU. Throws RangeError when it is in a stage already.
    */
-  addEvent(event: number, stage: number, hasRole: boolean): void {
+  addEvent(event: number, stage: number, hasRole: boolean, isByCpu = false): void {
     if (!(event >= 0 && event < NO_EVENT) || this.#stageOf[event] !== -1) {
       throw new RangeError(
         `Cannot put event ${event} into stage ${stage}: it is no event or in a stage already, ` +
@@ -163,6 +165,7 @@ export class Pairing {
     }
     this.#stageOf[event] = stage;
     this.#hasRole[event] = hasRole ? 1 : 0;
+    this.#isByCpu[event] = isByCpu ? 1 : 0;
   }
 
   /** Takes records `from` to `to` of a chunk, in the order of the merger. A RunSink. */
@@ -172,7 +175,8 @@ export class Pairing {
       const index = chunk.lostIndex[marker]!;
       if (index < from || index >= to) continue;
       this.#stretch(chunk, at, index);
-      this.losses.note(chunk.machine, chunk.lostEvents[marker]!, chunk.timeCycles[index]!);
+      const events = chunk.lostEvents[marker]!;
+      this.losses.note(chunk.machine, chunk.ring, events, chunk.timeCycles[index]!);
       at = index;
     }
     this.#stretch(chunk, at, to);
@@ -255,8 +259,7 @@ export class Pairing {
     row.noteMachines(startMachine, endMachine);
     row.latestCycles = chunk.timeCycles[i]!;
     const bound = boundOf(pending, entry, chunk, i);
-    const spansLoss =
-      !this.losses.isEmpty && this.losses.spans(startMachine, endMachine, startCycles);
+    const spansLoss = !this.losses.isEmpty && this.#spansLoss(pending, entry, chunk, i);
     if (spansLoss) noteLeftOut(row, latency);
     else noteLatency(row, latency, bound);
     if (this.#closest !== undefined && startMachine !== endMachine) {
@@ -268,6 +271,16 @@ export class Pairing {
       const facts = { latencyCycles: latency, boundCycles: bound, spansLoss };
       this.#slow.add(pending, entry, chunk, i, facts);
     }
+  }
+
+  /** Whether what ends or starts between the two may be among the lost. */
+  #spansLoss(pending: PendingEvents, entry: number, chunk: Chunk, i: number): boolean {
+    const start = pending.machine[entry]!;
+    const cycles = pending.timeCycles[entry]!;
+    const isByCpu = this.#isByCpu[pending.event[entry]!]! & this.#isByCpu[chunk.event[i]!]!;
+    // Equal CPUs of one machine are one ring.
+    if (isByCpu !== 0 && start === chunk.machine) return this.losses.ringSpans(chunk.ring, cycles);
+    return this.losses.spans(start, chunk.machine, cycles);
   }
 
   /** An end without a start. Its cause may be about to come, when it is another machine's. */

@@ -34,6 +34,8 @@ export interface SessionEvent {
   readonly format: EventFormat;
   /** printkey=: how its keys are shown. */
   readonly keyPrinter: KeyPrinter | undefined;
+  /** Its key is the CPU, and nothing else. */
+  readonly isByCpu: boolean;
 }
 
 /** A compiled expression bound to the events of one index. */
@@ -131,7 +133,8 @@ export class SessionEvents {
     const { key = this.#defaultKey, role, printkey } = spec.attributes;
     const keyPrinter =
       printkey === undefined ? undefined : new KeyPrinter(printkey, evaluation.functions);
-    const added = { index, stage, machine, spec, system, name, label, format, keyPrinter };
+    const isByCpu = key?.trim() === "_cpu";
+    const added = { index, stage, machine, spec, system, name, label, format, keyPrinter, isByCpu };
     const bind = (program: ExprProgram, kind: ProgramKind): void => {
       const bound = new EventProgram(index, program.bind(this.#memory), kind);
       this.#bound.push(bound);

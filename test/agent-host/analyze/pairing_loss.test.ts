@@ -44,7 +44,7 @@ describe("Pairing.run() with loss", () => {
     f.run([{ time: 30, event: 1, key: 1 }], { machine: 0 });
     expect(f.row().leftOut).toBe(0);
     f.run([{ time: 40, event: 0, key: 1 }], { machine: 1 });
-    f.pairing.losses.note(0, 1, 41);
+    f.pairing.losses.note(0, 0, 1, 41);
     f.run([{ time: 50, event: 1, key: 1 }], { machine: 0 });
     expect(f.row().leftOut).toBe(1);
     expect([...f.row().machines].toSorted()).toEqual([0, 1]);
@@ -121,11 +121,11 @@ function countedPairs(list: readonly Happening[]): string[] {
     const before = lost[row.cpu]!;
     newest[row.cpu] = row.time;
     lost[row.cpu] = 0;
-    if (before > 0) f.pairing.losses.expect(0, since, row.time);
+    if (before > 0) f.pairing.losses.expect(0, row.cpu, since, row.time);
     return [{ row, since, before }];
   });
   for (const { row, since, before } of kept) {
-    const chunk = chunkOf(f.pool, { cpu: row.cpu }, [row]);
+    const chunk = chunkOf(f.pool, { cpu: row.cpu, ring: row.cpu }, [row]);
     chunk.count = 0;
     if (before > 0) chunk.addLost(before, since);
     chunk.count = 1;
@@ -162,7 +162,7 @@ describe("Pairing.run() with losses on several CPUs", () => {
 
   test("leaves out what overlaps a loss of another CPU, and neither before nor behind it", () => {
     const f = new Fixture();
-    f.pairing.losses.expect(0, 5, 20);
+    f.pairing.losses.expect(0, 1, 5, 20);
     const pair = (start: number, end: number): EventRow[] => [
       { time: start, event: 0, key: start },
       { time: end, event: 1, key: start },
@@ -174,18 +174,51 @@ describe("Pairing.run() with losses on several CPUs", () => {
   });
 });
 
+describe("Pairing.run() with the CPU as key", () => {
+  test("leaves out what a loss of the same CPU may have spoiled, and of no other one", () => {
+    const f = new Fixture({ stages: [[], []] });
+    f.pairing.addEvent(0, 0, false, true);
+    f.pairing.addEvent(1, 1, false, true);
+    f.pairing.losses.expect(0, 1, 5, 20);
+    const pair = (cpu: number, start: number, end: number): void => {
+      const rows = [
+        { time: start, event: 0, key: cpu },
+        { time: end, event: 1, key: cpu },
+      ];
+      f.run(rows, { cpu, ring: cpu });
+    };
+    pair(0, 6, 8);
+    pair(0, 10, 21);
+    pair(1, 4, 22);
+    pair(1, 23, 24);
+    expect(f.summary()).toEqual(["0=>1 3 14"]);
+    expect([f.row().leftOut, f.row().leftOutCyclesMax]).toEqual([1, 18]);
+  });
+
+  test("another machine's CPU of the same number is another CPU", () => {
+    const f = new Fixture({ stages: [[], []] });
+    f.pairing.addEvent(0, 0, false, true);
+    f.pairing.addEvent(1, 1, false, true);
+    f.pairing.losses.expect(1, 7, 5, 20);
+    f.run([{ time: 10, event: 0, key: 0 }], { machine: 0, ring: 0 });
+    f.run([{ time: 12, event: 1, key: 0 }], { machine: 1, ring: 6 });
+    expect([f.row().latencies.count, f.row().leftOut]).toEqual([0, 1]);
+  });
+});
+
 describe("LossLog", () => {
   test("begins losses in the order of their time, whatever the order they are announced in", () => {
     fc.assert(
       fc.property(fc.array(fc.nat(1000), { minLength: 1, maxLength: 200 }), (times) => {
         const log = new LossLog();
-        for (const since of times) log.expect(since % 3, since, since + 10);
+        for (const since of times) log.expect(since % 3, since % 5, since, since + 10);
         const begun: number[] = [];
         while (log.nextCycles !== Number.POSITIVE_INFINITY) {
           begun.push(log.nextCycles);
           log.beginNext();
           const since = begun.at(-1)!;
           expect(log.spans(since % 3, since % 3, since + 9)).toBe(true);
+          expect(log.ringSpans(since % 5, since + 9)).toBe(true);
         }
         expect(begun).toEqual(times.toSorted((a, b) => a - b));
       }),
@@ -195,7 +228,7 @@ describe("LossLog", () => {
 
   test("a loss of an unknown number counts none, and separates as any other", () => {
     const log = new LossLog();
-    log.note(1, 0, 50);
+    log.note(1, 0, 0, 50);
     expect([log.isEmpty, log.events(1), log.spans(1, 1, 49), log.spans(1, 1, 50)]).toEqual([
       false,
       0,
@@ -206,15 +239,15 @@ describe("LossLog", () => {
 
   test("takes in more than it can tell apart as begun, and forgets none", () => {
     const log = new LossLog();
-    for (let i = 0; i < LOSSES_AHEAD_MAX; i++) log.expect(1, 100 + i, 200 + i);
+    for (let i = 0; i < LOSSES_AHEAD_MAX; i++) log.expect(1, 1, 100 + i, 200 + i);
     expect(log.spans(2, 2, 0)).toBe(false);
-    log.expect(2, 500, 600);
+    log.expect(2, 2, 500, 600);
     expect(log.spans(2, 2, 599)).toBe(true);
   });
 
   test("of a stream whose clock lies behind, all that waits is separated from it", () => {
     const log = new LossLog();
-    log.expect(1, 900, 100);
+    log.expect(1, 1, 900, 100);
     expect(log.spans(1, 1, 899)).toBe(true);
   });
 });

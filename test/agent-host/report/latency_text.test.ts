@@ -262,9 +262,9 @@ describe("makeLatencyTable()", () => {
     for (let i = 1; i <= 100; i++) row.latencies.record(i);
     row.noteMachines(0, 2);
     const losses = new LossLog();
-    losses.note(0, 5, 1);
-    losses.note(1, 100, 1);
-    losses.note(2, 20, 1);
+    losses.note(0, 0, 5, 1);
+    losses.note(1, 0, 100, 1);
+    losses.note(2, 0, 20, 1);
     const [line] = makeLatencyTable({
       date: "",
       wallNs: 0n,
