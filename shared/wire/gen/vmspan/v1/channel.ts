@@ -125,7 +125,10 @@ export interface Attach {
   readonly attachNonce: bigint;
   /** The stream that the host was reading before, 0 for none. */
   readonly streamNonce: bigint;
-  /** Per CPU the first byte that the host lacks. Only meaningful when stream_nonce still holds. */
+  /**
+   * Per CPU the first byte that the host lacks. Only meaningful when stream_nonce still holds; it
+   * acknowledges nothing: what comes before may not have been written out yet.
+   */
   readonly resume: readonly CpuPosition[];
   readonly agentVersion: string;
 }
