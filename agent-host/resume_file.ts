@@ -15,18 +15,12 @@
  * What was written after that would come twice: where stdout is the same regular file (>>FILE), the
  * next run cuts it off first. A run that ends by itself or is stopped removes FILE.
  */
-import {
-  fstatSync,
-  ftruncateSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { fstatSync, ftruncateSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { UsageError } from "../shared/cli/failure.ts";
 import { SysError } from "../shared/sys/errno.ts";
+import { statusOf } from "../shared/sys/fd.ts";
+import { isStrangers, openRegular, readWhole } from "../shared/sys/regular_file.ts";
 import type { CpuPosition } from "../shared/wire/gen/vmspan/v1/channel.ts";
 import type { EndedRow, EndedStream } from "./session/ended_streams.ts";
 import { NO_ROOM } from "./session/guest_ledger.ts";
@@ -36,7 +30,9 @@ const STDOUT = 1;
 const VERSION = 1;
 const FILE_MODE = 0o600;
 /** A file of this size describes hundreds of guests: a larger one is none of ours. */
-const FILE_CHARS_MAX = 16 * 1024 * 1024;
+const FILE_BYTES_MAX = 16 * 1024 * 1024;
+/** Others may be at work in its folder, but not all the time. */
+const CREATE_TRIES_MAX = 16;
 
 /** A ring, and how far it was used up. */
 export interface CpuResume extends Omit<RingMark, "records"> {
@@ -151,11 +147,26 @@ function refuse(path: string, reason: string): UsageError {
   );
 }
 
-/** What a call of node:fs threw, in our words. */
+/** What a call of ours, or of node:fs, threw, in our words. */
 function fileError(path: string, error: unknown): SysError {
-  const { errno } = error as NodeJS.ErrnoException;
+  // node:fs has -errno.
+  const { errno } = error as NodeJS.ErrnoException | SysError;
   if (errno === undefined) throw error;
-  return new SysError(`use --resume "${path}"`, -errno, "give another name");
+  return new SysError(`use --resume "${path}"`, Math.abs(errno), "give another name");
+}
+
+/** Creates a file: never one that somebody else has put there, or a link to another. */
+function writeNew(path: string, text: string): void {
+  for (let tries = 1; ; tries++) {
+    rmSync(path, { force: true });
+    try {
+      writeFileSync(path, text, { flag: "wx", mode: FILE_MODE });
+      return;
+    } catch (error) {
+      const isThere = (error as NodeJS.ErrnoException).code === "EEXIST";
+      if (!isThere || tries === CREATE_TRIES_MAX) throw error;
+    }
+  }
 }
 
 /** Where stdout stands; undefined when it is no regular file. */
@@ -178,7 +189,6 @@ export class ResumeFile {
       return;
     }
     try {
-      if (text.length > FILE_CHARS_MAX) throw new SyntaxError("it is too large");
       const { version, output, sources } = JSON.parse(text);
       if (version !== VERSION || !Array.isArray(sources)) throw new SyntaxError("it is another's");
       this.#found = sources.map(parseSource);
@@ -191,9 +201,18 @@ export class ResumeFile {
 
   static #read(path: string): string | undefined {
     try {
-      return readFileSync(path, "utf8");
+      using fd = openRegular(path);
+      const { uid } = statusOf(fd);
+      if (isStrangers(path, uid)) {
+        throw refuse(path, `it is of user ${uid}, in a folder where everybody may create files`);
+      }
+      const bytes = readWhole(fd, FILE_BYTES_MAX);
+      if (bytes === undefined) throw refuse(path, "it is too large to be an agent-host's");
+      return new TextDecoder().decode(bytes);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw fileError(path, error);
+      if (error instanceof RangeError) throw refuse(path, "it is no regular file");
+      if (!(error instanceof SysError)) throw error;
+      if (error.code !== "ENOENT") throw fileError(path, error);
     }
     // Where it is to be made is better looked at now than when events come.
     try {
@@ -219,7 +238,7 @@ export class ResumeFile {
     // Whole or not at all, whenever we are killed.
     const scratchPath = `${this.#path}.new`;
     try {
-      writeFileSync(scratchPath, text, { mode: FILE_MODE });
+      writeNew(scratchPath, text);
       renameSync(scratchPath, this.#path);
     } catch (error) {
       throw fileError(this.#path, error);

@@ -8,9 +8,6 @@
  *                        folder like /tmp and belongs to somebody else
  *   a symbolic link      refused: it could have been put there to have another file overwritten
  */
-import { statSync } from "node:fs";
-import { dirname } from "node:path";
-import process from "node:process";
 import {
   O_CREAT,
   O_NOFOLLOW,
@@ -21,11 +18,9 @@ import {
 } from "../../shared/sys/abi.ts";
 import { SysError } from "../../shared/sys/errno.ts";
 import { Fd, openFile, statusOf, truncateFile } from "../../shared/sys/fd.ts";
+import { isStrangers } from "../../shared/sys/regular_file.ts";
 import { Outlet } from "./outlet.ts";
 import type { Sink, SinkHost } from "./sink.ts";
-
-/** Of /tmp and its kin: everybody may create files, and remove only his own. */
-const SHARED_FOLDER_MODE = 0o1002;
 
 /** Opens `path` for a recording and leaves its content alone. Throws SysError, RangeError. */
 export function openRecording(path: string): Fd {
@@ -63,9 +58,7 @@ function checkOwn(path: string, fd: Fd): void {
   };
   if (type !== S_IFREG) refuse("it is no file");
   if (links > 1) refuse(`it is one of ${links} names of a file (hard links), wants one`);
-  const folder = statSync(dirname(path));
-  const isShared = (folder.mode & SHARED_FOLDER_MODE) === SHARED_FOLDER_MODE;
-  if (isShared && uid !== process.geteuid?.() && uid !== folder.uid) {
+  if (isStrangers(path, uid)) {
     refuse(`it belongs to user ${uid}, in a folder where everybody may create files`);
   }
 }

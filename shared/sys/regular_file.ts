@@ -6,12 +6,17 @@
  *   fstat                          regular?
  *   open(/proc/self/fd/N)          the same file, whatever the name leads to by now
  */
+import { statSync } from "node:fs";
+import { dirname } from "node:path";
+import process from "node:process";
 import { O_CLOEXEC, O_PATH, O_RDONLY, S_IFREG, SYS } from "./abi.ts";
 import { checked } from "./errno.ts";
 import { Fd, openFile, readInto, statusOf } from "./fd.ts";
 import { type Address, addressOf, cString, syscall } from "./syscall.ts";
 
 const READ_BYTES_MIN = 64 * 1024;
+/** Sticky, and open to everybody. */
+const SHARED_FOLDER_MODE = 0o1002;
 
 /**
  * Opens for reading; with O_NOFOLLOW in `flags` a symbolic link is no file. Throws SysError, and
@@ -25,6 +30,16 @@ export function openRegular(path: string, flags = 0): Fd {
   const link = cString(`/proc/self/fd/${place.number}`);
   const result = syscall(SYS.open, addressOf(link), O_RDONLY | O_CLOEXEC, 0, 0, 0, 0);
   return new Fd(checked(result, `open "${path}"`), `"${path}"`);
+}
+
+/**
+ * Whether a file of user `uid` at `path` may be a stranger's: in /tmp and its kin everybody may
+ * create files, and remove only his own.
+ */
+export function isStrangers(path: string, uid: number): boolean {
+  const folder = statSync(dirname(path));
+  const isShared = (folder.mode & SHARED_FOLDER_MODE) === SHARED_FOLDER_MODE;
+  return isShared && uid !== process.geteuid?.() && uid !== folder.uid;
 }
 
 /** What a file holds; undefined when that is more than `bytesMax`. Throws SysError. */

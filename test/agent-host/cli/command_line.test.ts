@@ -110,7 +110,7 @@ const SOURCE_CASES: readonly Case[] = [
   },
   ...(
     [
-      ["a directory", "folder", EXIT.FAILED, /^Cannot use --resume "folder": EISDIR /],
+      ["a directory", "folder", EXIT.USAGE, /^Cannot use --resume "folder": it is no regular file/],
       ["a folder that is not there", "nosuch/x", EXIT.FAILED, /"nosuch\/x": ENOENT \(no such file/],
       [
         "a folder that is a file",
