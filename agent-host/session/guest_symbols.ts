@@ -25,6 +25,11 @@ import type { ChunkProgram } from "./ring_intake.ts";
 
 /** How long events wait for an answer that does not come, or stops coming. */
 export const ANSWER_MS_MAX = 3000;
+/**
+ * How long any event waits, whatever comes meanwhile: an answer without end would hold up all.
+ * A guest that takes longer is not asked any more.
+ */
+export const NAMES_MS_MAX = 30_000;
 /** Frames that wait for their names; further ones are printed without. */
 export const WAITING_FRAMES_MAX = 16_384;
 
@@ -57,6 +62,7 @@ interface WaitingFrame {
   readonly address: number;
   /** Of the first event that has it. */
   readonly cycles: number;
+  readonly sinceMs: number;
 }
 
 export class GuestSymbols implements ChainSymbols, SymbolResolver, ChunkProgram {
@@ -72,6 +78,8 @@ export class GuestSymbols implements ChainSymbols, SymbolResolver, ChunkProgram 
   /** The request that is being answered; 0 for none. */
   #askedId = 0;
   #newsMs = 0;
+  #begunMs = 0;
+  #isTooSlow = false;
   readonly #waiting = new Map<string, WaitingFrame>();
   /** What a guest sent that is no answer. */
   refused = 0;
@@ -85,12 +93,13 @@ export class GuestSymbols implements ChainSymbols, SymbolResolver, ChunkProgram 
   /** A stream begins, or goes on after a break: what was asked before will not be answered. */
   begin(needs: SymbolNeeds, resumed: boolean): void {
     this.#needs = needs;
-    this.#remote.canAsk = needs.users && needs.isTwoWay;
+    this.#remote.canAsk = needs.users && needs.isTwoWay && !this.#isTooSlow;
     this.#askedId = 0;
     this.#newsMs = performance.now();
+    this.#begunMs = this.#newsMs;
     if (resumed && this.#kernel !== undefined) return;
     this.#kernel = undefined;
-    this.#kernelDue = needs.kernel && (needs.isTwoWay || needs.isKernelComing);
+    this.#kernelDue = !this.#isTooSlow && needs.kernel && (needs.isTwoWay || needs.isKernelComing);
     this.#reader = this.#kernelDue ? new SymbolPieceReader() : undefined;
   }
 
@@ -110,6 +119,13 @@ export class GuestSymbols implements ChainSymbols, SymbolResolver, ChunkProgram 
     let least = Infinity;
     for (const { cycles } of this.#waiting.values()) least = Math.min(least, cycles);
     return least;
+  }
+
+  /** Since when the event waits that waits longest. */
+  get #waitingSinceMs(): number {
+    if (this.#kernelDue) return this.#begunMs;
+    const [oldest] = this.#waiting.values();
+    return oldest?.sinceMs ?? Infinity;
   }
 
   lookup(lo: number, hi: number): SymbolHit | undefined {
@@ -141,15 +157,17 @@ export class GuestSymbols implements ChainSymbols, SymbolResolver, ChunkProgram 
     if (!this.users.isPending) return;
     const key = `${pid} ${address}`;
     if (this.#waiting.has(key)) return;
-    this.#waiting.set(key, { pid, address, cycles: timeCycles });
+    this.#waiting.set(key, { pid, address, cycles: timeCycles, sinceMs: performance.now() });
   };
 
   /** Asks what is to be asked, and gives up on what does not come. */
   tick(nowMs: number, ask: SymbolAsker): void {
     const needs = this.#needs;
     if (needs === undefined) return;
-    const isLate = !needs.isFile && nowMs - this.#newsMs > ANSWER_MS_MAX;
-    if (isLate && this.isWaiting) this.giveUp();
+    if (!needs.isFile && this.isWaiting) {
+      this.#isTooSlow ||= nowMs - this.#waitingSinceMs > NAMES_MS_MAX;
+      if (this.#isTooSlow || nowMs - this.#newsMs > ANSWER_MS_MAX) this.giveUp();
+    }
     if (!needs.isTwoWay || this.#askedId !== 0) return;
     const kernel = this.#kernelDue;
     const request = this.#remote.takeRequest();
@@ -165,23 +183,30 @@ export class GuestSymbols implements ChainSymbols, SymbolResolver, ChunkProgram 
     this.#remote.canAsk = false;
     this.#askedId = 0;
     this.#waiting.clear();
-    if (!this.#kernelDue) return;
+    if (this.#kernelDue) this.#giveUpKernel();
+  }
+
+  #giveUpKernel(): void {
     if (this.#reader?.count === 0) {
       this.#onFinding(`${this.#machine} does not name the addresses of its kernel`);
     }
     this.#endKernel();
   }
 
-  onSymbols(message: Symbols): void {
+  onSymbols(message: Symbols, nowMs = performance.now()): void {
     const { id, kernel, kernelEnd, maps, functions, end } = message;
     if (id !== this.#askedId) {
       this.refused++;
       return;
     }
-    this.#newsMs = performance.now();
+    this.#newsMs = nowMs;
     if (this.#kernelDue) this.#onKernel(kernel, kernelEnd);
     if (id === 0) return;
     for (const { pid, text } of maps) {
+      if (!this.#remote.onMaps(pid)) {
+        this.refused++;
+        continue;
+      }
       const mappings = text === undefined ? undefined : RemoteProcesses.mappingsIn(text);
       this.users.setMappings(pid, mappings);
     }
@@ -215,7 +240,8 @@ export class GuestSymbols implements ChainSymbols, SymbolResolver, ChunkProgram 
   /** An answer is complete: frames that it did not name are looked up again, or asked further. */
   #onEnd(): void {
     this.#askedId = 0;
-    this.#remote.onEnd();
+    if (this.#kernelDue) this.#giveUpKernel();
+    for (const pid of this.#remote.onEnd()) this.users.setMappings(pid, undefined);
     for (const [key, { pid, address, cycles }] of this.#waiting) {
       this.users.lookup(pid, address, cycles);
       if (!this.users.isPending) this.#waiting.delete(key);

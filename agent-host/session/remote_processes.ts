@@ -48,6 +48,8 @@ export class RemoteProcesses implements ProcessSource {
   /** Of all places. */
   #wantedAddresses = 0;
   #nameCount = 0;
+  /** Whose mappings are being asked for, and have not come. */
+  #askedMaps = new Set<number>();
   /** What is being asked: by index in the request. */
   #asked: { readonly place: Place; readonly addresses: readonly number[] }[] = [];
 
@@ -74,6 +76,7 @@ export class RemoteProcesses implements ProcessSource {
   /** What to ask now; undefined when nothing is wanted. */
   takeRequest(): Pick<SymbolRequest, "mapsOf" | "code"> | undefined {
     const mapsOf = takeFirst(this.#wantedMaps, REQUEST_PROCESSES_MAX);
+    this.#askedMaps = new Set(mapsOf);
     this.#asked = [];
     let left = Math.min(REQUEST_ADDRESSES_MAX, this.#wantedAddresses);
     for (const place of this.#places.values()) {
@@ -86,6 +89,11 @@ export class RemoteProcesses implements ProcessSource {
     }
     if (mapsOf.length === 0 && this.#asked.length === 0) return undefined;
     return { mapsOf, code: this.#asked.map(({ place, addresses }) => toCode(place, addresses)) };
+  }
+
+  /** A process's mappings come. False: they were not asked for, or have come already. */
+  onMaps(pid: number): boolean {
+    return this.#askedMaps.delete(pid);
   }
 
   /** Names for what was asked last. The guest may say anything: numbers are checked. */
@@ -103,8 +111,8 @@ export class RemoteProcesses implements ProcessSource {
     }
   }
 
-  /** The request is answered: what got no name has none. */
-  onEnd(): void {
+  /** The request is answered: what got no name has none. Gives whose mappings did not come. */
+  onEnd(): number[] {
     for (const { place, addresses } of this.#asked) {
       for (const address of addresses) {
         const key = keyOf(place.mapping, address);
@@ -112,6 +120,9 @@ export class RemoteProcesses implements ProcessSource {
       }
     }
     this.#asked = [];
+    const silent = [...this.#askedMaps];
+    this.#askedMaps.clear();
+    return silent;
   }
 
   static mappingsIn(text: Uint8Array): CodeMapping[] {

@@ -6,6 +6,7 @@ import { sampleLayout } from "../../../agent-host/analyze/sample_layout.ts";
 import {
   ANSWER_MS_MAX,
   GuestSymbols,
+  NAMES_MS_MAX,
   type SymbolNeeds,
 } from "../../../agent-host/session/guest_symbols.ts";
 import {
@@ -17,7 +18,6 @@ import { SymbolPieceWriter } from "../../../shared/symbol/symbol_pieces.ts";
 import { FrameType } from "../../../shared/wire/frame.ts";
 import { FrameWriter } from "../../../shared/wire/frame_writer.ts";
 import type { SymbolRequest, Symbols } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
-import { MAPS_BYTES_MAX } from "../../../shared/wire/message_check.ts";
 import { perNight } from "../../nightly.ts";
 import { lookupOf, SAME_TIME } from "../analyze/fixtures.ts";
 import { fullPool } from "../analyze/pools.ts";
@@ -79,7 +79,7 @@ class Asked {
   }
 
   reply(parts: Partial<Symbols>): void {
-    this.symbols.onSymbols(answer(this.last.id, parts));
+    this.symbols.onSymbols(answer(this.last.id, parts), this.#nowMs);
   }
 
   /** An event of PID at a time, with these frames of user space. */
@@ -270,21 +270,58 @@ describe("GuestSymbols and the guest's processes", () => {
     expect(guest.requests).toHaveLength(1);
   });
 
-  test("64 files whose names are as long as a maps text are asked about in one frame", () => {
+  test("64 files whose names are longer than a path are asked about in one frame", () => {
     const guest = new Asked({ kernel: false });
     const starts = Array.from({ length: 64 }, (_, i) => 0x10000 * (i + 1));
-    for (const start of starts) {
-      guest.event(50, [start]);
-      guest.tick();
-      const head = `${start.toString(16)}-${(start + 4096).toString(16)} r-xp 0 fe:01 ${start} /`;
-      const text = bytes(head.padEnd(MAPS_BYTES_MAX - 1, "x"));
-      guest.reply({ maps: [{ pid: PID, text }] });
-    }
-    guest.reply({ end: true });
+    guest.event(50, [1]);
+    guest.tick();
+    const lines = starts.map((start) => {
+      const range = `${start.toString(16)}-${(start + 4096).toString(16)}`;
+      return `${range} r-xp 0 fe:01 ${start} /${"x".repeat(2 * PATH_BYTES_MAX)}\n`;
+    });
+    guest.reply({ maps: [{ pid: PID, text: bytes(lines.join("")) }], end: true });
     for (const start of starts) guest.event(60, [start + 8]);
     guest.tick();
     expect(guest.last.request.code).toHaveLength(64);
     for (const { path } of guest.last.request.code) expect(path.length).toBe(PATH_BYTES_MAX);
+  });
+
+  test("mappings that were not asked for are refused, and those that do not come not waited for", () => {
+    const guest = new Asked({ kernel: false });
+    guest.event(50, [LIBC.start + 1]);
+    guest.tick();
+    guest.reply({ maps: [{ ...MAPS, pid: PID + 1 }] });
+    expect([guest.symbols.refused, guest.symbols.isWaiting]).toEqual([1, true]);
+    guest.reply({ end: true });
+    expect(guest.symbols.isWaiting).toBe(false);
+  });
+
+  for (const kernel of [true, false]) {
+    test(`an answer ${kernel ? "about the kernel " : ""}without end holds up nobody for longer than ${NAMES_MS_MAX} ms`, () => {
+      const guest = new Asked({ kernel });
+      guest.event(50, [LIBC.start + 1]);
+      const STEP_MS = ANSWER_MS_MAX / 2;
+      guest.tick();
+      let waitedMs = 0;
+      for (; guest.symbols.isWaiting && waitedMs < 2 * NAMES_MS_MAX; waitedMs += STEP_MS) {
+        guest.reply({});
+        guest.tick(STEP_MS);
+      }
+      expect(waitedMs).toBeGreaterThan(NAMES_MS_MAX - STEP_MS);
+      expect(waitedMs).toBeLessThan(NAMES_MS_MAX + 2 * STEP_MS);
+      // Nor does it get another chance by beginning anew.
+      guest.symbols.begin({ ...NEEDS, kernel }, false);
+      guest.event(60, [LIBC.start + 2]);
+      expect(guest.symbols.isWaiting).toBe(false);
+    });
+  }
+
+  test("a kernel of which nothing has come when the answer ends is not waited for", () => {
+    const guest = new Asked();
+    guest.tick();
+    guest.reply({ end: true });
+    expect(guest.symbols.isWaiting).toBe(false);
+    expect(guest.findings).toEqual(["guest 1 does not name the addresses of its kernel"]);
   });
 
   const runs = perNight(500, 20_000);
