@@ -28,6 +28,7 @@ import {
   parseTaskId,
   RING_PAGES_DEFAULT,
 } from "../shared/cli/option.ts";
+import { checkStdout } from "../shared/cli/output.ts";
 import { confine } from "../shared/cli/privileges.ts";
 import { newProgram } from "../shared/cli/program.ts";
 import { VERSION } from "../shared/cli/version.ts";
@@ -323,4 +324,4 @@ function buildProgram(): Command {
   return program;
 }
 
-await runCommandLine(PROGRAM, buildProgram());
+await runCommandLine(PROGRAM, buildProgram(), checkStdout);

@@ -17,8 +17,8 @@ const SILENT_HINT = "is the guest running, with agent-guest serve (or trace) on 
 /** By the errno of a connect that failed: why, most likely, and how to mend it. */
 const CONNECT_HINTS: Readonly<Record<string, string>> = {
   ECONNREFUSED:
-    "nobody listens there: a VM's channel wants QEMU running with a chardev of that name; without " +
-    "one, agent-guest serve [IP:]PORT or unix:PATH in the guest",
+    "nobody listens there: for the channel of a VM, QEMU has to run with this chardev (server=on); " +
+    "without a channel, agent-guest serve [IP:]PORT or unix:PATH",
   ENOENT:
     "no such socket: QEMU makes the one of a chardev when the VM starts, and agent-guest serve " +
     "unix:PATH its own",

@@ -92,8 +92,13 @@ export function superviseWorker<Order extends StopMeans, Done>(
 }
 
 /** Parses the command line and runs what it says; every mistake in it exits with code 2. */
-export async function runCommandLine(program: string, command: Command): Promise<void> {
+export async function runCommandLine(
+  program: string,
+  command: Command,
+  checkMachine: () => void = () => {},
+): Promise<void> {
   try {
+    checkMachine();
     await command.parseAsync(process.argv);
   } catch (error) {
     if (!(error instanceof CommanderError)) {

@@ -2,20 +2,31 @@
  * stdout by plain write(2): whole buffers, from whichever thread has the results. A reader that
  * goes away (`| head`) is told apart from a full disk.
  */
-import { POLLOUT } from "../sys/abi.ts";
+import { POLLOUT, SYS } from "../sys/abi.ts";
 import { EAGAIN, SysError } from "../sys/errno.ts";
 import { Fd, writeFrom } from "../sys/fd.ts";
 import { PollSet } from "../sys/poll.ts";
-import { type Address, addressOf } from "../sys/syscall.ts";
+import { type Address, addressOf, syscall } from "../sys/syscall.ts";
+
+const STDOUT = 1;
 
 /** The reader of our output has gone: an ordinary end, as for any filter. */
 export class OutputClosedError extends Error {
   override readonly name = "OutputClosedError";
 }
 
+/**
+ * Throws SysError when this program was started without a stdout. Bun opens /dev/null then, which
+ * would swallow all results: it is told apart by being closed on exec, as nothing inherited is.
+ */
+export function checkStdout(): void {
+  const [F_GETFD, FD_CLOEXEC, EBADF] = [1, 1, 9];
+  const flags = syscall(SYS.fcntl, STDOUT, F_GETFD, 0, 0, 0, 0);
+  if (flags < 0 || (flags & FD_CLOEXEC) !== 0) throw new SysError("write stdout", EBADF);
+}
+
 /** Prints to stdout. That the reader has seen enough is no error. Throws SysError. */
 export function printOut(text: string): void {
-  const STDOUT = 1;
   try {
     new Output(STDOUT, "stdout").write(new TextEncoder().encode(text));
   } catch (error) {

@@ -325,6 +325,15 @@ describe("help and version", () => {
     }
   });
 
+  test("a stdout that is closed is an error before anything is done", async () => {
+    const closed = ["sh", "-c", 'exec "$@" >&-', "sh"];
+    for (const args of [["trace", "-e", SWITCH, ...ONE], ["doctor"]]) {
+      const { code, stderr } = await runAgent(workspace, "agent-host", args, { wrapper: closed });
+      expect({ args, code }).toEqual({ args, code: EXIT.FAILED });
+      expect(stderr).toBe("agent-host: ERROR: Cannot write stdout: EBADF (bad file descriptor)\n");
+    }
+  });
+
   test("--version and each --help exit 0", async () => {
     const version = await runAgent(workspace, "agent-host", ["--version"]);
     expect(version).toMatchObject({ code: 0, stderr: "" });
