@@ -22,6 +22,7 @@ import { ResumeKeeper } from "./resume_keeper.ts";
 import type { Guest } from "./session/guest.ts";
 import { machineName } from "./session/machine_name.ts";
 import { Session } from "./session/session.ts";
+import { TimeLineError } from "./session/time_line.ts";
 
 /** Longest wait of the loop: acknowledgements, pings and readings of the clock are due by time. */
 const POLL_MS_MAX = 20;
@@ -71,9 +72,9 @@ export class Engine {
   run(): ExitCode {
     try {
       const isReady = (): boolean => this.#watch.isReady(performance.now());
-      while (!this.#isStopped && !isReady()) this.#round();
+      while (!this.#isStopped && !this.#isTimeUp && !isReady()) this.#round();
       if (isReady()) this.#begin();
-      while (!this.#isStopped && !this.#isDone() && !this.#isExhausted()) {
+      while (!this.#isStopped && !this.#isTimeUp && !this.#isDone() && !this.#isExhausted()) {
         this.#round();
         this.#release();
         this.#resume?.commit(performance.now());
@@ -82,6 +83,7 @@ export class Engine {
       }
       const exitCode = this.#finish();
       if (this.#watch.failure !== undefined) throw this.#watch.failure;
+      if (this.#isTimeUp) throw new TimeLineError();
       return exitCode;
     } finally {
       this.#close();
@@ -98,6 +100,10 @@ export class Engine {
 
   get #isStopped(): boolean {
     return Atomics.load(this.#stop, 0) !== 0;
+  }
+
+  get #isTimeUp(): boolean {
+    return this.#machines.hostClock?.isAtEnd === true;
   }
 
   /** How far recordings have been read, every PROGRESS_MS. Live guests show themselves. */

@@ -18,6 +18,7 @@ import { manualOffsetOf, vmPidOf } from "../machines.ts";
 import type { ClockOrder } from "../protocol.ts";
 import { GuestTime } from "../session/guest_time.ts";
 import { HostClock } from "../session/host_clock.ts";
+import { TimeLineError } from "../session/time_line.ts";
 import { ClockGuest } from "./clock_guest.ts";
 import { type ClockPicture, channelPicture, hostPicture } from "./clock_picture.ts";
 import { ClockScreen } from "./clock_screen.ts";
@@ -119,6 +120,7 @@ export class ClockEngine {
       this.#sayGoodbye();
       this.#failure ??= this.#whyUnknown();
       if (this.#failure !== undefined) throw this.#failure;
+      if (this.#hostClock.isAtEnd) throw new TimeLineError();
       return EXIT.DONE;
     } finally {
       this.#close();
@@ -131,7 +133,7 @@ export class ClockEngine {
 
   #isOver(): boolean {
     const { forMs, watchMs } = this.#order;
-    if (this.#isStopped || this.#failure !== undefined) return true;
+    if (this.#isStopped || this.#failure !== undefined || this.#hostClock.isAtEnd) return true;
     if (forMs > 0) return performance.now() - this.#startMs >= forMs;
     const hasEnded =
       this.#channels.length > 0 && this.#channels.every(({ guest }) => guest.hasEnded);

@@ -15,6 +15,7 @@ import {
 } from "../../shared/tsc/perf_clock_fit.ts";
 import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import type { WallPoint } from "./guest_clock.ts";
+import { isTimeLineOver } from "./time_line.ts";
 
 /** Between two looks at the other CPUs: each visit takes a CPU from its work for some 20 us. */
 const SWEEP_MS = 60_000;
@@ -27,6 +28,8 @@ const READINGS_MIN = 3;
 
 export class HostClock {
   readonly fit: FittedPerfClock;
+  readonly #anchor: bigint;
+  #isAtEnd = false;
   /** The TSCs of the other CPUs against that of the one whose readings are fitted. */
   readonly skews = new CpuSkews();
   readonly referenceCpu: number;
@@ -48,6 +51,7 @@ export class HostClock {
     const [reference = 0, ...others] = onlineCpus().filter((cpu) => this.#visitor.mayVisit(cpu));
     this.referenceCpu = reference;
     this.#others = others;
+    this.#anchor = anchor;
     this.fit = new FittedPerfClock(anchor);
     this.wall = HostClock.#point(CLOCK_REALTIME);
     this.raw = HostClock.#point(CLOCK_MONOTONIC_RAW);
@@ -56,6 +60,11 @@ export class HostClock {
   static #point(clockId: number): WallPoint {
     const { tscBefore, ns, tscAfter } = clockBracket(clockId, 4);
     return { tsc: (tscBefore + tscAfter) / 2n, realtimeNs: ns };
+  }
+
+  /** The run has been as long as its times can be counted (time_line.ts): nothing is read now. */
+  get isAtEnd(): boolean {
+    return this.#isAtEnd;
   }
 
   get isReady(): boolean {
@@ -81,7 +90,10 @@ export class HostClock {
   tick(nowMs: number): void {
     if (nowMs < this.#nextMs) return;
     const read = (): ClockReading => clockBracket(CLOCK_MONOTONIC_RAW, ROUNDS);
-    const outcome = this.fit.add(this.#visitor.visit(this.referenceCpu, read) ?? read());
+    const reading = this.#visitor.visit(this.referenceCpu, read) ?? read();
+    this.#isAtEnd ||= isTimeLineOver(reading.tscAfter, this.#anchor);
+    if (this.#isAtEnd) return;
+    const outcome = this.fit.add(reading);
     if (outcome === "step") {
       this.skews.reset();
       this.#readingsBefore = this.fit.readingCount - 1;

@@ -70,6 +70,7 @@ const EXIT_BY_NAME: ReadonlyMap<string, ExitCode> = new Map([
   ["FormatError", EXIT.FAILED],
   ["NoEventError", EXIT.FAILED],
   ["SysError", EXIT.FAILED],
+  ["TimeLineError", EXIT.FAILED],
   ["TracefsError", EXIT.FAILED],
   ["VmLookupError", EXIT.FAILED],
 ]);
