@@ -39,7 +39,8 @@ interface Span {
   boundCycles: number;
 }
 
-function methodOf({ clock, time }: NotedMachine): string {
+/** How a machine's times are known: "ping, fitted perf clock". */
+export function methodOf({ clock, time }: NotedMachine): string {
   const perf = clock?.isExact === true ? "exact perf clock" : "fitted perf clock";
   return time === undefined ? perf : `${METHOD_NAMES[time.alignment.method]}, ${perf}`;
 }

@@ -38,6 +38,7 @@ import type { Session } from "./session/session.ts";
 import type { SessionEvent } from "./session/session_event.ts";
 import { SessionFaults } from "./session/session_faults.ts";
 import { ledgerOf } from "./session_ledger.ts";
+import { ShownBounds } from "./shown_bounds.ts";
 import { type TimeDisplay, timeDisplay } from "./time_display.ts";
 import { TraceConsumer } from "./trace_consumer.ts";
 import { noteTrailingLoss } from "./trailing_loss.ts";
@@ -57,6 +58,7 @@ export class Report {
   readonly #notes: ByteWriter;
   readonly #bounds = new ClockBounds();
   readonly #closest = new ClosestPairs();
+  readonly #shownBounds = new ShownBounds();
   #nextCausalMs = 0;
   /** How times are shown, once there is a consumer. */
   display: TimeDisplay | undefined;
@@ -103,6 +105,7 @@ export class Report {
       writeDoubtJson(this.#out, options, machineName(doubt.machine), doubt);
     };
     const writeEvent = (view: EventView): void => {
+      this.#shownBounds.note(view);
       if (this.#order.isJson) json.writeEvent(this.#out, view);
       else lines.write(this.#out, view);
     };
@@ -166,6 +169,7 @@ export class Report {
       this.#out.flush();
       return ledger.verdict;
     }
+    this.#shownBounds.writeText(this.#notes, this.#machines.guests, this.display!.unit);
     const isLossless = ledger.verdict.lostKernel + ledger.verdict.dropped === 0;
     // Lines are what a trace is for: beside them only what the user must know.
     const isWhole = isLossless && ledger.ended.length === 0;

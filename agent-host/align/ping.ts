@@ -45,6 +45,13 @@ const BURST_PINGS_STEADY = 4;
 const PING_QUICK_MS_MIN = 14;
 const PING_QUICK_MS_SPREAD = 13;
 const PING_STEADY_MS = 500;
+/**
+ * Events that are converted first are older than the first trip, by some 0.2 s or, of a flight
+ * recorder, by minutes, and what is not known of the rate adds up over that. Where it is measured,
+ * trips span this first (0.1 and 1.5 s at 3 GHz): after one burst it would be off by percents.
+ */
+const SPAN_CYCLES = 300_000_000n;
+const PAST_SPAN_CYCLES = 4_500_000_000n;
 /** A longer trip says nothing (10 s at 3 GHz). */
 const TRIP_CYCLES_MAX = 30_000_000_000n;
 /** Constraints older than two of these are forgotten (10 minutes at 3 GHz). */
@@ -61,6 +68,9 @@ export class PingEstimator {
   /** Bursts of this epoch. */
   #bursts = 0;
   #burstsEpoch = 0;
+  /** Trips have to span so much before the relation is used for the first time; 0 once they do. */
+  #spanCyclesMin: bigint;
+  #firstReceived: HostTsc | undefined;
   /** Round trips that cannot have happened, or took forever. */
   refusedCount = 0;
   pingCount = 0;
@@ -69,6 +79,7 @@ export class PingEstimator {
 
   /** Results are host cycles since `hostAnchor`. */
   constructor(hostAnchor: HostTsc, rate: RateRange = RATE_UNKNOWN) {
+    this.#spanCyclesMin = rate.min === rate.max ? 0n : SPAN_CYCLES;
     this.#tracked = new TrackedMap({
       slopeMin: rate.min,
       slopeMax: rate.max,
@@ -92,6 +103,7 @@ export class PingEstimator {
 
   /** Enough round trips of this epoch for a bound worth using. */
   get isReady(): boolean {
+    if (this.#spanCyclesMin > 0n) return false;
     return this.#epochPings >= PINGS_READY_MIN && this.boundCycles < Infinity;
   }
 
@@ -115,6 +127,11 @@ export class PingEstimator {
     return wrappedDelta(this.#lastGuest, segment.targetAnchor + BigInt(host));
   }
 
+  /** The relation is to serve for events from long before the first trip; unless it is in use. */
+  expectPast(): void {
+    if (this.#spanCyclesMin > 0n) this.#spanCyclesMin = PAST_SPAN_CYCLES;
+  }
+
   /** Adds a round trip and renews the map when that makes it better. */
   add(trip: RoundTrip): ConstraintOutcome {
     if (!isPlausible(trip)) {
@@ -130,7 +147,18 @@ export class PingEstimator {
     if (second === "step") tracked.add(trip.guestReceived, trip.hostSent, undefined);
     tracked.refresh(trip.guestSent);
     this.#noteWire(trip);
-    return second === "agreed" ? first : second;
+    const outcome = second === "agreed" ? first : second;
+    if (this.#spanCyclesMin > 0n) this.#measureRate(trip, outcome);
+    return outcome;
+  }
+
+  #measureRate({ hostSent, hostReceived, guestSent }: RoundTrip, outcome: ConstraintOutcome): void {
+    if (outcome === "step") this.#firstReceived = undefined;
+    this.#firstReceived ??= hostReceived;
+    // A trip that takes long says little, however long: what counts is the time between two.
+    if (wrappedDelta(hostSent, this.#firstReceived) < this.#spanCyclesMin) return;
+    this.#spanCyclesMin = 0n;
+    this.#tracked.renewPast(guestSent);
   }
 
   /** All of the trip but what it was inside the guest, which takes as long as the rate says. */

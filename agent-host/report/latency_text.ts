@@ -10,6 +10,7 @@
 
 import type { ByteWriter } from "../../shared/text/byte_writer.ts";
 import {
+  type ClockNote,
   coverage,
   type LatencyLine,
   type LatencyTable,
@@ -80,7 +81,7 @@ function isTouchedByLoss(line: LatencyLine): boolean {
 }
 
 /** A duration with its unit; in kcyc mode in us as well, since bounds are compared with times. */
-function duration(cycles: number, unit: LatencyUnit): string {
+export function duration(cycles: number, unit: LatencyUnit): string {
   if (!Number.isFinite(cycles)) return "unknown";
   const micros = `${((cycles * unit.nsPerCycle) / 1000).toFixed(3)} us`;
   return unit.name === "us" ? micros : `${shown(cycles, unit)} kcyc, ${micros}`;
@@ -88,10 +89,7 @@ function duration(cycles: number, unit: LatencyUnit): string {
 
 function writeNotes(out: ByteWriter, table: LatencyTable): void {
   const { unit, clocks, linesCut, unmatched } = table;
-  for (const { what, method, boundCycles } of clocks) {
-    const how = `${printable(what)}: ${printable(method)}`;
-    out.ascii(`clock bound: ${duration(boundCycles, unit)} (${how})\n`);
-  }
+  writeClockNotes(out, clocks, unit);
   for (const line of sumByPair(table.lines)) writePairNotes(out, table, line);
   if (linesCut > 0) out.ascii(`${linesCut} more lines are not shown\n`);
   if (unmatched === undefined) return;
@@ -104,6 +102,18 @@ function writeNotes(out: ByteWriter, table: LatencyTable): void {
     `without partner: ${unmatchedEnds} ends, ${replacedStarts} starts replaced by a newer one, ` +
       `${evictedStarts} starts evicted, ${waitingStarts} starts still waiting\n`,
   );
+}
+
+/** How far off times may be: "clock bound: 28.412 us (host => guest 1: ping, exact perf clock)". */
+export function writeClockNotes(
+  out: ByteWriter,
+  clocks: readonly ClockNote[],
+  unit: LatencyUnit,
+): void {
+  for (const { what, method, boundCycles } of clocks) {
+    const how = `${printable(what)}: ${printable(method)}`;
+    out.ascii(`clock bound: ${duration(boundCycles, unit)} (${how})\n`);
+  }
 }
 
 function writePairNotes(out: ByteWriter, table: LatencyTable, line: LatencyLine): void {

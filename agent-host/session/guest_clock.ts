@@ -4,13 +4,14 @@
  */
 
 import { CpuSkews } from "../../shared/tsc/cpu_skews.ts";
-import { FittedPerfClock, type TscFrequency } from "../../shared/tsc/perf_clock_fit.ts";
+import {
+  FIT_READINGS_MIN,
+  FittedPerfClock,
+  type TscFrequency,
+} from "../../shared/tsc/perf_clock_fit.ts";
 import { ExactPerfClock, perfConversion, perfNsOfTsc } from "../../shared/tsc/perf_to_tsc.ts";
 import type { TimeMap } from "../../shared/tsc/time_map.ts";
 import type { ClockSample } from "../../shared/wire/gen/vmspan/v1/channel.ts";
-
-/** Readings before a fitted clock is used: two make a line, the third confirms it. */
-const READINGS_MIN = 3;
 
 /** A point that ties time of day to a TSC. */
 export interface WallPoint {
@@ -47,7 +48,7 @@ export class GuestClock {
   /** perf ns to guest TSC; undefined until it is known well enough to be used. */
   get map(): TimeMap | undefined {
     const fitted = this.#fitted;
-    const isFitted = fitted !== undefined && fitted.readingCount >= READINGS_MIN;
+    const isFitted = fitted !== undefined && fitted.readingCount >= FIT_READINGS_MIN;
     const map = this.#exact?.map ?? (isFitted ? fitted.map : undefined);
     // A first reading that was refused leaves a clock that knows nothing yet.
     return map?.newest === undefined ? undefined : map;

@@ -93,6 +93,7 @@ export class GuestTime {
 
   /** A stream began: its CPUs are known, and the process behind the link can be looked for. */
   begin(hello: Hello): void {
+    if (hello.overwrite) this.alignment.ping.expectPast();
     this.alignment.setCpus(hello.cpus.map(({ cpu, apicId }) => ({ cpu, apicId })));
     this.#vm = this.#findVm();
     this.#openWatch();

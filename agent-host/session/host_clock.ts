@@ -9,6 +9,7 @@ import { CpuVisitor } from "../../shared/sys/affinity.ts";
 import { type ClockReading, clockBracket } from "../../shared/sys/clock.ts";
 import { CpuSkews } from "../../shared/tsc/cpu_skews.ts";
 import {
+  FIT_READINGS_MIN,
   FittedPerfClock,
   nextReadingDelayMs,
   type TscFrequency,
@@ -23,8 +24,6 @@ const SWEEP_MS = 60_000;
 const SWEEP_CPUS_MAX = 64;
 /** A reading keeps the narrowest bracket of this many; each takes some 60 ns. */
 const ROUNDS = 32;
-/** Readings before the fit is used. */
-const READINGS_MIN = 3;
 
 export class HostClock {
   readonly fit: FittedPerfClock;
@@ -68,7 +67,7 @@ export class HostClock {
   }
 
   get isReady(): boolean {
-    return this.fit.readingCount >= READINGS_MIN;
+    return this.fit.readingCount >= FIT_READINGS_MIN;
   }
 
   /** CLOCK_MONOTONIC_RAW of any CPU to the TSC, wider where the CPUs' TSCs are apart. */

@@ -44,6 +44,9 @@ const NOISE_CYCLES_MAX = 6_000;
 /** A wider bracket says nothing, and only a hostile sender's arithmetic gets here. */
 const BRACKET_CYCLES_MAX = 1_000_000_000n;
 
+/** Readings before a fit is used: two make a line, the third confirms it. */
+export const FIT_READINGS_MIN = 3;
+
 const READING_DELAY_MS_FIRST = 1;
 const READING_DELAY_MS_MAX = 1_000;
 
@@ -105,6 +108,8 @@ export class FittedPerfClock implements PerfClock {
     this.lastNs = bracket.ns;
     const outcome = this.#tracked.add(bracket.ns, bracket.tscBefore, bracket.tscAfter);
     this.#tracked.refresh(bracket.ns);
+    // Until now nobody has used it: events from before the first reading have the better line.
+    if (this.readingCount === FIT_READINGS_MIN) this.#tracked.renewPast(bracket.ns);
     this.#measure();
     return outcome;
   }

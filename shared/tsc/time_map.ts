@@ -72,6 +72,11 @@ export class TimeMap {
     }
   }
 
+  /** Forgets all segments: nothing has been converted by them. */
+  clear(): void {
+    this.#segments.length = 0;
+  }
+
   /**
    * As push(), for a step of the relation: the old segment was last confirmed at source time
    * `confirmed`, the new one first at `from`. In between either may be the truth, so the new one is

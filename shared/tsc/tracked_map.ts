@@ -97,6 +97,18 @@ export class TrackedMap {
     return true;
   }
 
+  /**
+   * Nothing has been converted so far: what is known now, and not what was known at first, is in
+   * force for all of the past, unless that was another epoch. x as for refresh().
+   */
+  renewPast(x: bigint): void {
+    const segment = this.#bestSegment(x, this.#confirmed ?? x);
+    if (segment === undefined || segment.epoch > 0) return;
+    this.map.clear();
+    this.map.push(segment, x);
+    this.#revision = this.tracker.revision;
+  }
+
   /** Largest |error| of conversions from source time x until after the expected next reading. */
   boundFrom(x: bigint): number {
     return this.map.boundOver(x, x + BigInt(this.#horizonX));

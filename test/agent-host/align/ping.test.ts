@@ -139,6 +139,53 @@ describe("PingEstimator", () => {
     expect(Math.abs(Number(known.offset! - pair.offset))).toBeLessThanOrEqual(135_001);
   });
 
+  /** Bursts of quick trips until the estimator is ready; the time from the first to the last. */
+  function burstUntilReady(estimator: PingEstimator, pair: Pair): bigint {
+    const first = pair.now;
+    while (!estimator.isReady) {
+      for (let i = 0; i < 10; i++) estimator.add(pair.trip(60_000n, 3_000n, 60_000n));
+      pair.now += SECOND / 50n;
+      expect(pair.now - first).toBeLessThan(3n * SECOND);
+    }
+    return pair.now - first;
+  }
+
+  /** Error and bound of an event that lies `ago` before now. */
+  function errorAgo(estimator: PingEstimator, pair: Pair, ago: bigint): [number, number] {
+    const then = new Pair(pair.now - ago, pair.offset, pair.num);
+    const { cycles, boundCycles, targetAnchor } = estimator.map.convert(then.guest());
+    return [Math.abs(cycles - Number(then.now - targetAnchor)), boundCycles];
+  }
+
+  test("isReady when trips span enough to bound what happened just before the first of them", () => {
+    const pair = new Pair(1n << 40n, -7n * SECOND, 1_000_300_000n);
+    const estimator = new PingEstimator(pair.host());
+    // However long the first trip was held up: that is no span.
+    estimator.add(pair.trip(SECOND, 3_000n, SECOND));
+    expect(burstUntilReady(estimator, pair)).toBeGreaterThanOrEqual(SECOND / 10n);
+    const [error, bound] = errorAgo(estimator, pair, SECOND / 2n);
+    expect(error).toBeLessThanOrEqual(bound + 1);
+    // A trip of 41 us says 20 us, over 0.1 s that is 400 ppm; 0.4 s before that: 160 us.
+    expect(bound).toBeLessThan(3_000 * 250);
+    const known = new PingEstimator(pair.host(), RATE_EQUAL);
+    for (let i = 0; i < PINGS_READY_MIN; i++) known.add(pair.trip(60_000n, 3_000n, 60_000n));
+    expect(known.isReady).toBe(true);
+  });
+
+  test("expectPast() has the rate measured for longer: minutes ago are bounded, too", () => {
+    const pair = new Pair(1n << 40n, -7n * SECOND, 1_000_300_000n);
+    const estimator = new PingEstimator(pair.host());
+    estimator.expectPast();
+    expect(burstUntilReady(estimator, pair)).toBeGreaterThanOrEqual((3n * SECOND) / 2n);
+    const [error, bound] = errorAgo(estimator, pair, 60n * SECOND);
+    expect(error).toBeLessThanOrEqual(bound + 1);
+    // 40 us in 1.5 s are 27 ppm, of a minute 1.6 ms.
+    expect(bound).toBeLessThan(3_000_000 * 2.5);
+    // What is in use stays so.
+    estimator.expectPast();
+    expect(estimator.isReady).toBe(true);
+  });
+
   test("a restored TSC begins a new epoch, the new line is bounded like the old", () => {
     for (const jump of [50_000_000n, -50_000_000n, 1n << 61n, -(1n << 61n)]) {
       const pair = new Pair(1n << 61n, 0n, 1_000_000_000n);

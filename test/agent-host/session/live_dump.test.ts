@@ -18,6 +18,9 @@ beforeAll(() => {
 
 afterAll(() => workspace.dispose());
 
+/** Guest and host are one machine: where that is said, nothing has to be measured. */
+const KNOWN = ["--tsc-offset", "0"];
+
 interface Dumped {
   readonly code: number | null;
   readonly output: JsonOutput;
@@ -25,7 +28,7 @@ interface Dumped {
 }
 
 async function dump(source: string): Promise<Dumped> {
-  const args = ["dump", "--pull", source, "--json"];
+  const args = ["dump", "--pull", source, "--json", ...KNOWN];
   const { code, stdout, stderr } = await runAgent(workspace, "agent-host", args);
   return { code, output: new JsonOutput(stdout), stderr };
 }
@@ -73,7 +76,7 @@ describe.skipIf(NO_TRACING !== "")("agent-host dump", () => {
   test("trace shows each dump when it comes, however it was triggered", async () => {
     await using trace = await startRecorder("unix:FOLDER/s");
     const pull = `raw_syscalls:sys_enter//pull=unix:${trace.workspace.file("s")}/`;
-    const host = await startHost(workspace, ["trace", "-e", pull, "-N", "30"]);
+    const host = await startHost(workspace, ["trace", "-e", pull, "-N", "30", ...KNOWN]);
     fire(10, 0);
     trace.agent.kill("SIGUSR2");
     await host.said(/^guest 1: dump 1 \(SIGUSR2\)$/m);
@@ -129,7 +132,7 @@ describe.skipIf(NO_TRACING !== "")("agent-host dump", () => {
     const source = `unix:${trace.workspace.file("s")}`;
     const exit = `raw_syscalls:sys_exit/common_pid==${ownTid()}&&id==110/`;
     const stages = ["-e", `${OWN_GETPPID()}key=common_pid/`, "-e", `${exit}key=common_pid/`];
-    const thresholds = ["--than", "1ns", "--dump-on-than", source];
+    const thresholds = ["--than", "1ns", "--dump-on-than", source, ...KNOWN];
     const host = await startHost(workspace, ["multi-trace", ...stages, ...thresholds]);
     fire(3, 0);
     await host.said(/^guest 1: dump 1 \(host\)$/m);
@@ -140,6 +143,26 @@ describe.skipIf(NO_TRACING !== "")("agent-host dump", () => {
     expect(host.stdout).toMatch(/^ *host sys_enter => sys_exit +3 /m);
     expect(host.stderr).toContain("ledger: balances");
     expect(host.stderr).not.toContain("too late");
+    expect(host.stderr).toMatch(/^clock bound: [\d.]+ us \(guest 1: --tsc-offset, /m);
+    await trace.stop();
+  });
+
+  test("says how far off its times are, and round trips bound those of before it", async () => {
+    await using trace = await startRecorder("unix:FOLDER/s");
+    const source = `unix:${trace.workspace.file("s")}`;
+    const boundUsOf = async (options: readonly string[], method: string): Promise<number> => {
+      fire(10, 0);
+      const args = ["dump", "--pull", source, ...options];
+      const { code, stdout, stderr } = await runAgent(workspace, "agent-host", args);
+      expect({ code, lines: stdout.trimEnd().split("\n").length }).toEqual({ code: 0, lines: 10 });
+      const found = /^clock bound: ([\d.]+) us \(guest 1: (.+), \w+ perf clock\)$/m.exec(stderr);
+      expect(found?.[2]).toBe(method);
+      return Number(found?.[1]);
+    };
+    const [known, measured] = [await boundUsOf(KNOWN, "--tsc-offset"), await boundUsOf([], "ping")];
+    expect(known).toBeLessThan(measured);
+    // After one burst of round trips it was hours.
+    expect(measured).toBeLessThan(100_000);
     await trace.stop();
   });
 });

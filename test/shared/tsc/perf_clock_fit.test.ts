@@ -1,7 +1,11 @@
 /** The fitted perf clock on a simulated machine whose TSC is known. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { FittedPerfClock, nextReadingDelayMs } from "../../../shared/tsc/perf_clock_fit.ts";
+import {
+  FIT_READINGS_MIN,
+  FittedPerfClock,
+  nextReadingDelayMs,
+} from "../../../shared/tsc/perf_clock_fit.ts";
 
 /** A simulated machine: RAW = floor((tsc - start) * mult / 2^24) + offset, all in integers. */
 class Machine {
@@ -101,6 +105,21 @@ describe("FittedPerfClock", () => {
     expect(Math.abs(cycles - Number(at))).toBeLessThanOrEqual(boundCycles);
     expect(boundCycles).toBeGreaterThan(300);
     expect([clock.epoch, clock.noiseCycles > 300]).toEqual([0, true]);
+  });
+
+  test("the first fit that is used serves for times before its readings", () => {
+    const m = new Machine(0n, 6_213_783n, 0n);
+    const clock = new FittedPerfClock(0n);
+    const past = m.tsc;
+    m.tsc += 2_700_000_000n;
+    for (let i = 0; i < FIT_READINGS_MIN; i++) {
+      clock.add(m.bracket(60n, 60n));
+      m.tsc += 2_700_000n;
+    }
+    const { cycles, boundCycles } = clock.map.convert(m.nsAt(past));
+    expect(Math.abs(cycles - Number(past))).toBeLessThanOrEqual(boundCycles);
+    // 120 cycles in two milliseconds are 22 ppm; of the second before them 60,000 cycles.
+    expect(boundCycles).toBeLessThan(120_000);
   });
 
   test("suspend of a millisecond is a step: new epoch, honest seam, then tight again", () => {
