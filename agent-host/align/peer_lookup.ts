@@ -11,8 +11,8 @@
  * the peer (SO_PEERCRED), and nothing here is needed.
  */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { someProcess, unlessGone } from "../../shared/sys/procfs.ts";
 import { MAPPED_PREFIX_HEX, type TcpEnd } from "../../shared/sys/socket.ts";
-import { someProcess, unlessGone } from "./procfs.ts";
 import { VmLookupError } from "./vm_lookup_error.ts";
 
 /** Lines of /proc/net/tcp and tcp6 that are looked at, most. */

@@ -10,8 +10,8 @@
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { someProcess, unlessGone } from "../../shared/sys/procfs.ts";
 import { KVM_DEBUGFS, listVms } from "./kvm_debugfs.ts";
-import { someProcess, unlessGone } from "./procfs.ts";
 import { VmLookupError } from "./vm_lookup_error.ts";
 
 /** Name and UUID of a virtual machine. */

@@ -7,6 +7,7 @@
  * command line and by having no descriptor of KVM.
  */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { unlessGone } from "../../shared/sys/procfs.ts";
 import { parseQemuCommandLine } from "./vm_lookup.ts";
 
 /** Descriptors of a process looked at, most. */
@@ -40,12 +41,8 @@ function linksOf(folder: string): string[] {
  * Whether process `pid` emulates its guest's TSC at the host's rate; false when it cannot be told.
  */
 export function emulatesAtHostRate(pid: number, procfs = "/proc"): boolean {
-  try {
+  return unlessGone(() => {
     const cmdline = readFileSync(`${procfs}/${pid}/cmdline`, "utf8");
     return isPlainEmulator(cmdline, linksOf(`${procfs}/${pid}/fd`));
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "EACCES" || code === "ESRCH") return false;
-    throw error;
-  }
+  }, false);
 }

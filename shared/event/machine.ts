@@ -3,6 +3,7 @@
  * pure; readers of /proc and /sys are thin.
  */
 import { readFileSync, statSync } from "node:fs";
+import { unlessGone } from "../sys/procfs.ts";
 
 /** Linux is built for at most this many CPUs (NR_CPUS on x86-64). */
 export const CPU_NUMBER_MAX = 8191;
@@ -90,15 +91,14 @@ export function isPresent(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** The first line of a file of /proc or /sys, or "" where this kernel, or this task, has none. */
+/**
+ * The first line of a file of /proc or /sys, or "" where this kernel, or this task, has none, or
+ * none that is ours to see.
+ */
 export function readLineOf(path: string): string {
-  try {
-    return readFileSync(path, "utf8").split("\n")[0]!.trim();
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ESRCH") return "";
-    throw error;
-  }
+  return unlessGone(() => readFileSync(path, "utf8"), "")
+    .split("\n")[0]!
+    .trim();
 }
 
 /** One machine's description, for Hello. */

@@ -3,6 +3,7 @@
  * the rings. Walking /proc takes a while on a large guest, so it is done in slices.
  */
 import { readdirSync, readFileSync } from "node:fs";
+import { unlessGone } from "../sys/procfs.ts";
 
 /** Tasks of one snapshot; further ones print as <...> until they exec or fork. */
 export const TASK_NAMES_MAX = 32768;
@@ -14,29 +15,13 @@ export interface TaskName {
   readonly comm: Uint8Array;
 }
 
-/** A task may end between being listed and being read. */
-function isGone(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException;
-  return code === "ENOENT" || code === "ESRCH";
-}
-
 function threadsOf(pid: string): string[] {
-  try {
-    return readdirSync(`/proc/${pid}/task`);
-  } catch (error) {
-    if (isGone(error)) return [];
-    throw error;
-  }
+  return unlessGone(() => readdirSync(`/proc/${pid}/task`), []);
 }
 
 function commOf(pid: string, tid: string): Uint8Array | undefined {
-  try {
-    const comm = readFileSync(`/proc/${pid}/task/${tid}/comm`);
-    return comm.subarray(0, Math.max(0, comm.length - 1));
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
+  const comm = unlessGone(() => readFileSync(`/proc/${pid}/task/${tid}/comm`), undefined);
+  return comm?.subarray(0, Math.max(0, comm.length - 1));
 }
 
 /**

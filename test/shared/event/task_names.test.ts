@@ -1,13 +1,15 @@
 /** Names of the tasks that exist: those of /proc, in batches, whatever comes and goes meanwhile. */
 import { describe, expect, test } from "bun:test";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import {
   snapshotTaskNames,
   TASK_NAMES_MAX,
   TASKS_PER_MESSAGE_MAX,
 } from "../../../shared/event/task_names.ts";
+import { ROOT } from "../../tidy/tree.ts";
 
 function allNames(): Map<number, string> {
   const names = new Map<number, string>();
@@ -16,6 +18,21 @@ function allNames(): Map<number, string> {
   }
   return names;
 }
+
+/**
+ * A /proc of its own in which a task without capabilities and root's group sees the folder of
+ * process 1 and nothing in it, as where /proc is mounted with hidepid=1. Gives the command that
+ * runs what follows there.
+ */
+const HIDDEN = [
+  ...["unshare", "--pid", "--fork", "--mount", "--mount-proc", "sh", "-c"],
+  `mount -o remount,hidepid=1 /proc &&
+   setpriv --regid 65534 --clear-groups --bounding-set -all --inh-caps -all "$@"
+   exit $?`,
+  "sh",
+];
+const cannotHide = spawnSync(HIDDEN[0]!, [...HIDDEN.slice(1), "true"]).status !== 0;
+if (cannotHide) console.warn("skipped: hidden processes: unshare wants root");
 
 describe("snapshotTaskNames", () => {
   test("snapshotTaskNames() gives every thread's comm, without the line's end", () => {
@@ -54,4 +71,23 @@ describe("snapshotTaskNames", () => {
     await ended;
     expect(() => [...names]).not.toThrow();
   });
+
+  test.skipIf(cannotHide)(
+    "snapshotTaskNames() passes over processes that are not ours to see",
+    () => {
+      const program = `
+      import { readdirSync } from "node:fs";
+      import { readLineOf } from "${join(ROOT, "shared/event/machine.ts")}";
+      import { snapshotTaskNames } from "${join(ROOT, "shared/event/task_names.ts")}";
+      const pids = [...snapshotTaskNames()].flat().map(({ pid }) => pid);
+      const isListed = readdirSync("/proc").includes("1");
+      const own = pids.includes(process.pid);
+      console.log(JSON.stringify([isListed, pids.includes(1), own, readLineOf("/proc/1/comm")]));
+    `;
+      const command = [...HIDDEN.slice(1), process.execPath, "-e", program];
+      const { stdout, stderr } = spawnSync(HIDDEN[0]!, command, { encoding: "utf8" });
+      expect(stderr).toBe("");
+      expect(JSON.parse(stdout)).toEqual([true, false, true, ""]);
+    },
+  );
 });

@@ -1,4 +1,7 @@
-/** Looking through /proc, where processes come and go and some are not ours to see. */
+/**
+ * Looking through /proc, where processes come and go and some are not ours to see: with hidepid=1
+ * their folders are there, and all that is in them gives EPERM.
+ */
 import { readdirSync } from "node:fs";
 
 /** Processes looked at, most: the kernel's own limit is 4 million. */
