@@ -18,6 +18,7 @@ test.each([
   ["sched_swich", ["sched:sched_switch"]],
   ["handler_e", ["irq:irq_handler_entry"]],
   ["irq", ["irq:*"]],
+  ["irqq", ["irq:*"]],
   ["nosuch", []],
   ["e", []],
   ["", []],
