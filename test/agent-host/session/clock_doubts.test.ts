@@ -82,20 +82,26 @@ describe("a recording over a pause of its machine", () => {
 
   afterAll(() => workspace.dispose());
 
-  function sampleAt(ns: bigint, aside: bigint) {
-    const sample = fittedClockSample(ns);
-    const { value } = sample.conversion as Extract<typeof sample.conversion, { $case: "fitted" }>;
-    const { tscBefore, perfNs, tscAfter } = value;
-    const moved = { tscBefore: tscBefore + aside, perfNs, tscAfter: tscAfter + aside };
-    const conversion = { $case: "fitted" as const, value: moved };
-    return { ...sample, conversion, realtimeTsc: sample.realtimeTsc + aside };
+  type Kind = "fitted" | "exact";
+
+  function sampleAt(kind: Kind, ns: bigint, aside: bigint) {
+    const tsc = 2n * ns + aside;
+    const sample = { ...fittedClockSample(ns), realtimeTsc: tsc };
+    const page = { timeZero: BigInt.asUintN(64, -aside / 2n), mult: 2 ** 23, shift: 24 };
+    const bracket = { tscBefore: tsc - 40n, perfNs: ns, tscAfter: tsc + 40n };
+    return kind === "exact"
+      ? { ...sample, conversion: { $case: kind, value: page } }
+      : { ...sample, conversion: { $case: kind, value: bracket } };
   }
 
   /** The bound of the pair across the pause, converted before its end was read, or after that. */
-  function boundOf(isLate: boolean): { readonly bound: number; readonly told: readonly string[] } {
-    const path = workspace.file(`pause-${isLate}.vms`);
+  function boundOf(
+    kind: Kind,
+    isLate: boolean,
+  ): { readonly bound: number; readonly told: readonly string[] } {
+    const path = workspace.file(`pause-${kind}-${isLate}.vms`);
     const { writer } = recording([]);
-    const clock = (ns: bigint) => writer.frame(FrameType.CLOCK_SAMPLE, sampleAt(ns, 0n));
+    const clock = (ns: bigint) => writer.frame(FrameType.CLOCK_SAMPLE, sampleAt(kind, ns, 0n));
     const span = [...markerRecord(BEFORE_NS, 7), ...markerRecord(AFTER_NS, 7)];
     const before = [
       writer.frame(FrameType.HELLO, fakeHello()),
@@ -103,7 +109,7 @@ describe("a recording over a pause of its machine", () => {
       writer.samples(0, 0, span),
       writer.frame(FrameType.PROGRESS, { tsc: 2n * BigInt(AFTER_NS) + PAUSE_CYCLES }),
     ];
-    const after = sampleAt(6_000_000_000n, PAUSE_CYCLES);
+    const after = sampleAt(kind, 6_000_000_000n, PAUSE_CYCLES);
     if (isLate) before.push(writer.frame(FrameType.CLOCK_SAMPLE, after));
     writeFileSync(path, join(...before, writer.goodbye()));
 
@@ -139,8 +145,13 @@ describe("a recording over a pause of its machine", () => {
     return { bound: pairing.rows.list()[0]!.boundCyclesMax, told };
   }
 
-  test.each([false, true])("bounds a latency by it (all of it read at once: %p)", (isLate) => {
-    const { bound, told } = boundOf(isLate);
+  test.each([
+    ["fitted", false],
+    ["fitted", true],
+    ["exact", false],
+    ["exact", true],
+  ] as const)("bounds a latency by it (%s clock, all of it read at once: %p)", (kind, isLate) => {
+    const { bound, told } = boundOf(kind, isLate);
     expect(bound).toBeGreaterThanOrEqual(Number(PAUSE_CYCLES) - 100);
     const warnings = told.filter((text) => text.startsWith("WARNING: the clock of the recorded"));
     expect(warnings.length).toBe(isLate ? 0 : 1);
