@@ -142,9 +142,9 @@ export function confine({ keepAll, capabilities, open }: Confinement): Map<strin
   const opened = [...(open?.() ?? [])];
   for (const [, fd] of opened) keepOpen(fd);
   dropCapabilities(privileges, kept);
-  const numbers = opened.map(([path, fd]) => [path, fd.number]);
+  const told = [process.pid, opened.map(([path, fd]) => [path, fd.number])];
   const environment = keptEnvironment(process.env, IS_COMPILED);
-  executeSelf([...environment, `${RESTARTED}=${JSON.stringify(numbers)}`]);
+  executeSelf([...environment, `${RESTARTED}=${JSON.stringify(told)}`]);
 }
 
 /** What was handed over; undefined in a process that was not started again. */
@@ -152,28 +152,33 @@ function takeHanded(): Map<string, number> | undefined {
   const text = process.env[RESTARTED];
   if (text === undefined) return undefined;
   delete process.env[RESTARTED];
-  return parseHanded(text);
+  return parseHanded(text, process.pid);
 }
 
-/** Descriptors by path: [["/srv/alice/x.vms",5]]. Throws UsageError for what we did not write. */
-export function parseHanded(text: string): Map<string, number> {
+/**
+ * Descriptors by path: [4711,[["/srv/alice/x.vms",5]]]. Undefined when another process than `pid`
+ * wrote it, as execve() keeps the pid: a variable that was left over is no word of ours that
+ * privileges have been given up. Throws UsageError for what no agent writes.
+ */
+export function parseHanded(text: string, pid: number): Map<string, number> | undefined {
   const wrong = new UsageError(
     `Cannot use the environment variable ${RESTARTED}: it is ours, for starting again`,
     `unset ${RESTARTED}`,
   );
-  let pairs: unknown;
+  let value: unknown;
   try {
-    pairs = JSON.parse(text);
+    value = JSON.parse(text);
   } catch (error) {
     if (error instanceof SyntaxError) throw wrong;
     throw error;
   }
-  if (!Array.isArray(pairs)) throw wrong;
+  const [writer, pairs] = Array.isArray(value) ? value : [];
+  if (!Number.isInteger(writer) || !Array.isArray(pairs)) throw wrong;
   const handed = new Map<string, number>();
   for (const pair of pairs) {
     const [path, fd] = Array.isArray(pair) ? pair : [];
     if (typeof path !== "string" || !Number.isInteger(fd) || fd < 0) throw wrong;
     handed.set(path, fd);
   }
-  return handed;
+  return writer === pid ? handed : undefined;
 }

@@ -73,9 +73,12 @@ function expectConfined(pid: number, kept: bigint): void {
   }
 }
 
+function pushArgs(to: string, ...options: readonly string[]): readonly string[] {
+  return ["trace", "-e", `${OWN_GETPPID()}push="${to}"/`, ...options];
+}
+
 function guestPushing(to: string, ...options: readonly string[]): AgentProcess {
-  const event = `${OWN_GETPPID()}push="${to}"/`;
-  return startAgent(workspace, "agent-guest", ["trace", "-e", event, ...options]);
+  return startAgent(workspace, "agent-guest", pushArgs(to, ...options));
 }
 
 describe.skipIf(NO_TRACING !== "")("a root agent", () => {
@@ -84,6 +87,15 @@ describe.skipIf(NO_TRACING !== "")("a root agent", () => {
     const { pid } = agent;
     await agent.said(/^Pushing /m);
     expectConfined(pid, TRACING);
+    expect(await agent.stop()).toMatchObject({ code: 0 });
+  });
+
+  test("what another process was told of its privileges is not believed", async () => {
+    const env = { VMSPAN_RESTARTED: "[1,[]]" };
+    const args = pushArgs(workspace.file("stray.vms"));
+    const agent = startAgent(workspace, "agent-guest", args, { env });
+    await agent.said(/^Pushing /m);
+    expectConfined(agent.pid, TRACING);
     expect(await agent.stop()).toMatchObject({ code: 0 });
   });
 

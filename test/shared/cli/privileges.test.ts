@@ -77,35 +77,41 @@ describe("keptEnvironment()", () => {
 
 describe("parseHanded()", () => {
   test("gives descriptors by path", () => {
-    expect([...parseHanded('[["/a b.vms",5],["c",0]]')]).toEqual([
+    expect([...parseHanded('[4711,[["/a b.vms",5],["c",0]]]', 4711)!]).toEqual([
       ["/a b.vms", 5],
       ["c", 0],
     ]);
-    expect(parseHanded("[]").size).toBe(0);
+    expect(parseHanded("[4711,[]]", 4711)!.size).toBe(0);
+  });
+
+  test("takes no word of another process for its own", () => {
+    expect(parseHanded('[4711,[["/a.vms",5]]]', 4712)).toBeUndefined();
   });
 
   for (const text of [
     "",
     "1",
     "{}",
+    "[]",
     "[1]",
-    "[[]]",
-    '[["a"]]',
-    '[["a",-1]]',
-    '[["a",1.5]]',
-    "[[5,5]]",
+    '["1",[]]',
+    "[1,[[]]]",
+    '[1,[["a"]]]',
+    '[1,[["a",-1]]]',
+    '[1,[["a",1.5]]]',
+    "[1,[[5,5]]]",
   ]) {
     test(`refuses ${text === "" ? "an empty text" : text}`, () => {
-      expect(() => parseHanded(text)).toThrow(UsageError);
+      expect(() => parseHanded(text, 1)).toThrow(UsageError);
     });
   }
 
   test("any text is a value or a UsageError", () => {
-    const pairs = fc.json();
+    const pairs = fc.json().map((json) => `[1,${json}]`);
     fc.assert(
-      fc.property(fc.oneof(fc.string(), pairs), (text) => {
+      fc.property(fc.oneof(fc.string(), fc.json(), pairs), (text) => {
         try {
-          for (const [path, fd] of parseHanded(text)) {
+          for (const [path, fd] of parseHanded(text, 1) ?? []) {
             expect([typeof path, fd >= 0]).toEqual(["string", true]);
           }
         } catch (error) {
