@@ -273,6 +273,7 @@ export class Engine {
     this.#sayGoodbye();
     this.#drainLocal();
     for (const guest of guests) this.#settle(guest);
+    this.#watch.noteCuts();
     if (this.#consumer === undefined) {
       this.#watch.giveUpWaiting();
       return EXIT.DONE;

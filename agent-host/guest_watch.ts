@@ -20,6 +20,7 @@ import { SourceError } from "./link/source.ts";
 import { PATIENCE_MS, unreadyError } from "./link/unready_source.ts";
 import type { Machines } from "./machines.ts";
 import type { Guest } from "./session/guest.ts";
+import { breakStreams } from "./session/guest_streams.ts";
 import { machineName } from "./session/machine_name.ts";
 import type { Session } from "./session/session.ts";
 import { FaultLog } from "./session/session_faults.ts";
@@ -44,6 +45,8 @@ export class GuestWatch {
   readonly #onStatus: (text: string) => void;
   readonly #stalled = new Set<Guest>();
   readonly #broken = new Set<Guest>();
+  /** Those whose stream has ended without a goodbye. */
+  readonly #cut = new Set<Guest>();
   /** Those that the run has begun without, and since when they send. */
   readonly #late = new Map<Guest, number>();
   readonly #faults = new FaultLog();
@@ -214,8 +217,19 @@ export class GuestWatch {
 
   /** Decides for whom the merger waits: nobody waits long for a guest that is silent or behind. */
   setAwaited(): void {
+    this.noteCuts();
     const nowMs = performance.now();
     for (const guest of this.#machines.guests) this.#setAwaited(guest, nowMs);
+  }
+
+  /** Of a stream that was cut off the end is missing: told before what came of it is used up. */
+  noteCuts(): void {
+    for (const guest of this.#machines.guests) {
+      const { source, bye } = guest.link;
+      if (!source.hasEnded || bye !== undefined || this.#cut.has(guest)) continue;
+      this.#cut.add(guest);
+      breakStreams(guest);
+    }
   }
 
   #setAwaited(guest: Guest, nowMs: number): void {

@@ -193,7 +193,7 @@ export class Guest implements GuestListener {
     if (hello.overwrite) this.#session.merger.expectPast(this.rings.mergerSource);
     if (!resumed) {
       this.#endStream();
-      if (wasBegun) breakStreams(this.#streams, this);
+      if (wasBegun) breakStreams(this);
       const named = { names: this.rings.names, symbols: this.symbols, architecture: hello.machine };
       this.events.begin(events, this.rings, evaluationOf(named));
     }
@@ -254,7 +254,7 @@ export class Guest implements GuestListener {
     const isNew = dump.isUnderWay || !mark.complete;
     if (!mark.complete && dump.number > 0 && dump.number !== mark.number) {
       this.settle();
-      breakStreams(this.#streams, this);
+      breakStreams(this);
     }
     dump.onMark(mark);
     this.#progressMs = performance.now();

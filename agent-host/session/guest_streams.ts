@@ -6,6 +6,7 @@ import type { TimeSegments } from "../analyze/decode.ts";
 import type { CpuResume } from "../resume_file.ts";
 import type { StreamEnd } from "./ended_streams.ts";
 import type { GuestLedger } from "./guest_ledger.ts";
+import type { MachineRings } from "./machine_rings.ts";
 import type { RingIntake } from "./ring_intake.ts";
 import { RingMarks } from "./ring_marks.ts";
 
@@ -23,9 +24,10 @@ export interface StreamOwner {
   mapFor(cpu: number): TimeSegments | undefined;
   /** Rings that wait to be decoded hold chunks that the merger could set free. */
   makeRoom(): void;
+  readonly rings: Pick<MachineRings, "intakes">;
   /** Up to where it has said that all has been sent, in canonical cycles. */
   readonly progressCycles: number;
-  /** Of the stream or dump before this one: up to where it came. Undefined in the first. */
+  /** Up to where all of the stream or dump before this one has come; undefined in the first. */
   breakCycles: number | undefined;
 }
 
@@ -87,7 +89,9 @@ export function openCpuStream(
   };
   const stream = { joiner, intake, sink, boundedRead: -1, marks: new RingMarks() };
   restartStream(stream, start);
-  if (guest.breakCycles !== undefined) intake.decoder.noteLost(0, guest.breakCycles);
+  if (guest.breakCycles !== undefined) {
+    intake.noteBreak(guest.breakCycles, Number.NEGATIVE_INFINITY);
+  }
   ledger.addRing(cpu, {
     counters: intake.decoder.counters,
     position: () => joiner.position,
@@ -97,13 +101,18 @@ export function openCpuStream(
 }
 
 /**
- * Another stream follows, or another dump: how many events are missing before it, nobody knows.
- * What came before has been decoded, as far as it can be.
+ * Events are missing behind what came, and nobody knows how many: the stream was cut off, or
+ * another one follows, or another dump. What came has been decoded, as far as it can be.
  */
-export function breakStreams(streams: ReadonlyMap<number, CpuStream>, guest: StreamOwner): void {
+export function breakStreams(guest: StreamOwner): void {
   const { progressCycles } = guest;
+  const intakes = [...guest.rings.intakes.values()];
+  const newest = intakes.reduce(
+    (latest, { decoder }) => Math.max(latest, decoder.lastCycles),
+    Number.NEGATIVE_INFINITY,
+  );
   guest.breakCycles = progressCycles;
-  for (const { intake } of streams.values()) intake.decoder.noteLost(0, progressCycles);
+  for (const intake of intakes) intake.noteBreak(progressCycles, newest);
 }
 
 /** Another ring follows, which begins at `start`, or -1 when the guest does not say. */

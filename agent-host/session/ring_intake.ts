@@ -131,6 +131,18 @@ export class RingIntake {
     this.decoder.noteLost(events);
   }
 
+  /**
+   * After `sinceCycles` and before what is appended next events are missing, nobody knows how many:
+   * another stream begins, or another dump. The machine's other rings have come to `newestCycles`.
+   */
+  noteBreak(sinceCycles: number, newestCycles: number): void {
+    const since = Math.max(sinceCycles, this.decoder.lastCycles);
+    if (since < newestCycles) {
+      this.#losses.expect(this.machine, this.mergerRing, since, newestCycles);
+    }
+    this.decoder.noteLost(0, sinceCycles);
+  }
+
   /** Forgets what waits for a clock that will not come: the stream has ended. */
   discardUndecoded(): void {
     const dropped = this.undecodedEvents;

@@ -25,6 +25,8 @@ import { JsonOutput } from "../support/live.ts";
 const MS = 1_000_000;
 const CPUS = [0, 1].map((cpu) => ({ cpu, apicId: cpu }));
 const STARTS = CPUS.map(({ cpu }) => ({ cpu, position: 0n }));
+/** 4800 records. */
+const SPAN_BYTES = 48 * 4800;
 /** Of exactClockSample(): TSC cycles per ns. */
 const GHZ = 2;
 
@@ -57,6 +59,16 @@ class Recording {
     this.#positions[cpu]! += span.length;
   }
 
+  /** So many of other keys, from 1 us on: what follows is not read in the same turn. */
+  bulk(cpu: number, count: number): void {
+    const span = Array.from({ length: count }, (_, i) => markerRecord(1000 + i, 100 + i)).flat();
+    for (let from = 0; from < span.length; from += SPAN_BYTES) {
+      const part = span.slice(from, from + SPAN_BYTES);
+      this.#parts.push(this.#writer.samples(cpu, this.#positions[cpu]!, part));
+      this.#positions[cpu]! += part.length;
+    }
+  }
+
   progress(ms: number): void {
     const tsc = BigInt(ms * MS * GHZ);
     this.#parts.push(this.#writer.frame(FrameType.PROGRESS, { tsc }));
@@ -71,8 +83,14 @@ class Recording {
 
   /** What multi-trace says of it. */
   async measure(name: string, ...args: string[]) {
+    this.#parts.push(this.#writer.goodbye());
+    return await this.measureCut(name, ...args);
+  }
+
+  /** The same without a goodbye. */
+  async measureCut(name: string, ...args: string[]) {
     const file = workspace.file(name);
-    writeFileSync(file, join(...this.#parts, this.#writer.goodbye()));
+    writeFileSync(file, join(...this.#parts));
     const stage = `${FAKE_EVENT}//pull="${file}"/key=value/`;
     const command = ["multi-trace", "-e", stage, "--cycle", "--json", ...args];
     const { code, stdout } = await runAgent(workspace, "agent-host", command);
@@ -103,6 +121,35 @@ describe("multi-trace across the end of a stream", () => {
       ]);
     });
   }
+
+  test("leaves out what ended before it, when another CPU had not come as far", async () => {
+    const recording = new Recording();
+    recording.stream(1n);
+    recording.markers(0, 1000);
+    recording.markers(1, 1050);
+    recording.progress(1100);
+    recording.markers(0, 1200, 1300);
+    recording.stream(2n);
+    recording.markers(0, 4000, 4001);
+    recording.progress(4100);
+    const { latencies } = await recording.measure("tail.vms");
+    expect(latencies).toMatchObject([{ calls: 2, max_ns: 50 * MS, left_out: 3 }]);
+  });
+
+  test.each([0, 60_000])(
+    "leaves out what ended behind what a cut recording vouches for, after %d events",
+    async (count) => {
+      const recording = new Recording();
+      recording.stream(1n);
+      recording.bulk(1, count);
+      recording.markers(1, 1000, 1050);
+      recording.progress(1100);
+      recording.markers(0, 1200, 1300);
+      const { code, latencies } = await recording.measureCut(`cut-${count}.vms`);
+      expect(code).toBe(EXIT.SOURCE);
+      expect(latencies).toMatchObject([{ calls: 1, max_ns: 50 * MS, left_out: 2 }]);
+    },
+  );
 
   test("a pair that may be none is shown by --than, and crosses nothing", async () => {
     const { code, stdout, latencies } = await restarted(0).measure("than.vms", "--than", "1s");

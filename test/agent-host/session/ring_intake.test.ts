@@ -257,30 +257,37 @@ describe("RingIntake", () => {
     expect(losses.nextCycles).toBe(1);
   });
 
-  test("decode() announces a loss without a number, from where all was there", () => {
+  test("noteBreak() announces a loss without a number, from where all was there", () => {
     const { intake, out, merger, losses, makeIntake } = setUp();
     append(intake, [...sample(1), ...sample(2)]);
     intake.decode(SAME_TIME);
-    intake.decoder.noteLost(0, 5);
+    intake.noteBreak(5, 2);
     append(intake, sample(9));
     intake.decode(SAME_TIME);
     expect([losses.isEmpty, losses.nextCycles]).toEqual([false, 5]);
     losses.beginNext();
     expect([losses.spans(0, 0, 8), losses.spans(0, 0, 9)]).toEqual([true, false]);
     expect(losses.nextCycles).toBe(Number.POSITIVE_INFINITY);
-    // A ring that has nothing before it, and one that had come further than was promised.
+    // A ring of which nothing has come before.
     const late = makeIntake();
-    late.decoder.noteLost(0, 5);
+    late.noteBreak(10, Number.NEGATIVE_INFINITY);
     append(late, sample(12));
     late.decode(SAME_TIME);
-    intake.decoder.noteLost(0, 5);
-    append(intake, sample(20));
-    intake.decode(SAME_TIME);
-    expect(losses.nextCycles).toBe(5);
-    losses.beginNext();
-    expect(losses.nextCycles).toBe(9);
+    expect(losses.nextCycles).toBe(10);
     merger.flush();
-    expect(out.map(({ lost }) => lost)).toEqual([0, 0, 0, 0, 0]);
+    expect(out.map(({ lost }) => lost)).toEqual([0, 0, 0, 0]);
+  });
+
+  test("noteBreak() announces at once that other rings have come further", () => {
+    const { intake, losses } = setUp();
+    append(intake, sample(7));
+    intake.decode(SAME_TIME);
+    intake.noteBreak(5, 7);
+    expect(losses.nextCycles).toBe(Number.POSITIVE_INFINITY);
+    intake.noteBreak(5, 12);
+    expect(losses.nextCycles).toBe(7);
+    losses.beginNext();
+    expect([losses.spans(0, 0, 11), losses.spans(0, 0, 12)]).toEqual([true, false]);
   });
 
   test("close() gives every chunk back that the merger does not hold", () => {
