@@ -253,16 +253,15 @@ function isSettled(
 }
 
 /**
- * Another source of the alignment contradicts what the old chain rests on. Round trips bear an
- * emulator's clock out one by one, so that what it said was true until they do not: a step.
+ * Another source of the alignment contradicts what debugfs said, which then was never true. What
+ * round trips give, and bear out, was true until they say otherwise: a step.
  */
 function refutes(inner: TimeSegment, outer: TimeSegment, old: Link, parts: ChainParts): boolean {
-  const { alignmentMethod } = parts;
-  if (alignmentMethod === old.method || old.method === "emulator") return false;
+  if (old.method !== "kvm" || parts.alignmentMethod === "kvm") return false;
   return isApart(inner, outer, old.outer, parts.clockNs);
 }
 
-/** Whether the alignment has stepped; where its source is another, that one may agree or not. */
+/** Whether the alignment has stepped; an emulator's clock is left when a trip contradicts it. */
 function hasAlignmentStepped(
   inner: TimeSegment,
   outer: TimeSegment,
@@ -270,7 +269,7 @@ function hasAlignmentStepped(
   { alignmentMethod, clockNs }: ChainParts,
 ): boolean {
   if (alignmentMethod === old.method) return outer.epoch !== old.outer.epoch;
-  return isApart(inner, outer, old.outer, clockNs);
+  return old.method === "emulator" || isApart(inner, outer, old.outer, clockNs);
 }
 
 /** Whether two alignments are further apart than both may be off, at perf time `ns`. */

@@ -43,6 +43,7 @@ type FakedTime = "alignment" | "version" | "onClockStep" | "segmentFor" | "addPa
 class Pair {
   now = ANCHOR;
   offset: bigint;
+  #stopped = 0n;
   readonly steps: ClockStep[] = [];
   readonly alignment: GuestAlignment;
   readonly conversion: GuestConversion;
@@ -71,7 +72,32 @@ class Pair {
   }
 
   get ns(): bigint {
-    return (this.now - ANCHOR) / 3n + 1_000_000_000n;
+    return (this.now - ANCHOR - this.#stopped) / 3n + 1_000_000_000n;
+  }
+
+  /** The guest stands still, its TSC and its clock with it. */
+  stop(cycles: bigint): void {
+    this.now += cycles;
+    this.offset -= cycles;
+    this.#stopped += cycles;
+  }
+
+  /** A round of readings of the emulator's clock, which is `aside` of the guest's TSC. */
+  sandwich(aside = 0n): void {
+    const trips = Array.from({ length: 8 }, () => {
+      const hostSent = hostTsc(this.now);
+      this.now += 3_000n;
+      const guest = guestTsc(BigInt.asUintN(64, this.tsc + aside));
+      this.now += 3_000n;
+      return {
+        hostSent,
+        guestReceived: guest,
+        guestSent: guest,
+        hostReceived: hostTsc(this.now),
+      };
+    });
+    this.alignment.addEmulatorRound(trips);
+    (this.#time as { version: number }).version++;
   }
 
   /** What debugfs says, `aside` of the truth. */
@@ -224,6 +250,38 @@ describe("GuestConversion", () => {
     expect(pair.alignment.method).toBe("ping");
     expect(pair.steps.length).toBe(1);
     expectHeld(pair.event());
+  });
+
+  test.each([
+    ["which trips show first", true, false],
+    ["which a round of the emulator shows first", true, true],
+    ["which its emulator does not know", false, false],
+  ])("a stop of an emulated guest, %s, is in doubt since the last trip", (_, isKnown, isRound) => {
+    const jump = 3_000_000n;
+    const pair = new Pair(-(1n << 49n), "auto");
+    pair.sandwich();
+    pair.run(6);
+    expect(pair.alignment.method).toBe("emulator");
+    const before = pair.now;
+    pair.stop(jump);
+    if (isRound) {
+      pair.sandwich();
+      pair.read();
+      pair.conversion.refresh();
+    }
+    for (let i = 0; i < 5; i++) {
+      pair.run(1);
+      pair.sandwich(isKnown ? 0n : jump);
+    }
+    pair.run(6);
+    expect(pair.alignment.method).toBe(isKnown ? "emulator" : "ping");
+    expectHeld(pair.event());
+    expect(pair.steps.length).toBeGreaterThan(0);
+    const [step] = pair.steps;
+    expect(step!.apartCycles).toBeGreaterThanOrEqual(Number(jump - TRIP));
+    const fromCycles = Math.min(...pair.steps.map((found) => found.fromCycles));
+    expect(fromCycles).toBeLessThanOrEqual(Number(before - ANCHOR));
+    expect(fromCycles).toBeGreaterThan(Number(before - ANCHOR - 3n * SECOND));
   });
 
   test("whatever a guest claims of its clocks, it gives numbers or no conversion", () => {
