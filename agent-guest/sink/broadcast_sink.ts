@@ -13,8 +13,9 @@ import {
 } from "../../shared/sys/socket.ts";
 import { Listener } from "./listener.ts";
 import { Outlet } from "./outlet.ts";
-import { PeerReader } from "./peer_reader.ts";
+import { type PeerListener, PeerReader } from "./peer_reader.ts";
 import type { Sink, SinkHost } from "./sink.ts";
+import { PeerBudget } from "./talk_budget.ts";
 
 /** More clients than this are refused: each may cost a buffer of WAITING_BYTES_MAX. */
 export const CLIENTS_MAX = 64;
@@ -30,10 +31,10 @@ class Client {
   slot = -1;
   isGone = false;
 
-  constructor(fd: Fd, name: string, host: SinkHost) {
+  constructor(fd: Fd, name: string, host: SinkHost, budget: PeerBudget) {
     const rings = host.rings.length;
     this.outlet = new Outlet(fd, name, rings, { isStaged: false, hasChecksums: false });
-    this.reader = new PeerReader(this.outlet, {
+    const listener: PeerListener = {
       // The stream has begun at accept, and nobody acknowledges a broadcast.
       onAttach: () => {},
       onAck: () => {},
@@ -47,7 +48,8 @@ class Client {
       onEnd: () => {
         this.isGone = true;
       },
-    });
+    };
+    this.reader = new PeerReader(this.outlet, listener, budget);
   }
 
   close(): void {
@@ -66,6 +68,9 @@ export class BroadcastSink implements Sink {
   #clients: Client[] = [];
   #outlets: Outlet[] = [];
   #served = 0;
+  /** Anybody may be any number of clients: they have the time of one. */
+  readonly #budget = new PeerBudget();
+  #turn = 0;
 
   /** Throws SysError when the address is in use. */
   constructor(address: SocketAddress, host: SinkHost) {
@@ -91,7 +96,10 @@ export class BroadcastSink implements Sink {
   }
 
   service(poll: PollSet): void {
-    for (const client of this.#clients) {
+    // Another one first each time, as the last ones may find no time left.
+    this.#turn++;
+    for (let i = 0; i < this.#clients.length; i++) {
+      const client = this.#clients[(this.#turn + i) % this.#clients.length]!;
       const ready = client.slot < 0 ? 0 : poll.readyEvents(client.slot);
       client.reader.serve(ready);
     }
@@ -148,7 +156,7 @@ export class BroadcastSink implements Sink {
     setNoDelay(fd);
     this.#served++;
     const name = `client ${this.#served} of ${this.name}`;
-    const client = new Client(fd, name, this.#host);
+    const client = new Client(fd, name, this.#host, this.#budget);
     this.#clients.push(client);
     this.#outlets = this.#clients.map(({ outlet }) => outlet);
     this.#host.begin(client.outlet, undefined);

@@ -25,16 +25,13 @@ import type {
 import { decodeMessage, MessageError } from "../../shared/wire/message.ts";
 import { PingView, readPing } from "../../shared/wire/ping_frame.ts";
 import type { Outlet } from "./outlet.ts";
-import { SLICE_MS, TalkBudget } from "./talk_budget.ts";
+import { PeerBudget, SLICE_MS } from "./talk_budget.ts";
 
 const TSC_BYTES = 8;
 /** Reads from one peer per wake-up: more waits for the next, so that no peer starves the rings. */
 const READS_PER_WAKE_MAX = 16;
-/** Longest time awake for one announced ping, whatever the host says ... */
+/** Longest time awake for one announced ping, whatever the host says. */
 const AWAIT_US_MAX = 1000;
-/** ... and for all of them: so much at once, regained at this share of the time. */
-const AWAKE_MS_MAX = 500;
-const AWAKE_SHARE = 0.05;
 /** Cycles between two looks at the time while awake: 20 to 100 us. */
 const AWAKE_CYCLES = 100_000;
 
@@ -62,7 +59,7 @@ export class PeerReader {
   readonly #outlet: Outlet;
   readonly #listener: PeerListener;
   readonly #ping = new PingView();
-  readonly #budget = new TalkBudget();
+  readonly #budget: PeerBudget;
   /** Not all that has been read was heard: the turn was over, or the outlet full. read() again. */
   isBehind = false;
   /**
@@ -72,13 +69,13 @@ export class PeerReader {
   #attach: Attach | undefined;
   /** Until when it is worth staying awake for the next ping; 0 when none is announced. */
   #awakeUntilMs = 0;
-  #awakeMs = AWAKE_MS_MAX;
   #awakeAtMs = 0;
 
   /** Reads what comes at the outlet's descriptor. */
-  constructor(outlet: Outlet, listener: PeerListener) {
+  constructor(outlet: Outlet, listener: PeerListener, budget = new PeerBudget()) {
     this.#outlet = outlet;
     this.#listener = listener;
+    this.#budget = budget;
   }
 
   close(): void {
@@ -96,7 +93,7 @@ export class PeerReader {
     this.#readUntil(this.#outlet.fd, untilMs);
     const fromMs = performance.now();
     this.#deliverAttach();
-    this.#budget.take(fromMs, performance.now());
+    this.#budget.talk.take(fromMs, performance.now());
   }
 
   /** What to wait for at the outlet's descriptor; 0 for nothing. */
@@ -141,16 +138,14 @@ export class PeerReader {
     const nowMs = performance.now();
     this.#awakeUntilMs = 0;
     if (awaitUs === 0) return;
-    const regained = (nowMs - this.#awakeAtMs) * AWAKE_SHARE;
-    this.#awakeMs = Math.min(this.#awakeMs + regained, AWAKE_MS_MAX);
     this.#awakeAtMs = nowMs;
     const ms = Math.min(awaitUs, AWAIT_US_MAX) / 1000;
-    if (this.#awakeMs >= ms) this.#awakeUntilMs = nowMs + ms;
+    if (this.#budget.awake.has(ms, nowMs)) this.#awakeUntilMs = nowMs + ms;
   }
 
   #countAwake(): void {
     const nowMs = performance.now();
-    this.#awakeMs -= nowMs - this.#awakeAtMs;
+    this.#budget.awake.take(nowMs - this.#awakeAtMs);
     this.#awakeAtMs = nowMs;
     if (nowMs >= this.#awakeUntilMs) this.#awakeUntilMs = 0;
   }
@@ -165,7 +160,7 @@ export class PeerReader {
    * it does not read what it was answered before.
    */
   get wantsInput(): boolean {
-    return !this.#outlet.isCrowded && this.#budget.isLeft(performance.now());
+    return !this.#outlet.isCrowded && this.#budget.talk.isLeft(performance.now());
   }
 
   #deliverAttach(): void {
@@ -185,7 +180,7 @@ export class PeerReader {
       this.isBehind = nowMs >= untilMs || this.#outlet.isCrowded;
       if (this.isBehind) break;
     }
-    this.#budget.take(fromMs, nowMs);
+    this.#budget.talk.take(fromMs, nowMs);
   }
 
   #dispatch(frame: Frame): void {

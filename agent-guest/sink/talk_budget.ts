@@ -49,3 +49,29 @@ export class TalkBudget {
     if (this.#leftMs <= 0) this.#isExhausted = true;
   }
 }
+
+/** Time awake for pings that hosts announce: so much at once, regained at a share of the time. */
+const AWAKE_MS_MAX = 500;
+const AWAKE_SHARE = 0.05;
+
+export class AwakeBudget {
+  #leftMs = AWAKE_MS_MAX;
+  #atMs = 0;
+
+  /** Whether `ms` are left, at a clock that only grows. */
+  has(ms: number, nowMs: number): boolean {
+    this.#leftMs = Math.min(AWAKE_MS_MAX, this.#leftMs + (nowMs - this.#atMs) * AWAKE_SHARE);
+    this.#atMs = nowMs;
+    return this.#leftMs >= ms;
+  }
+
+  take(ms: number): void {
+    this.#leftMs -= ms;
+  }
+}
+
+/** What hosts may take together that are nobody's in particular, as all clients of a broadcast. */
+export class PeerBudget {
+  readonly talk = new TalkBudget();
+  readonly awake = new AwakeBudget();
+}

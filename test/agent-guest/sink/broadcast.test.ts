@@ -1,6 +1,9 @@
 /** push=PORT: everything to everybody, and nobody pays for one who does not read. */
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { BroadcastSink } from "../../../agent-guest/sink/broadcast_sink.ts";
+import type { SinkHost } from "../../../agent-guest/sink/sink.ts";
+import { PollSet } from "../../../shared/sys/poll.ts";
 import { FrameType } from "../../../shared/wire/frame.ts";
 import { ByeReason, type Lost } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
 import { callGetppid, NO_TRACING } from "../../shared/event/kernel.ts";
@@ -239,5 +242,59 @@ describe.skipIf(NO_TRACING !== "")("BroadcastSink", () => {
     expect(listening("/proc/net/tcp")).toEqual([`0100007F:${hexPort}`]);
     expect(listening("/proc/net/tcp6")).toEqual([]);
     await trace.stop();
+  });
+});
+
+const nothing = (): void => {};
+
+describe("BroadcastSink, as a crowd sees it", () => {
+  test("all clients have the time of one", async () => {
+    const [CLIENTS, REQUESTS, BUSY_MS] = [4, 200, 1];
+    const port = await freePort();
+    let heard = 0;
+    const host: SinkHost = {
+      rings: [],
+      begin: () => true,
+      vanish: nothing,
+      status: nothing,
+      control: () => {
+        heard++;
+        for (const fromMs = performance.now(); performance.now() < fromMs + BUSY_MS; );
+      },
+      askSymbols: nothing,
+      end: nothing,
+      forget: nothing,
+      missed: nothing,
+    };
+    const sink = new BroadcastSink({ kind: "tcp", host: "127.0.0.1", port }, host);
+    const poll = new PollSet();
+    /** One turn of the loop; gives how many descriptors it waited for. */
+    const turn = (): number => {
+      poll.clear();
+      sink.register(poll);
+      poll.wait(0);
+      sink.service(poll);
+      return poll.count;
+    };
+    const clients: GuestClient[] = [];
+    try {
+      for (let i = 0; i < CLIENTS; i++) {
+        clients.push(GuestClient.connect({ kind: "tcp", host: "127.0.0.1", port }));
+      }
+      await waitUntil(() => turn() === 1 + CLIENTS, DEADLINE_MS, "all clients");
+      for (const client of clients) {
+        for (const id of range(REQUESTS)) {
+          client.send(FrameType.CONTROL, { id, request: undefined });
+        }
+      }
+      await waitUntil(() => turn() <= 1, DEADLINE_MS, "the end of their time");
+      // Of their own each would have had as much: 200 ms.
+      expect(heard).toBeGreaterThan(0);
+      expect(heard).toBeLessThan((CLIENTS - 1) * REQUESTS);
+    } finally {
+      for (const client of clients) client.close();
+      sink.close();
+      poll.close();
+    }
   });
 });

@@ -1,6 +1,11 @@
 /** A host may say what it wants, and not have the agent do nothing else. */
 import { describe, expect, test } from "bun:test";
-import { SLICE_MS, TALK_MS_MAX, TalkBudget } from "../../../agent-guest/sink/talk_budget.ts";
+import {
+  AwakeBudget,
+  SLICE_MS,
+  TALK_MS_MAX,
+  TalkBudget,
+} from "../../../agent-guest/sink/talk_budget.ts";
 
 describe("TalkBudget", () => {
   test("isLeft() is false when all that was saved up is spent, until a slice is regained", () => {
@@ -30,5 +35,17 @@ describe("TalkBudget", () => {
     expect(budget.isLeft(410)).toBe(false);
     expect(budget.isLeft(410 + 10 * 59)).toBe(false);
     expect(budget.isLeft(410 + 10 * 61)).toBe(true);
+  });
+});
+
+describe("AwakeBudget", () => {
+  test("has() what is left of half a second, of which a twentieth of the time comes in", () => {
+    const budget = new AwakeBudget();
+    expect(budget.has(500, 1000)).toBe(true);
+    expect(budget.has(501, 1000)).toBe(false);
+    budget.take(500);
+    expect(budget.has(1, 1010)).toBe(false);
+    expect(budget.has(1, 1021)).toBe(true);
+    expect(budget.has(500, 100_000)).toBe(true);
   });
 });
