@@ -26,7 +26,7 @@ export function evaluationOf({
 }: EvaluationParts): ProgramOptions {
   const functions = makeEvalFunctions({
     symbols,
-    comm: (pid) => (pid === 0 ? IDLE : names.get(pid)),
+    comm: (pid, cycles) => (pid === 0 ? IDLE : names.get(pid, cycles)),
     machine: architecture === "aarch64" ? "aarch64" : "x86_64",
   });
   return placeOf === undefined ? { functions } : { functions, placeOf };

@@ -4,7 +4,11 @@
  */
 
 import type { EventSpec } from "../../shared/event/spec.ts";
-import { CONTEXT_RAW_BYTES, CONTEXT_TASKS } from "../../shared/expr/batch_context.ts";
+import {
+  CONTEXT_RAW_BYTES,
+  CONTEXT_TASKS,
+  CONTEXT_TIMES,
+} from "../../shared/expr/batch_context.ts";
 import {
   type BoundProgram,
   compileFilterProgram,
@@ -74,6 +78,7 @@ class EventProgram implements ChunkProgram {
     const tasks = context[CONTEXT_TASKS]!;
     // The program counts records from 0: every column is shown to it from `from` on.
     context[CONTEXT_RAW_BYTES] = chunk.rawBytes.byteOffset + 4 * from;
+    context[CONTEXT_TIMES] = chunk.timeCycles.byteOffset + 8 * from;
     if (tasks !== 0) context[CONTEXT_TASKS] = tasks + 8 * from;
     this.#program.run(
       chunk.rawColumnOffset + 4 * from,

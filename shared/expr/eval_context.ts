@@ -61,6 +61,8 @@ export class EvalContext implements Word64Out {
   vcpu = -1;
   pid = 0;
   tid = 0;
+  /** The canonical time of the record; Infinity where it is not known: the present. */
+  timeCycles = Number.POSITIVE_INFINITY;
 
   /** High word of the last integer result (the low one is returned). */
   hi = 0;

@@ -1,7 +1,7 @@
 // The bodies of the functions that expressions call: printf, ksymbol, comm_get, syscall_name,
 // exit_reason_str.
 //
-//   const functions = makeEvalFunctions({ symbols, comm: (pid) => names.get(pid) });
+//   const functions = makeEvalFunctions({ symbols, comm: (pid, at) => names.get(pid, at) });
 //   compileExpr('printf("%s %d", comm_get(_pid), key)', format, ["key"], functions)
 //
 // What has no name comes out as its number, so that a key made of names never merges what is
@@ -27,8 +27,8 @@ const PADDED_BYTES_MAX = 4096;
 export interface FunctionSources {
   /** For ksymbol(). */
   readonly symbols?: SymbolResolver | undefined;
-  /** For comm_get(): the bytes of the name of a process, if known. */
-  readonly comm?: ((pid: number) => Uint8Array | undefined) | undefined;
+  /** For comm_get(): the bytes of the name that a process had at a canonical time, if known. */
+  readonly comm?: ((pid: number, cycles: number) => Uint8Array | undefined) | undefined;
   /** For syscall_name(); x86_64 unless told. */
   readonly machine?: SyscallMachine | undefined;
 }
@@ -54,7 +54,7 @@ export function makeEvalFunctions(sources: FunctionSources = {}): EvalFunctions 
     [
       "comm_get",
       // Not kept: a process may change its name.
-      ([pid]) => comm?.(intOf(pid).lo) ?? UNKNOWN_COMM,
+      ([pid], { timeCycles }) => comm?.(intOf(pid).lo, timeCycles) ?? UNKNOWN_COMM,
     ],
     [
       "syscall_name",

@@ -25,6 +25,7 @@ import {
   CONTEXT_CPU,
   CONTEXT_RAW_BYTES,
   CONTEXT_TASKS,
+  CONTEXT_TIMES,
   CONTEXT_VCPU,
   CONTEXT_VM,
   SKIPPED_EVENT,
@@ -265,6 +266,7 @@ class ClosureProgram implements BoundProgram {
     context.vcpu = view.getInt32(contextPtr + CONTEXT_VCPU * 4, true);
     const tasks = view.getUint32(contextPtr + CONTEXT_TASKS * 4, true);
     const sizes = view.getUint32(contextPtr + CONTEXT_RAW_BYTES * 4, true);
+    const times = view.getUint32(contextPtr + CONTEXT_TIMES * 4, true);
     for (let i = 0; i < count; i++) {
       if (view.getUint16(eventPtr + 2 * i, true) !== whichEvent) continue;
       const rawBytes = sizes === 0 ? 0 : view.getUint32(sizes + 4 * i, true);
@@ -274,6 +276,7 @@ class ClosureProgram implements BoundProgram {
         continue;
       }
       context.setRecord(view, this.#bytes, view.getUint32(rawOffsetPtr + 4 * i, true), rawBytes);
+      if (times !== 0) context.timeCycles = view.getFloat64(times + 8 * i, true);
       this.#setTask(tasks === 0 ? 0 : tasks + 8 * i);
       const lo = this.#evaluate(context);
       if (this.#kind === "key") {

@@ -47,6 +47,10 @@ function filteredOf(output: JsonOutput): number {
   return rows.reduce((sum, { events }) => sum + Number(events), 0);
 }
 
+interface ForkFields {
+  readonly parent_pid: number;
+}
+
 const ODD = Array.from({ length: CALLS / 2 }, (_, i) => 2 * i + 1);
 
 describe.skipIf(NO_TRACING !== "")("a filter that the kernel refuses", () => {
@@ -143,6 +147,18 @@ describe.skipIf(NO_TRACING !== "")("the name of a task", () => {
     const { objects } = new JsonOutput(host.stdout);
     const names = objects.filter(({ type }) => type === "event").map(({ comm }) => comm);
     expect(names).toEqual(Array.from({ length: 3 }, () => basename(last)));
+  });
+
+  test("in a filter is that at the event's time, not the one that it took soon after", async () => {
+    const host = await startHost(workspace, [
+      ...["trace", "-e", 'sched:sched_process_fork/comm_get(parent_pid)=="bash"/', "--json"],
+    ]);
+    const script = "/bin/true; /bin/true; exec sleep 0";
+    const { pid } = spawnSync("taskset", ["-c", `${first}`, "bash", "-c", script]);
+    expect(await host.stop()).toMatchObject({ code: EXIT.DONE });
+    const { objects } = new JsonOutput(host.stdout);
+    const parents = objects.map(({ fields }) => (fields as ForkFields | undefined)?.parent_pid);
+    expect(parents.filter((parent) => parent === pid)).toHaveLength(2);
   });
 });
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { compileExpr } from "../../../shared/expr/expression.ts";
 import { makeEvalFunctions } from "../../../shared/expr/functions.ts";
 import { ByteWriter } from "../../../shared/text/byte_writer.ts";
-import { contextFor, FORMAT, makeRecord } from "./record_fixture.ts";
+import { contextFor, FORMAT, makeRecord, runKey } from "./record_fixture.ts";
 
 const functions = makeEvalFunctions({
   symbols: {
@@ -51,6 +51,18 @@ describe("makeEvalFunctions()", () => {
   ] as const) {
     test(source, () => expect(run(source)).toBe(want));
   }
+
+  test("comm_get() asks for the name that the process had at the record's time", () => {
+    const timed = makeEvalFunctions({
+      comm: (_pid, cycles) => new TextEncoder().encode(cycles < 1000.5 ? "bash" : "make"),
+    });
+    const isBash = (timeCycles?: number): bigint => {
+      const options = timeCycles === undefined ? {} : { timeCycles };
+      const source = 'comm_get(_pid) == "bash"';
+      return runKey(source, makeRecord(), { functions: timed, ...options }).key;
+    };
+    expect([isBash(1000), isBash(1001), isBash()]).toEqual([1n, 0n, 0n]);
+  });
 
   test("ksymbol() finds a name that came later, and keeps one that it found", () => {
     const names = new Map<number, string>();

@@ -68,7 +68,15 @@ export function makeRecord(fields: Readonly<Record<string, bigint>> = {}): Uint8
 }
 
 /** Where things lie in the memory of runKey(). */
-const LAYOUT = { rawOffset: 0, event: 64, key: 128, sizes: 256, tasks: 320, context: 384 };
+const LAYOUT = {
+  rawOffset: 0,
+  event: 64,
+  key: 128,
+  sizes: 256,
+  tasks: 320,
+  context: 384,
+  times: 448,
+};
 const RECORD_AT = 516;
 const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
 
@@ -86,6 +94,7 @@ export interface RunOptions {
   readonly functions?: EvalFunctions;
   readonly tasks?: readonly [number, number];
   readonly context?: readonly [number, number, number];
+  readonly timeCycles?: number;
 }
 
 /** Compiles a key and runs it on one record. */
@@ -112,12 +121,17 @@ export function runProgram(
   view.setUint16(LAYOUT.event, 9, true);
   view.setUint32(LAYOUT.sizes, options.rawBytes ?? record.length, true);
   const [cpu, vm, vcpu] = options.context ?? [5, 2, -1];
-  const words = [cpu, vm, vcpu, options.tasks === undefined ? 0 : LAYOUT.tasks, LAYOUT.sizes];
+  const { tasks, timeCycles } = options;
+  const words = [
+    ...[cpu, vm, vcpu, tasks === undefined ? 0 : LAYOUT.tasks, LAYOUT.sizes],
+    timeCycles === undefined ? 0 : LAYOUT.times,
+  ];
   words.forEach((word, i) => {
     view.setInt32(LAYOUT.context + 4 * i, word, true);
   });
-  view.setUint32(LAYOUT.tasks, options.tasks?.[0] ?? 0, true);
-  view.setUint32(LAYOUT.tasks + 4, options.tasks?.[1] ?? 0, true);
+  view.setUint32(LAYOUT.tasks, tasks?.[0] ?? 0, true);
+  view.setUint32(LAYOUT.tasks + 4, tasks?.[1] ?? 0, true);
+  view.setFloat64(LAYOUT.times, timeCycles ?? 0, true);
   const bound = program.bind(memory);
   bound.run(LAYOUT.rawOffset, LAYOUT.event, 9, 1, LAYOUT.key, LAYOUT.context);
   return {
