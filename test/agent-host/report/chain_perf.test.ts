@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { ChainWriter } from "../../../agent-host/report/chain_lines.ts";
 import { HostSymbols } from "../../../agent-host/session/host_symbols.ts";
 import { GCC, LIBC_DEV, PERF, packagesProblem } from "../../apt.ts";
-import { ABC_CALLS, ABC_FRAMES, buildAbcProgram } from "../support/abc_program.ts";
+import { ABC_CALLS, ABC_FRAMES, ABC_NUMBER, buildAbcProgram } from "../support/abc_program.ts";
 import { visitPerfSamples } from "../support/perf_chains.ts";
 import { textOf } from "./lines.ts";
 
@@ -80,7 +80,7 @@ describe.skipIf(problem !== "")("call chains of perf.data", () => {
     const program = join(folder, "abc");
     buildAbcProgram(program);
     const path = join(folder, "perf.data");
-    const events = ["-e", EVENTS, "-e", "raw_syscalls:sys_enter", "--filter", "id==110"];
+    const events = ["-e", EVENTS, "-e", "raw_syscalls:sys_enter", "--filter", `id==${ABC_NUMBER}`];
     const record = ["record", "-q", "-a", "-g", "-m", "1024", "-o", path, ...events];
     const run = spawnSync("perf", [...record, "--", "sh", "-c", WORKLOAD, "sh", program]);
     expect(run.status).toBe(0);

@@ -9,7 +9,7 @@ import { GCC, LIBC_DEV, packagesProblem } from "../../apt.ts";
 import { NO_TRACING } from "../../shared/event/kernel.ts";
 import { waitUntil } from "../../vm/deadline.ts";
 import { Workspace } from "../../vm/workspace.ts";
-import { ABC_CALLS, ABC_FRAMES, buildAbcProgram } from "../support/abc_program.ts";
+import { ABC_CALLS, ABC_FRAMES, ABC_NUMBER, buildAbcProgram } from "../support/abc_program.ts";
 import { type AgentProcess, startAgent } from "../support/agent_process.ts";
 import { startHost } from "../support/live.ts";
 
@@ -17,7 +17,7 @@ const problem = NO_TRACING === "" ? packagesProblem([GCC, LIBC_DEV]) : NO_TRACIN
 if (problem !== "") console.log(`skipped: ${problem}`);
 
 /** Other programs make these calls too. */
-const EVENT = "raw_syscalls:sys_enter/id==110/";
+const EVENT = `raw_syscalls:sys_enter/id==${ABC_NUMBER}/`;
 /** The functions of any kernel take more. */
 const TABLE_BYTES_MIN = 256 * 1024;
 const KERNEL = "[kernel.kallsyms]";
@@ -185,7 +185,8 @@ describe.skipIf(problem !== "")("call chains of live agents", () => {
     ];
     const host = await startHost(workspace, args);
     const pid = run();
-    const line = (event: string): string => ` ${pid} .*raw_syscalls:${event}: NR 110.*\\n`;
+    const call = `NR ${ABC_NUMBER}`;
+    const line = (event: string): string => ` ${pid} .*raw_syscalls:${event}: ${call}.*\\n`;
     const frames = "(?: {4} *[0-9a-f]+ .*\\n)+";
     const [enter, exit] = [line("sys_enter"), line("sys_exit")];
     await host.showed(new RegExp(`${enter}${frames}\\|\\+ .*\\n.*${exit}${frames}`));
