@@ -6,8 +6,10 @@
  *   ring of CPU 1                COMM 4711 "qemu" at 110      4713 is named anew
  */
 
-/** So many are kept: the threads that a program starts with, not more than a late name may cost. */
+/** So many are kept: the threads that a program starts with. */
 const FORKS_MAX = 64;
+/** A fork is looked at again so often: a guest that makes up late names pays for it with forks. */
+const USES_MAX = 4;
 
 export class RecentForks {
   /** Nothing that is kept is later. */
@@ -15,17 +17,19 @@ export class RecentForks {
   readonly #tids = new Float64Array(FORKS_MAX);
   readonly #parents = new Float64Array(FORKS_MAX).fill(-1);
   readonly #cycles = new Float64Array(FORKS_MAX);
+  readonly #uses = new Uint8Array(FORKS_MAX);
   #next = 0;
 
   add(tid: number, parentTid: number, cycles: number): void {
     this.#tids[this.#next] = tid;
     this.#parents[this.#next] = parentTid;
     this.#cycles[this.#next] = cycles;
+    this.#uses[this.#next] = 0;
     this.#next = (this.#next + 1) % FORKS_MAX;
     if (cycles > this.newestCycles) this.newestCycles = cycles;
   }
 
-  /** Calls `use` for each that is of this parent, and not before `fromCycles`. */
+  /** Calls `use` for each that is of this parent, and not before `fromCycles`; USES_MAX times. */
   each(
     parentTid: number,
     fromCycles: number,
@@ -33,6 +37,10 @@ export class RecentForks {
   ): void {
     for (let i = 0; i < FORKS_MAX; i++) {
       if (this.#parents[i] !== parentTid || this.#cycles[i]! < fromCycles) continue;
+      if (this.#uses[i]!++ === USES_MAX) {
+        this.#parents[i] = -1;
+        continue;
+      }
       use(this.#tids[i]!, parentTid, this.#cycles[i]!);
     }
   }
