@@ -70,6 +70,7 @@ export class GuestSymbols implements ChainSymbols, SymbolResolver, ChunkProgram 
   readonly users = new UserSymbols(this.#remote);
   readonly #machine: string;
   readonly #onFinding: (text: string) => void;
+  readonly #told = new Set<string>();
   #needs: SymbolNeeds | undefined;
   #reader: SymbolPieceReader | undefined;
   #kernel: KallsymsResolver | undefined;
@@ -87,7 +88,12 @@ export class GuestSymbols implements ChainSymbols, SymbolResolver, ChunkProgram 
 
   constructor(machine: string, onFinding: (text: string) => void) {
     this.#machine = machine;
-    this.#onFinding = onFinding;
+    this.#onFinding = (text) => {
+      // A guest may begin anew as often as it likes.
+      if (this.#told.has(text)) return;
+      this.#told.add(text);
+      onFinding(text);
+    };
   }
 
   /** A stream begins, or goes on after a break: what was asked before will not be answered. */

@@ -316,6 +316,16 @@ describe("GuestSymbols and the guest's processes", () => {
     });
   }
 
+  test("what is found of a guest is told once, however often it begins anew", () => {
+    const guest = new Asked();
+    for (let i = 0; i < 20; i++) {
+      guest.tick();
+      guest.reply(i % 2 === 0 ? { end: true } : { kernelEnd: true, end: true });
+      guest.symbols.begin(NEEDS, false);
+    }
+    expect(guest.findings).toHaveLength(2);
+  });
+
   test("a kernel of which nothing has come when the answer ends is not waited for", () => {
     const guest = new Asked();
     guest.tick();
