@@ -161,8 +161,8 @@ describe.skipIf(NO_TRACING !== "")("agent-host dump", () => {
     };
     const [known, measured] = [await boundUsOf(KNOWN, "--tsc-offset"), await boundUsOf([], "ping")];
     expect(known).toBeLessThan(measured);
-    // After one burst of round trips it was hours.
-    expect(measured).toBeLessThan(100_000);
+    // After one burst of round trips it was minutes to hours.
+    expect(measured).toBeLessThan(1_000_000);
     await trace.stop();
   });
 });
