@@ -70,6 +70,12 @@ export function endOf({ cpus, completeNs, ended }: SourceResume): EndedStream {
   return { first: number, last: number, rows, completeNs };
 }
 
+/** A guest may claim more events than a number tells apart, which reading back refuses. */
+function wholeNumbers(_name: string, value: unknown): unknown {
+  if (typeof value !== "number") return value;
+  return Math.min(Math.max(0, value), Number.MAX_SAFE_INTEGER);
+}
+
 interface OutputPlace {
   readonly device: number;
   readonly inode: number;
@@ -230,11 +236,11 @@ export class ResumeFile {
 
   /** Everything up to these places has been written to stdout. Throws SysError. */
   save(sources: readonly SourceResume[]): void {
-    const text = JSON.stringify({
-      version: VERSION,
-      output: outputPlace(),
-      sources: sources.map(sourceJson),
-    });
+    let text = ResumeFile.#textOf(sources);
+    // Where to go on is worth more than what became of streams that have ended.
+    if (text.length > FILE_BYTES_MAX) {
+      text = ResumeFile.#textOf(sources.map((source) => ({ ...source, ended: [] })));
+    }
     // Whole or not at all, whenever we are killed.
     const scratchPath = `${this.#path}.new`;
     try {
@@ -243,6 +249,11 @@ export class ResumeFile {
     } catch (error) {
       throw fileError(this.#path, error);
     }
+  }
+
+  static #textOf(sources: readonly SourceResume[]): string {
+    const file = { version: VERSION, output: outputPlace(), sources: sources.map(sourceJson) };
+    return JSON.stringify(file, wholeNumbers);
   }
 
   /** The run is over: there is nothing to go on with. */

@@ -5,7 +5,7 @@
 import { printableAscii } from "../../shared/text/printable_ascii.ts";
 
 /** Places that a guest may name over its life: what is dropped elsewhere is summed up in one. */
-export const PLACES_MAX = 32;
+export const PLACES_MAX = 16;
 const PLACE_CHARS_MAX = 40;
 const OTHER_PLACES = "other places";
 

@@ -13,6 +13,8 @@ import type { CpuLedger } from "../analyze/cpu_ledger.ts";
 
 /** Streams that are kept apart: of an agent that dies again and again the oldest are added up. */
 const STREAMS_MAX = 16;
+/** Rows of all of them: --resume writes them often. */
+export const ENDED_ROWS_MAX = 4096;
 /** Events that came of a stream that ended, and were not written before agent-host was killed. */
 export const NOT_WRITTEN = "agent-host was killed";
 
@@ -103,9 +105,12 @@ function withNotWritten(row: EndedRow, events: number): EndedRow {
 /** The oldest ones added up, so that there are no more than so many. */
 function bounded(streams: readonly EndedStream[]): EndedStream[] {
   const list = [...streams];
-  while (list.length > STREAMS_MAX) {
+  let rows = list.reduce((sum, stream) => sum + stream.rows.length, 0);
+  while (list.length > STREAMS_MAX || (rows > ENDED_ROWS_MAX && list.length > 1)) {
     const [a, b] = [list.shift()!, list.shift()!];
-    list.unshift({ first: a.first, last: b.last, rows: sumRows(a, b), completeNs: b.completeNs });
+    const sums = sumRows(a, b);
+    list.unshift({ first: a.first, last: b.last, rows: sums, completeNs: b.completeNs });
+    rows += sums.length - a.rows.length - b.rows.length;
   }
   return list;
 }

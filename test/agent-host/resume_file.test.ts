@@ -52,6 +52,33 @@ function expectSaved(path: string): void {
   expect(existsSync(`${path}.new`)).toBe(false);
 }
 
+describe("what a guest claims", () => {
+  const ring = { cpu: 0, position: 96, shown: 0, samples: 2, droppedEvents: 0, gapBytes: 0 };
+  const row = { cpu: 0, position: 8, produced: undefined, delivered: 1, gapBytes: 0 };
+
+  test("of lost events beyond what a number tells apart, can be read back", () => {
+    const path = workspace.file("claims");
+    const drops = [{ place: "x", events: 2 ** 64 }];
+    const ended = [
+      { first: 1, last: 1, rows: [{ ...row, lostKernel: 2 ** 54, drops }], completeNs: undefined },
+    ];
+    new ResumeFile(path).save([{ ...SOURCE, cpus: [{ ...ring, lostEvents: 2 ** 60 }], ended }]);
+    const found = new ResumeFile(path).of(SOURCE.name)!;
+    expect(found.cpus).toEqual([{ ...ring, lostEvents: Number.MAX_SAFE_INTEGER }]);
+    expect(found.ended[0]!.rows[0]!.drops[0]!.events).toBe(Number.MAX_SAFE_INTEGER);
+  });
+
+  test("of ended streams in more bytes than are read back, is left out: where to go on is not", () => {
+    const path = workspace.file("large");
+    const drops = [{ place: "x".repeat(40), events: 1 }];
+    const rows = new Array(200_000).fill({ ...row, lostKernel: 0, drops });
+    const ended = [{ first: 1, last: 1, rows, completeNs: undefined }];
+    const cpus = [{ ...ring, lostEvents: 1 }];
+    new ResumeFile(path).save([{ ...SOURCE, cpus, ended }]);
+    expect(new ResumeFile(path).of(SOURCE.name)).toMatchObject({ cpus, ended: [] });
+  });
+});
+
 describe("ResumeFile.save()", () => {
   test("writes to no file that a symbolic or a hard link at FILE.new leads to", () => {
     const path = `${shared}/linked`;

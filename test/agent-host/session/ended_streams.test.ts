@@ -1,6 +1,10 @@
 /** Streams that ended without a goodbye: what is told of them, in this run and in the next. */
 import { describe, expect, test } from "bun:test";
-import { type EndedStream, EndedStreams } from "../../../agent-host/session/ended_streams.ts";
+import {
+  ENDED_ROWS_MAX,
+  type EndedStream,
+  EndedStreams,
+} from "../../../agent-host/session/ended_streams.ts";
 
 const row = (delivered: number, position: number, cpu = 0) => ({
   ...{ cpu, position, delivered, produced: undefined },
@@ -72,5 +76,22 @@ describe("EndedStreams", () => {
       { lostKernel: 3 * 85, gapBytes: 8 * 85, drops: [{ place: "slow client", events: 170 }] },
     ]);
     expect(streams.count).toBe(100);
+  });
+
+  test("streams of very many CPUs are added up sooner", () => {
+    const streams = new EndedStreams();
+    for (let i = 1; i <= 10; i++) {
+      const rows = Array.from({ length: 1024 }, (_, cpu) => row(i, 8, cpu));
+      streams.add({ rows, completeCycles: 1000, records: new Map() });
+    }
+    const list = streams.list(NS);
+    expect(list.map(({ first, last }) => [first, last])).toEqual([
+      [1, 7],
+      [8, 8],
+      [9, 9],
+      [10, 10],
+    ]);
+    expect(list.flatMap(({ rows }) => rows)).toHaveLength(ENDED_ROWS_MAX);
+    expect(list[0]!.rows[1023]).toMatchObject({ cpu: 1023, delivered: 28 });
   });
 });
