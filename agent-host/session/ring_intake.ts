@@ -8,7 +8,11 @@
  * other ring's sake: what is added to it is decoded at once, and what cannot be goes elsewhere.
  */
 import { CONTEXT_VCPU } from "../../shared/expr/batch_context.ts";
-import { PERF_RECORD_SAMPLE } from "../../shared/perf/record.ts";
+import {
+  PERF_RECORD_LOST,
+  PERF_RECORD_LOST_SAMPLES,
+  PERF_RECORD_SAMPLE,
+} from "../../shared/perf/record.ts";
 import { CHUNK_BYTES, type Chunk, type ChunkPool } from "../analyze/chunk.ts";
 import type { RingDecoder, TimeSegments } from "../analyze/decode.ts";
 import type { LossLog } from "../analyze/loss_log.ts";
@@ -96,7 +100,8 @@ export class RingIntake {
       if (chunk === undefined) {
         const dropped = countSamples(bytes, from, end);
         this.droppedEvents += dropped;
-        this.noteLost(dropped, time);
+        // Names and mappings that found no room are no events.
+        if (dropped > 0 || tellsOfLoss(bytes, from, end)) this.noteLost(dropped, time);
         return;
       }
       const to = wholeRecords(bytes, from, end, CHUNK_BYTES - chunk.usedBytes);
@@ -233,10 +238,19 @@ function wholeRecords(bytes: Uint8Array, from: number, end: number, room: number
 
 /** Samples among the whole records of bytes[from, end). */
 function countSamples(bytes: Uint8Array, from: number, end: number): number {
-  let samples = 0;
+  return countRecords(bytes, from, end, PERF_RECORD_SAMPLE);
+}
+
+function tellsOfLoss(bytes: Uint8Array, from: number, end: number): boolean {
+  const lost = countRecords(bytes, from, end, PERF_RECORD_LOST);
+  return lost + countRecords(bytes, from, end, PERF_RECORD_LOST_SAMPLES) > 0;
+}
+
+function countRecords(bytes: Uint8Array, from: number, end: number, type: number): number {
+  let count = 0;
   for (let at = from; at < end; ) {
-    if (bytes[at] === PERF_RECORD_SAMPLE) samples++;
+    if (bytes[at] === type) count++;
     at += bytes[at + 6]! | (bytes[at + 7]! << 8);
   }
-  return samples;
+  return count;
 }

@@ -128,6 +128,26 @@ describe("RingIntake", () => {
     expect(pool.available).toBe(8);
   });
 
+  test.each([
+    ["a name", record(3, [...u32(1), ...u32(1), ...ascii("name\0\0\0\0"), ...u64(1)]), 0],
+    ["a loss", lostRecord(3, u64(1)), 1],
+    ["an event", sample(1), 1],
+  ])(
+    "%s that finds no room before there is a clock leaves out what it has to",
+    (_, bytes, lost) => {
+      const { intake, makeIntake, merger, losses } = setUp(2);
+      const perChunk = Math.floor(CHUNK_BYTES / SAMPLE_BYTES);
+      const other = makeIntake();
+      append(other, Array.from({ length: perChunk }, (_, i) => sample(i)).flat(), false);
+      append(intake, bytes, false);
+      for (const each of [other, intake]) each.decode(SAME_TIME);
+      append(intake, sample(5));
+      intake.decode(SAME_TIME);
+      merger.flush();
+      expect(losses.isEmpty).toBe(lost === 0);
+    },
+  );
+
   test("forces the oldest out when the pool is used up", () => {
     const { intake, merger, out } = setUp(2);
     const perChunk = Math.floor(CHUNK_BYTES / SAMPLE_BYTES);
