@@ -22,7 +22,7 @@ import { refuseControl } from "./fixed_events.ts";
 import { sendGoodbye } from "./goodbye.ts";
 import { type StreamDescription, sendHello, sendsSymbolsUnasked } from "./hello.ts";
 import { Ledger } from "./ledger.ts";
-import { Receiver, type ReceiverLedger } from "./receiver.ts";
+import { Receiver, type ReceiverLedger, SymbolTurns } from "./receiver.ts";
 import { ShedCount } from "./shed_count.ts";
 import type { Outlet } from "./sink/outlet.ts";
 import type { Sink, SinkHost } from "./sink/sink.ts";
@@ -60,6 +60,7 @@ export class Capture implements SinkHost {
   /** Of the host that vanished, until it comes back or another one does. */
   #waiting: Receiver | undefined;
   readonly #shed: ShedCount;
+  readonly #symbolTurns = new SymbolTurns();
 
   constructor(set: EventSet, options: CaptureOptions) {
     this.set = set;
@@ -110,7 +111,7 @@ export class Capture implements SinkHost {
 
   /** Milliseconds until what lies below the rings' watermarks is forwarded too. */
   dueInMs(nowMs: number): number {
-    if (this.#receivers.some(({ symbols }) => symbols.isBusy)) return 0;
+    if (this.#symbolTurns.isDue(this.#receivers, nowMs)) return 0;
     return Math.max(0, this.#nextFlushMs - nowMs);
   }
 
@@ -134,7 +135,7 @@ export class Capture implements SinkHost {
       // being written when this round read the heads has been seen.
       this.#previousTsc = tsc;
     } else this.#release();
-    for (const { symbols } of this.#receivers) symbols.work();
+    this.#symbolTurns.work(this.#receivers);
   }
 
   #isRingReady(poll: PollSet): boolean {

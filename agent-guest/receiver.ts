@@ -8,10 +8,19 @@ import { FrameType } from "../shared/wire/frame.ts";
 import type { CpuStats } from "../shared/wire/gen/vmspan/v1/channel.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Outlet } from "./sink/outlet.ts";
+import { TalkBudget } from "./sink/talk_budget.ts";
 import { SymbolSender } from "./symbol_sender.ts";
 
 /** Time that one wake-up may spend on naming tasks. */
 const TASK_SLICE_MS = 4;
+/** The same for names of addresses, of all receivers. */
+const SYMBOL_SLICE_MS = 4;
+/**
+ * What of that time may be saved up, and what comes in: the kernel's table takes a tenth of a
+ * second, in an emulated guest some seconds, and hosts with call chains ask again and again.
+ */
+export const SYMBOL_MS_MAX = 10_000;
+const SYMBOL_SHARE = 0.25;
 
 /** Where the events of one receiver went. */
 export interface ReceiverLedger {
@@ -135,5 +144,35 @@ export class Receiver {
       this.#onStatus(`Cannot count drops of CPU ${cpu}: the host acknowledged a part of a record`);
       return otherwise;
     }
+  }
+}
+
+/** Whoever is sent names of addresses. */
+interface Asking {
+  readonly symbols: SymbolSender;
+}
+
+/** Gives one receiver after the other time for names of addresses. */
+export class SymbolTurns {
+  readonly #budget: TalkBudget;
+  #turn = 0;
+
+  constructor(budget = new TalkBudget(SYMBOL_MS_MAX, 0, SYMBOL_SHARE)) {
+    this.#budget = budget;
+  }
+
+  /** Whether there is work that need not wait. */
+  isDue(receivers: readonly Asking[], nowMs: number): boolean {
+    return receivers.some(({ symbols }) => symbols.isBusy) && this.#budget.isLeft(nowMs);
+  }
+
+  /** A slice of work for one of them. */
+  work(receivers: readonly Asking[]): void {
+    const fromMs = performance.now();
+    if (!this.isDue(receivers, fromMs)) return;
+    const busy = receivers.filter(({ symbols }) => symbols.isBusy);
+    this.#turn++;
+    busy[this.#turn % busy.length]!.symbols.work(fromMs + SYMBOL_SLICE_MS);
+    this.#budget.take(fromMs, performance.now());
   }
 }

@@ -1,14 +1,12 @@
 /**
- * Sends one receiver answers about addresses beside its samples: a slice of work at each wake-up,
- * and only while it takes what it is sent, so that rings are served and nothing piles up.
+ * Sends one receiver answers about addresses beside its samples: a slice of work at a time, and
+ * only while it takes what it is sent, so that rings are served and nothing piles up.
  */
 import { FrameType } from "../shared/wire/frame.ts";
 import type { SymbolRequest, Symbols } from "../shared/wire/gen/vmspan/v1/channel.ts";
 import type { Outlet } from "./sink/outlet.ts";
 import { answerSymbols } from "./symbol_answers.ts";
 
-/** Time that one wake-up may spend on it. */
-const SLICE_MS = 4;
 /** How long the end waits for a table that a recording needs whole. */
 const FINISH_MS_MAX = 2000;
 
@@ -32,9 +30,9 @@ export class SymbolSender {
     return this.#answer !== undefined && !isBlocked && failure === undefined;
   }
 
-  /** One slice of work. */
-  work(): void {
-    this.#send(performance.now() + SLICE_MS);
+  /** Works until then, or a moment longer. */
+  work(untilMs: number): void {
+    this.#send(untilMs);
   }
 
   /** The stream ends: what was begun is sent to its end, if it is taken. */

@@ -27,7 +27,7 @@ import { newNonce } from "../../shared/wire/nonce.ts";
 import { sendGoodbye } from "../goodbye.ts";
 import { type StreamDescription, sendHello, sendsSymbolsUnasked } from "../hello.ts";
 import { type Counters, Ledger } from "../ledger.ts";
-import { Receiver, type ReceiverLedger } from "../receiver.ts";
+import { Receiver, type ReceiverLedger, SymbolTurns } from "../receiver.ts";
 import type { Outlet } from "../sink/outlet.ts";
 import type { Sink, SinkHost } from "../sink/sink.ts";
 import { KERNEL_REQUEST, permittedRequest } from "../symbol_answers.ts";
@@ -48,6 +48,7 @@ const PATIENCE_MS = 10_000;
 /** A receiver, and what it has of the dump under way. */
 interface Taker {
   readonly receiver: Receiver;
+  readonly symbols: Receiver["symbols"];
   /** The TSC of the last reading of the clock that it has. */
   clockTsc: bigint;
   /** It has been told that the dump is complete. */
@@ -69,6 +70,7 @@ export class FlightCapture implements SinkHost {
   readonly #clock: FlightClock;
   #sink: Sink | undefined;
   #takers: Taker[] = [];
+  readonly #symbolTurns = new SymbolTurns();
   /** Of the host that vanished, until it comes back or another one does. */
   #waiting: Taker | undefined;
   /** What the last dump was for, and when the rings had been read. */
@@ -127,7 +129,7 @@ export class FlightCapture implements SinkHost {
   }
 
   dueInMs(nowMs: number): number {
-    if (this.#takers.some(({ receiver }) => receiver.symbols.isBusy)) return 0;
+    if (this.#symbolTurns.isDue(this.#takers, nowMs)) return 0;
     if (this.#isSending) return SENDING_MS;
     const idleMs = this.sink.isAbsent === true ? ABSENT_MS_MAX : IDLE_MS_MAX;
     const dumpMs = this.#hasContent ? Infinity : this.#recorder.dueInMs(nowMs);
@@ -141,7 +143,7 @@ export class FlightCapture implements SinkHost {
     if (!this.#hasContent && !this.#isSending) this.#dump(nowMs);
     if (this.#isSending || this.sink.isLeaving) this.#send();
     this.#release();
-    for (const { receiver } of this.#takers) receiver.symbols.work();
+    this.#symbolTurns.work(this.#takers);
     if (nowMs < this.#nextStatsMs) return;
     this.#nextStatsMs = nowMs + STATS_MS;
     for (const { receiver } of this.#takers) this.#sendStats(receiver, false);
@@ -169,17 +171,18 @@ export class FlightCapture implements SinkHost {
     const ledger = resumed ? before.receiver.ledger : this.#newLedger();
     const receiver = new Receiver(outlet, ledger, (text) => this.status(text));
     const isDone = !this.#hasContent || this.#takers.length > 0;
-    const taker = { receiver, clockTsc: 0n, isDone, isStuck: false };
+    const { symbols } = receiver;
+    const taker = { receiver, symbols, clockTsc: 0n, isDone, isStuck: false };
     this.#takers.push(taker);
     this.#sendClock(taker);
     if (!isDone) this.#announce(taker);
-    if (sendsSymbolsUnasked(this.#recorder.set, options)) receiver.symbols.ask(0, KERNEL_REQUEST);
+    if (sendsSymbolsUnasked(this.#recorder.set, options)) symbols.ask(0, KERNEL_REQUEST);
     return true;
   }
 
   askSymbols(outlet: Outlet, id: number, request: SymbolRequest): void {
     const taker = this.#takers.find(({ receiver }) => receiver.outlet === outlet);
-    taker?.receiver.symbols.ask(id, permittedRequest(request, this.#recorder.set));
+    taker?.symbols.ask(id, permittedRequest(request, this.#recorder.set));
   }
 
   control(outlet: Outlet, { id, request }: Control): void {
@@ -326,10 +329,8 @@ export class FlightCapture implements SinkHost {
     this.#dumpTsc = readTsc();
     this.#patientUntilMs = nowMs + PATIENCE_MS;
     this.#clock.readNow(nowMs);
-    const events = this.rings.reduce(
-      (sum, { ring }) => sum + countSamples(ring, ring.tail, ring.head),
-      0,
-    );
+    const counts = this.rings.map(({ ring }) => countSamples(ring, ring.tail, ring.head));
+    const events = counts.reduce((sum, count) => sum + count, 0);
     const when = this.#takers.length === 0 ? ", which wait for a receiver" : "";
     this.status(`Dump ${this.#recorder.dumps} (${cause}): ${events} events${when}`);
     for (const taker of this.#takers) this.#announce(taker);

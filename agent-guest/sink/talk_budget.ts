@@ -23,21 +23,23 @@ export const REQUEST_OWED_MS_MAX = 100;
 export class TalkBudget {
   readonly #msMax: number;
   readonly #owedMsMax: number;
+  readonly #share: number;
   #leftMs: number;
   #atMs = 0;
   /** It was used up, and has not been regained as far as is worth a turn. */
   #isExhausted = false;
 
   /** No debt is made where others may have had the CPU too. */
-  constructor(msMax: number = TALK_MS_MAX, owedMsMax = 0) {
+  constructor(msMax: number = TALK_MS_MAX, owedMsMax = 0, share = TALK_SHARE) {
     this.#msMax = msMax;
     this.#owedMsMax = owedMsMax;
+    this.#share = share;
     this.#leftMs = msMax;
   }
 
   /** Whether the host is to be listened to, at a clock that only grows. */
   isLeft(nowMs: number): boolean {
-    this.#leftMs = Math.min(this.#msMax, this.#leftMs + (nowMs - this.#atMs) * TALK_SHARE);
+    this.#leftMs = Math.min(this.#msMax, this.#leftMs + (nowMs - this.#atMs) * this.#share);
     this.#atMs = nowMs;
     if (this.#leftMs >= SLICE_MS) this.#isExhausted = false;
     return !this.#isExhausted;
