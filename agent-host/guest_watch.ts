@@ -233,6 +233,8 @@ export class GuestWatch {
   }
 
   #setAwaited(guest: Guest, nowMs: number): void {
+    // What it sent and has not been decoded by now would keep others' memory to the end.
+    if (guest.link.source.isAbandoned) guest.rings.discardUndecoded();
     const { merger } = this.#session;
     const { mergerSource } = guest.rings;
     if (this.#late.has(guest)) {

@@ -97,6 +97,11 @@ export class MachineRings {
     }
   }
 
+  /** Gives up what has no clock by now: nothing more comes. */
+  discardUndecoded(): void {
+    for (const intake of this.intakes.values()) intake.discardUndecoded();
+  }
+
   readonly #tasks: TaskListener = {
     comm: (_machine, _pid, tid, memory, from, to, cycles) => {
       this.names.set(tid, memory, from, to, cycles);

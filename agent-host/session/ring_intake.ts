@@ -153,6 +153,10 @@ export class RingIntake {
     const dropped = this.undecodedEvents;
     for (const chunk of this.#undecoded) this.#pool.release(chunk);
     this.#undecoded = [];
+    if (this.#current !== undefined && !this.#isPushed) {
+      this.#pool.release(this.#current);
+      this.#current = undefined;
+    }
     if (this.#current !== undefined) this.#decodedBytes = this.#current.usedBytes;
     this.droppedEvents += dropped;
     if (dropped > 0) this.decoder.noteLost(dropped);

@@ -45,11 +45,11 @@ async function startHostileGuests(): Promise<void> {
   await waitUntil(() => out.includes("ready"), DEADLINE_MS, "the hostile guests");
 }
 
-/** A guest that is ready when the run has long begun, and has no field for the key. */
-async function listenLate(): Promise<FakeGuest> {
+/** A guest that is not ready before the run has begun, and has no field for the key. */
+async function listenLate(hasBegun: () => boolean): Promise<FakeGuest> {
   const format = new TextEncoder().encode(FAKE_FORMAT.replace("common_pid", "another_pid"));
   const hello = { events: [fakeEvent({ format })] };
-  const manners = { twoWay: true, answersAttach: false, hello };
+  const manners = { twoWay: true, answersAttach: hasBegun, hello };
   return await FakeGuest.listen({ path: workspace.file("late.sock") }, manners);
 }
 
@@ -80,9 +80,10 @@ describe.skipIf(NO_TRACING !== "")("a guest among hostile ones", () => {
       const place = `unix:${workspace.file("good")}`;
       const guest = await startGuest(workspace, place);
       await startHostileGuests();
-      await using late = await listenLate();
+      let hasBegun = false;
+      await using _late = await listenLate(() => hasBegun);
       const host = await startHost(place);
-      (await late.connected()).greet();
+      hasBegun = true;
       let residentBytesMax = 0;
       for (let turn = 0; turn < TURNS; turn++) {
         callGetppid(CALLS, turn * CALLS);

@@ -261,6 +261,20 @@ describe("RingIntake", () => {
     expect(times(out)).toEqual([1, 4]);
   });
 
+  test("discardUndecoded() gives back the memory of what nobody will see", () => {
+    const { intake, merger, out, pool } = setUp();
+    append(intake, [...sample(2), ...sample(3)], false);
+    expect(pool.available).toBe(pool.capacity - 1);
+    intake.discardUndecoded();
+    expect(pool.available).toBe(pool.capacity);
+    append(intake, sample(4));
+    intake.decode(SAME_TIME);
+    intake.discardUndecoded();
+    merger.flush();
+    expect(times(out)).toEqual([4]);
+    expect([intake.droppedEvents, pool.available]).toEqual([2, pool.capacity]);
+  });
+
   test("discardUndecoded() marks the record that follows, with what was dropped", () => {
     const { intake, merger, out, losses } = setUp();
     append(intake, sample(1));

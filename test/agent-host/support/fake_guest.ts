@@ -30,8 +30,8 @@ export interface GuestManners {
   readonly hello?: Partial<Hello>;
   /** Waits for Attach, expects Ack: ports and unix sockets. Otherwise it begins at accept: tcp. */
   readonly twoWay?: boolean;
-  /** Says Hello when it is asked to; otherwise when the test calls greet(). */
-  readonly answersAttach?: boolean;
+  /** Whether it says Hello when it is asked to, as it is every second. */
+  readonly answersAttach?: () => boolean;
   readonly answersPings?: boolean;
   /** Sends a reading of its clock every 50 ms. */
   readonly keepsClock?: boolean;
@@ -75,7 +75,7 @@ export class FakePeer {
   }
 
   /** Hello, then the clock. */
-  greet(attachNonce = this.attaches.at(-1)?.attachNonce ?? 0n): void {
+  greet(attachNonce: bigint): void {
     const { hello, twoWay, keepsClock } = this.#manners;
     const message = fakeHello({ ...hello, attachNonce, twoWay: twoWay === true });
     this.send(this.writer.frame(FrameType.HELLO, message));
@@ -132,7 +132,7 @@ export class FakePeer {
   #onAttach(attach: Attach): void {
     this.attaches.push(attach);
     const { twoWay, answersAttach } = this.#manners;
-    if (twoWay === true && answersAttach !== false) this.greet(attach.attachNonce);
+    if (twoWay === true && answersAttach?.() !== false) this.greet(attach.attachNonce);
   }
 
   #onBye(): void {
