@@ -73,9 +73,9 @@ describe("functionFileOffset", () => {
 
   const refused: readonly (readonly [string, () => string, string])[] = [
     ["a missing file", () => join(folder, "missing"), "ENOENT"],
-    ["a directory", () => folder, "it ends early"],
+    ["a directory", () => folder, "it is no regular file"],
     ["an empty file", () => write(new Uint8Array(0)), "it ends early"],
-    ["a device", () => "/dev/zero", "it ends early"],
+    ["a device", () => "/dev/zero", "it is no regular file"],
     [
       "a script",
       () => write(Buffer.from("#!/bin/sh\n".padEnd(100))),
