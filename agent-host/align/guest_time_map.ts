@@ -213,14 +213,16 @@ export class GuestTimeMap {
   }
 
   #adopt(link: Link, parts: ChainParts): boolean {
+    // A trip since the clock's last reading tells that the alignment held after that one, but not
+    // that it still did at this one: the guest may have been stopped in between.
+    if (parts.alignmentReadings !== this.#alignmentReadings) {
+      this.#alignmentReadings = parts.alignmentReadings;
+      this.#alignedNs = this.#link === undefined ? parts.clockNs : this.#confirmedNs;
+    }
     this.#link = link;
     this.#pending = undefined;
     this.#confirmedNs = parts.clockNs;
     this.#clockReadings = parts.clockReadings;
-    if (parts.alignmentReadings !== this.#alignmentReadings) {
-      this.#alignmentReadings = parts.alignmentReadings;
-      this.#alignedNs = parts.clockNs;
-    }
     return true;
   }
 }

@@ -132,12 +132,15 @@ describe("ping on a real guest", () => {
 
   test("finds that the guest was stopped, tells, and contains the truth anew", async () => {
     const { anchor, nsPerCycle, statuses } = session;
+    const { conversion, progressTsc } = session.machines.guests[0]!;
+    const boundCycles = conversion.boundOf(0, progressTsc!);
     const before = truth.offset();
     const epochs = [equal, unknown].map(({ epoch }) => epoch);
-    const stoppedCycles = Number(readTsc() - anchor);
     await guest.qmp.execute("stop");
+    const stoppedCycles = Number(readTsc() - anchor);
     const stoppedMs = performance.now();
     await waitUntil(() => performance.now() - stoppedMs > STOP_MS, READY_DEADLINE_MS, "a pause");
+    const resumedCycles = Number(readTsc() - anchor);
     await guest.qmp.execute("cont");
     const stepped = Number(before - truth.offset());
     expect(stepped).toBeGreaterThan(0);
@@ -153,14 +156,15 @@ describe("ping on a real guest", () => {
         claimed.boundCycles,
       );
     }
-    // Until then events were converted as if nothing had happened: who used them is told.
+    // Until then events were converted as if nothing had happened: who used them is told by how
+    // much more they are off than their own bound says.
     const isInDoubt = (): boolean => {
       session.round();
       return session.doubts.some(
         ({ fromCycles, toCycles, extraCycles }) =>
           fromCycles < stoppedCycles &&
-          toCycles > stoppedCycles + stepped &&
-          extraCycles >= stepped,
+          toCycles > resumedCycles &&
+          extraCycles + boundCycles >= stepped,
       );
     };
     await waitUntil(isInDoubt, READY_DEADLINE_MS, "what came meanwhile to be in doubt");

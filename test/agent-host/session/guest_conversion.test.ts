@@ -284,6 +284,23 @@ describe("GuestConversion", () => {
     expect(fromCycles).toBeGreaterThan(Number(before - ANCHOR - 3n * SECOND));
   });
 
+  test("a stop after the last trip and before a reading of the clock is in doubt since the trip", () => {
+    const pair = new Pair(-(1n << 49n));
+    pair.run(6);
+    pair.now += SECOND / 2n;
+    pair.ping();
+    pair.conversion.refresh();
+    const stopped = pair.now;
+    pair.stop(SECOND / 5n);
+    pair.now += SECOND / 10n;
+    pair.read();
+    pair.conversion.refresh();
+    pair.run(6);
+    expectHeld(pair.event());
+    const fromCycles = Math.min(...pair.steps.map((found) => found.fromCycles));
+    expect(fromCycles).toBeLessThanOrEqual(Number(stopped - ANCHOR));
+  });
+
   test("whatever a guest claims of its clocks, it gives numbers or no conversion", () => {
     let converted = 0;
     fc.assert(
