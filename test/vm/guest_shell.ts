@@ -20,6 +20,9 @@ export class GuestCommandError extends Error {
   override readonly name = "GuestCommandError";
 }
 
+/** An emulated guest beside another one, and busy cores, has been seen to take ten seconds. */
+const COMMAND_DEADLINE_MS = 30_000;
+
 export class GuestShell {
   readonly #socket: Socket;
   #buffer = "";
@@ -52,7 +55,7 @@ export class GuestShell {
   }
 
   /** Runs a shell script in the guest; commands run one after the other. */
-  run(script: string, deadlineMs = 10_000): Promise<CommandResult> {
+  run(script: string, deadlineMs = COMMAND_DEADLINE_MS): Promise<CommandResult> {
     const result = this.#queue.then(() => this.#runNow(script, deadlineMs));
     this.#queue = result.catch((error: unknown) => error);
     return result;
