@@ -44,9 +44,7 @@ export const IPROUTE: DebianPackage = { name: "iproute2", program: "ip" };
 export const E2FSPROGS: DebianPackage = { name: "e2fsprogs", program: "mkfs.ext4" };
 export const XFSPROGS: DebianPackage = { name: "xfsprogs", program: "mkfs.xfs" };
 export const BTRFS_PROGS: DebianPackage = { name: "btrfs-progs", program: "mkfs.btrfs" };
-/** Unpacks the guests' kernel, which takes the guest longer. */
-export const XZ_UTILS: DebianPackage = { name: "xz-utils", program: "xz" };
-/** What the tests of plain code use, and what makes guests boot quickly. */
+/** What the tests of plain code use. */
 export const TEST_PACKAGES: readonly DebianPackage[] = [
   PERF,
   TRACE_CMD,
@@ -58,7 +56,6 @@ export const TEST_PACKAGES: readonly DebianPackage[] = [
   E2FSPROGS,
   XFSPROGS,
   BTRFS_PROGS,
-  XZ_UTILS,
 ];
 
 export function findProgram(name: string): string | undefined {

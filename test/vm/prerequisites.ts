@@ -29,7 +29,6 @@ import {
   installPackages,
   PrerequisiteError,
 } from "../apt.ts";
-import { unpackKernel } from "./vmlinux.ts";
 
 export { findProgram, PrerequisiteError } from "../apt.ts";
 
@@ -54,7 +53,7 @@ const KERNEL_PATTERNS = [
 export interface GuestKernel {
   /** As uname -r prints it: "6.1.0-56-amd64". */
   readonly release: string;
-  /** The bzImage, or what is unpacked of it. */
+  /** The bzImage. */
   readonly imagePath: string;
   /** What would be /lib/modules/RELEASE; may hold no modules.dep. */
   readonly modulesPath: string;
@@ -238,9 +237,9 @@ export function ensurePrerequisites(options: PrerequisiteOptions = {}): Prerequi
         `wanted: apt-get install --no-install-recommends ${missing.join(" ")}`,
     );
   }
-  const qemuPath = qemu ?? installQemu(progress);
-  const packed = kernel ?? fetchKernel(cachePath, progress);
-  const imagePath = unpackKernel(packed.imagePath, cachePath);
-  const busyboxPath = busybox ?? fetchBusybox(cachePath, progress);
-  return { qemuPath, kernel: { ...packed, imagePath }, busyboxPath };
+  return {
+    qemuPath: qemu ?? installQemu(progress),
+    kernel: kernel ?? fetchKernel(cachePath, progress),
+    busyboxPath: busybox ?? fetchBusybox(cachePath, progress),
+  };
 }

@@ -63,8 +63,6 @@ export function kernelCommandLine(config: GuestConfig): string {
   return [
     "console=ttyS0",
     "loglevel=5",
-    // A second of 6 until the guest takes commands.
-    "cryptomgr.notests",
     "panic=-1",
     "rdinit=/init",
     ...(config.tsc === "reliable" ? ["tsc=reliable"] : []),
