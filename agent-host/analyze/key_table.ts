@@ -7,6 +7,8 @@
 // probing is bounded: a key whose neighbourhood is full is refused like one that finds the table
 // full. The seed keeps a guest from aiming at that.
 
+import { widen } from "./widen.ts";
+
 /** Slots that a key may be away from its home. */
 export const PROBES_MAX = 64;
 /** Entries to begin with. */
@@ -168,13 +170,4 @@ export class KeyTable {
 /** At most half of the slots are in use. */
 function slotsFor(entries: number): number {
   return 2 ** Math.ceil(Math.log2(entries * 2));
-}
-
-/** The numbers of `from` at the front of `to`: how owners grow their columns. */
-export function widen<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array>(
-  from: T,
-  to: T,
-): T {
-  to.set(from);
-  return to;
 }

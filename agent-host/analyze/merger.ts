@@ -16,6 +16,7 @@
 // although the watermark does not cover them, which is counted as well.
 
 import type { Chunk } from "./chunk.ts";
+import { widen } from "./widen.ts";
 
 /** Sources of a session: the host and its guests. */
 export const SOURCES_MAX = 256;
@@ -183,11 +184,8 @@ export class Merger {
   }
 
   #makeRoom(): void {
-    const [heap, headCycles] = [this.#heap, this.#headCycles];
-    this.#heap = new Int32Array(2 * heap.length);
-    this.#heap.set(heap);
-    this.#headCycles = new Float64Array(2 * headCycles.length);
-    this.#headCycles.set(headCycles);
+    this.#heap = widen(this.#heap, new Int32Array(2 * this.#heap.length));
+    this.#headCycles = widen(this.#headCycles, new Float64Array(2 * this.#headCycles.length));
   }
 
   #source(source: number): Source {

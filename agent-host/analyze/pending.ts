@@ -8,7 +8,8 @@ import type { TimeSegment } from "../../shared/tsc/time_segment.ts";
 import type { Chunk } from "./chunk.ts";
 import type { Doubt } from "./doubts.ts";
 import type { EventArena } from "./event_arena.ts";
-import { KeyTable, widen } from "./key_table.ts";
+import { KeyTable } from "./key_table.ts";
+import { widen } from "./widen.ts";
 
 /** Events that wait in one stage: 19 MB of columns. */
 export const PENDING_MAX = 1 << 18;

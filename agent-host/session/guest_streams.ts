@@ -24,7 +24,7 @@ export interface StreamOwner {
   mapFor(cpu: number): TimeSegments | undefined;
   /** Rings that wait to be decoded hold chunks that the merger could set free. */
   makeRoom(): void;
-  readonly rings: Pick<MachineRings, "intakes">;
+  readonly rings: Pick<MachineRings, "intakes" | "lastCycles">;
   /** Up to where it has said that all has been sent, in canonical cycles. */
   readonly progressCycles: number;
   /** Up to where all of the stream or dump before this one has come; undefined in the first. */
@@ -105,14 +105,10 @@ export function openCpuStream(
  * another one follows, or another dump. What came has been decoded, as far as it can be.
  */
 export function breakStreams(guest: StreamOwner): void {
-  const { progressCycles } = guest;
-  const intakes = [...guest.rings.intakes.values()];
-  const newest = intakes.reduce(
-    (latest, { decoder }) => Math.max(latest, decoder.lastCycles),
-    Number.NEGATIVE_INFINITY,
-  );
+  const { progressCycles, rings } = guest;
+  const newestCycles = rings.lastCycles;
   guest.breakCycles = progressCycles;
-  for (const intake of intakes) intake.noteBreak(progressCycles, newest);
+  for (const intake of rings.intakes.values()) intake.noteBreak(progressCycles, newestCycles);
 }
 
 /** Another ring follows, which begins at `start`, or -1 when the guest does not say. */

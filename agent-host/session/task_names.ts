@@ -10,6 +10,7 @@
  * be what happened first. So names are kept in the order of their times.
  */
 import { TASK_COMM_BYTES } from "../analyze/side_records.ts";
+import { widen } from "../analyze/widen.ts";
 import { RecentForks } from "./recent_forks.ts";
 
 /** Names kept of one machine: the default pid_max, and over. */
@@ -120,11 +121,8 @@ export class TaskNames {
   }
 
   #grow(): void {
-    const [text, sinceCycles] = [this.#text, this.#sinceCycles];
-    this.#text = new Uint8Array(2 * text.length);
-    this.#text.set(text);
-    this.#sinceCycles = new Float64Array(2 * sinceCycles.length);
-    this.#sinceCycles.set(sinceCycles);
+    this.#text = widen(this.#text, new Uint8Array(2 * this.#text.length));
+    this.#sinceCycles = widen(this.#sinceCycles, new Float64Array(2 * this.#sinceCycles.length));
   }
 
   #textAt(slot: number): Uint8Array {
