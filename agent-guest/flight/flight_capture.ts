@@ -48,7 +48,6 @@ const PATIENCE_MS = 10_000;
 /** A receiver, and what it has of the dump under way. */
 interface Taker {
   readonly receiver: Receiver;
-  readonly symbols: Receiver["symbols"];
   /** The TSC of the last reading of the clock that it has. */
   clockTsc: bigint;
   /** It has been told that the dump is complete. */
@@ -129,7 +128,7 @@ export class FlightCapture implements SinkHost {
   }
 
   dueInMs(nowMs: number): number {
-    if (this.#symbolTurns.isDue(this.#takers, nowMs)) return 0;
+    if (this.#symbolTurns.isDue(this.#receivers, nowMs)) return 0;
     if (this.#isSending) return SENDING_MS;
     const idleMs = this.sink.isAbsent === true ? ABSENT_MS_MAX : IDLE_MS_MAX;
     const dumpMs = this.#hasContent ? Infinity : this.#recorder.dueInMs(nowMs);
@@ -143,7 +142,7 @@ export class FlightCapture implements SinkHost {
     if (!this.#hasContent && !this.#isSending) this.#dump(nowMs);
     if (this.#isSending || this.sink.isLeaving) this.#send();
     this.#release();
-    this.#symbolTurns.work(this.#takers);
+    this.#symbolTurns.work(this.#receivers);
     if (nowMs < this.#nextStatsMs) return;
     this.#nextStatsMs = nowMs + STATS_MS;
     for (const { receiver } of this.#takers) this.#sendStats(receiver, false);
@@ -171,18 +170,17 @@ export class FlightCapture implements SinkHost {
     const ledger = resumed ? before.receiver.ledger : this.#newLedger();
     const receiver = new Receiver(outlet, ledger, (text) => this.status(text));
     const isDone = !this.#hasContent || this.#takers.length > 0;
-    const { symbols } = receiver;
-    const taker = { receiver, symbols, clockTsc: 0n, isDone, isStuck: false };
+    const taker = { receiver, clockTsc: 0n, isDone, isStuck: false };
     this.#takers.push(taker);
     this.#sendClock(taker);
     if (!isDone) this.#announce(taker);
-    if (sendsSymbolsUnasked(this.#recorder.set, options)) symbols.ask(0, KERNEL_REQUEST);
+    if (sendsSymbolsUnasked(this.#recorder.set, options)) receiver.symbols.ask(0, KERNEL_REQUEST);
     return true;
   }
 
   askSymbols(outlet: Outlet, id: number, request: SymbolRequest): void {
     const taker = this.#takers.find(({ receiver }) => receiver.outlet === outlet);
-    taker?.symbols.ask(id, permittedRequest(request, this.#recorder.set));
+    taker?.receiver.symbols.ask(id, permittedRequest(request, this.#recorder.set));
   }
 
   control(outlet: Outlet, { id, request }: Control): void {
@@ -265,6 +263,10 @@ export class FlightCapture implements SinkHost {
   }
 
   /** From the last dump on, or from before it when it has not been taken. */
+  get #receivers(): Receiver[] {
+    return this.#takers.map(({ receiver }) => receiver);
+  }
+
   #newLedger(): Ledger {
     const takesDump = this.#hasContent && this.#takers.length === 0;
     const read = (index: number): Counters => this.#recorder.countersOf(index);

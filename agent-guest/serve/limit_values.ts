@@ -7,6 +7,7 @@
  * k, M and G are powers of 1000 for events and of 1024 for bytes, as rings are.
  */
 import { UsageError } from "../../shared/cli/failure.ts";
+import { durationNs } from "../../shared/cli/option.ts";
 import { EVENTS_MAX } from "../../shared/event/resolve.ts";
 import { RING_BYTES_MAX, RING_BYTES_MIN } from "../../shared/perf/ring.ts";
 import { GLOB_PATTERN_MAX } from "../../shared/text/glob.ts";
@@ -14,7 +15,6 @@ import { GLOB_PATTERN_MAX } from "../../shared/text/glob.ts";
 /** Of one CPU: more than this many is no limit of anything. */
 const CPU_PERCENT_MAX = 100_000;
 const GRACE_MS_MAX = 3_600_000;
-const MS_PER_UNIT: Readonly<Record<string, number>> = { us: 1e-3, ms: 1, s: 1000 };
 /** Patterns of --allow and --deny. */
 const PATTERNS_MAX = 256;
 
@@ -77,8 +77,8 @@ export function parseEventsMax(option: string, text: string): number {
 
 /** "10s", "500ms", "0s"; not "10", which is nanoseconds where perf-prof's options are. */
 export function parseGraceMs(option: string, text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(us|ms|s)$/.exec(text.trim());
-  const milliseconds = Number(match?.[1]) * (MS_PER_UNIT[match?.[2] ?? ""] ?? Number.NaN);
+  const trimmed = text.trim();
+  const milliseconds = /\d(us|ms|s)$/.test(trimmed) ? durationNs(trimmed) / 1e6 : Number.NaN;
   if (milliseconds <= GRACE_MS_MAX) return milliseconds;
   return refuse(option, text, "a time with its unit, as 10s or 500ms, of at most 3600s");
 }

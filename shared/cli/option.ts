@@ -60,12 +60,17 @@ const NS_PER_UNIT: Readonly<Record<string, number>> = {
   s: 1e9,
 };
 
+/** "1ms", "0s", or a bare number of nanoseconds; NaN for what is no duration. */
+export function durationNs(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ns|us|ms|s|)$/.exec(text);
+  return Number(match?.[1]) * (NS_PER_UNIT[match?.[2] ?? ""] ?? Number.NaN);
+}
+
 /**
  * A duration with its unit: 1ms, 50us, 800ns, 2s; a bare number is nanoseconds, as in perf-prof.
  */
 export function parseDurationNs(option: string, text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ns|us|ms|s|)$/.exec(text);
-  const ns = Number(match?.[1]) * (NS_PER_UNIT[match?.[2] ?? ""] ?? Number.NaN);
+  const ns = durationNs(text);
   if (ns > 0 && Number.isFinite(ns)) return ns;
   throw new UsageError(`Cannot use ${option} ${text}: wants a duration as 1ms, 50us or 800ns`);
 }

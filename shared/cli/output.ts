@@ -25,10 +25,14 @@ export function checkStdout(): void {
   if (flags < 0 || (flags & FD_CLOEXEC) !== 0) throw new SysError("write stdout", EBADF);
 }
 
+/** What printOut() writes to; made when it is first needed, as few runs do. */
+let stdout: Output | undefined;
+
 /** Prints to stdout. That the reader has seen enough is no error. Throws SysError. */
 export function printOut(text: string): void {
+  stdout ??= new Output(STDOUT, "stdout");
   try {
-    new Output(STDOUT, "stdout").write(new TextEncoder().encode(text));
+    stdout.write(new TextEncoder().encode(text));
   } catch (error) {
     if (!(error instanceof OutputClosedError)) throw error;
   }
