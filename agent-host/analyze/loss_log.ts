@@ -11,7 +11,7 @@
 
 import type { Chunk } from "./chunk.ts";
 import { MACHINES_MAX } from "./clock_bounds.ts";
-import { RINGS_MAX } from "./merger.ts";
+import { widen } from "./widen.ts";
 
 /** Losses ahead of the pairs that are told apart: as many as a pool's chunks have markers. */
 export const LOSSES_AHEAD_MAX = 1 << 14;
@@ -20,15 +20,15 @@ export const LOSSES_AHEAD_MAX = 1 << 14;
 export class LossLog {
   /** Where the latest loss that has begun ends; -Infinity before the first. */
   readonly #endCycles = new Float64Array(MACHINES_MAX).fill(Number.NEGATIVE_INFINITY);
-  /** The same of each ring. */
-  readonly #ringEndCycles = new Float64Array(RINGS_MAX).fill(Number.NEGATIVE_INFINITY);
+  /** The same of each ring, as far as any has lost something. */
+  #ringEndCycles = new Float64Array(0);
   readonly #events = new Float64Array(MACHINES_MAX);
   readonly #totals = new Float64Array(MACHINES_MAX);
   /** A binary heap of what is ahead, by `since`; made for the first loss. */
   #since = new Float64Array(0);
   #until = new Float64Array(0);
   #machine = new Uint16Array(0);
-  #ring = new Uint16Array(0);
+  #ring = new Uint32Array(0);
   #ahead = 0;
   /** No loss of which the time is known: the usual case, and one comparison for it. */
   isEmpty = true;
@@ -57,7 +57,7 @@ export class LossLog {
       this.#since = new Float64Array(LOSSES_AHEAD_MAX);
       this.#until = new Float64Array(LOSSES_AHEAD_MAX);
       this.#machine = new Uint16Array(LOSSES_AHEAD_MAX);
-      this.#ring = new Uint16Array(LOSSES_AHEAD_MAX);
+      this.#ring = new Uint32Array(LOSSES_AHEAD_MAX);
     }
     const at = this.#rise(this.#ahead++, sinceCycles);
     this.#since[at] = sinceCycles;
@@ -99,7 +99,7 @@ export class LossLog {
 
   /** The same of a pair that can only be of one ring's events. */
   ringSpans(ring: number, startCycles: number): boolean {
-    return this.#ringEndCycles[ring]! > startCycles;
+    return ring < this.#ringEndCycles.length && this.#ringEndCycles[ring]! > startCycles;
   }
 
   /** Events that a machine lost since reset(). */
@@ -119,7 +119,14 @@ export class LossLog {
 
   #begin(machine: number, ring: number, untilCycles: number): void {
     if (untilCycles > this.#endCycles[machine]!) this.#endCycles[machine] = untilCycles;
+    if (ring >= this.#ringEndCycles.length) this.#makeRoom(ring + 1);
     if (untilCycles > this.#ringEndCycles[ring]!) this.#ringEndCycles[ring] = untilCycles;
+  }
+
+  #makeRoom(rings: number): void {
+    const ends = new Float64Array(2 ** Math.ceil(Math.log2(rings)));
+    ends.fill(Number.NEGATIVE_INFINITY, this.#ringEndCycles.length);
+    this.#ringEndCycles = widen(this.#ringEndCycles, ends);
   }
 
   /** Where in the heap an entry goes that is added at its end; those above have made room. */

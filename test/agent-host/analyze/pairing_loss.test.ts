@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { LOSSES_AHEAD_MAX, LossLog } from "../../../agent-host/analyze/loss_log.ts";
+import { RINGS_MAX } from "../../../agent-host/analyze/merger.ts";
 import { chunkOf, type EventRow } from "./event_rows.ts";
 import { PairingFixture as Fixture } from "./pairing_fixture.ts";
 
@@ -224,6 +225,14 @@ describe("LossLog", () => {
       }),
       { numRuns: 200 },
     );
+  });
+
+  test("tells rings apart, as many as a session may have", () => {
+    const log = new LossLog();
+    log.expect(0, RINGS_MAX - 1, 10, 20);
+    log.beginNext();
+    const truncated = (RINGS_MAX - 1) % 65_536;
+    expect([log.ringSpans(RINGS_MAX - 1, 15), log.ringSpans(truncated, 15)]).toEqual([true, false]);
   });
 
   test("a loss of an unknown number counts none, and separates as any other", () => {
