@@ -33,6 +33,7 @@ import type { Sink, SinkHost } from "../sink/sink.ts";
 import { KERNEL_REQUEST, permittedRequest } from "../symbol_answers.ts";
 import { FlightClock } from "./flight_clock.ts";
 import type { FlightRecorder } from "./recorder.ts";
+import { Taker } from "./taker.ts";
 
 /** While a dump is being sent: how often receivers are looked at. */
 const SENDING_MS = 10;
@@ -44,17 +45,6 @@ const IDLE_MS_MAX = 5000;
 const ABSENT_MS_MAX = 100;
 /** How long a dump waits for a receiver that does not read; a later one would have to wait too. */
 const PATIENCE_MS = 10_000;
-
-/** A receiver, and what it has of the dump under way. */
-interface Taker {
-  readonly receiver: Receiver;
-  /** The TSC of the last reading of the clock that it has. */
-  clockTsc: bigint;
-  /** It has been told that the dump is complete. */
-  isDone: boolean;
-  /** It missed a dump, and has read nothing since: the next one does not wait for it. */
-  isStuck: boolean;
-}
 
 export interface FlightOptions extends StreamDescription {
   readonly onStatus: (text: string) => void;
@@ -138,7 +128,7 @@ export class FlightCapture implements SinkHost {
   pump(poll: PollSet, nowMs: number): void {
     this.#recorder.notePoll(poll);
     this.sink.service(poll);
-    if (this.#clock.tick(nowMs)) for (const taker of this.#takers) this.#sendClock(taker);
+    if (this.#clock.tick(nowMs)) for (const taker of this.#takers) taker.sendClock(this.#clock);
     if (!this.#hasContent && !this.#isSending) this.#dump(nowMs);
     if (this.#isSending || this.sink.isLeaving) this.#send();
     this.#release();
@@ -170,9 +160,9 @@ export class FlightCapture implements SinkHost {
     const ledger = resumed ? before.receiver.ledger : this.#newLedger();
     const receiver = new Receiver(outlet, ledger, (text) => this.status(text));
     const isDone = !this.#hasContent || this.#takers.length > 0;
-    const taker = { receiver, clockTsc: 0n, isDone, isStuck: false };
+    const taker = new Taker(receiver, isDone);
     this.#takers.push(taker);
-    this.#sendClock(taker);
+    taker.sendClock(this.#clock);
     if (!isDone) this.#announce(taker);
     if (sendsSymbolsUnasked(this.#recorder.set, options)) receiver.symbols.ask(0, KERNEL_REQUEST);
     return true;
@@ -262,11 +252,11 @@ export class FlightCapture implements SinkHost {
     return this.rings.map((_, index) => this.#recorder.countersOf(index));
   }
 
-  /** From the last dump on, or from before it when it has not been taken. */
   get #receivers(): Receiver[] {
     return this.#takers.map(({ receiver }) => receiver);
   }
 
+  /** From the last dump on, or from before it when it has not been taken. */
   #newLedger(): Ledger {
     const takesDump = this.#hasContent && this.#takers.length === 0;
     const read = (index: number): Counters => this.#recorder.countersOf(index);
@@ -285,13 +275,12 @@ export class FlightCapture implements SinkHost {
   /** The rows of a dump that no receiver came for. */
   #untaken(): CpuStats[] {
     const ledger = this.#newLedger();
-    const rows = this.rings.map((ring, index) => {
+    return this.rings.flatMap((ring, index) => {
       const { tail, head } = ring.ring;
       const events = countSamples(ring.ring, tail, head);
       ledger.drop(index, "not taken before the end", events, head - tail);
-      return ledger.row(ring, index, tail, tail);
+      return ledger.row(ring, index, tail, tail) ?? [];
     });
-    return rows.filter((row) => row !== undefined);
   }
 
   #takePrevious(outlet: Outlet): Taker | undefined {
@@ -315,13 +304,6 @@ export class FlightCapture implements SinkHost {
     for (const { ring } of this.rings) ring.setTail(ring.head);
   }
 
-  #sendClock(taker: Taker): void {
-    for (const sample of this.#clock.since(taker.clockTsc)) {
-      taker.receiver.outlet.send(FrameType.CLOCK_SAMPLE, sample);
-      taker.clockTsc = sample.realtimeTsc;
-    }
-  }
-
   #dump(nowMs: number): void {
     const before = this.#counters();
     const cause = this.#recorder.dump(nowMs);
@@ -331,8 +313,8 @@ export class FlightCapture implements SinkHost {
     this.#dumpTsc = readTsc();
     this.#patientUntilMs = nowMs + PATIENCE_MS;
     this.#clock.readNow(nowMs);
-    const counts = this.rings.map(({ ring }) => countSamples(ring, ring.tail, ring.head));
-    const events = counts.reduce((sum, count) => sum + count, 0);
+    let events = 0;
+    for (const { ring } of this.rings) events += countSamples(ring, ring.tail, ring.head);
     const when = this.#takers.length === 0 ? ", which wait for a receiver" : "";
     this.status(`Dump ${this.#recorder.dumps} (${cause}): ${events} events${when}`);
     for (const taker of this.#takers) this.#announce(taker);
@@ -341,10 +323,8 @@ export class FlightCapture implements SinkHost {
   /** A dump begins for this receiver. */
   #announce(taker: Taker): void {
     taker.isDone = false;
-    const { dumps } = this.#recorder;
-    const mark = { number: dumps, trigger: this.#cause, complete: false, tsc: 0n };
-    taker.receiver.outlet.send(FrameType.DUMP, mark);
-    this.#sendClock(taker);
+    this.#mark(taker.receiver.outlet, false);
+    taker.sendClock(this.#clock);
     taker.receiver.nameTasksAgain();
   }
 
@@ -373,10 +353,14 @@ export class FlightCapture implements SinkHost {
     const hasAll = this.rings.every(({ ring }, i) => outlet.positions[i] === ring.head);
     if (isDone || (outlet.isBlocked && !isStuck) || !hasAll) return;
     taker.isDone = true;
-    const { dumps } = this.#recorder;
-    const mark = { number: dumps, trigger: this.#cause, complete: true, tsc: this.#dumpTsc };
-    outlet.send(FrameType.DUMP, mark);
+    this.#mark(outlet, true);
     this.#sendStats(receiver, false);
+  }
+
+  #mark(outlet: Outlet, complete: boolean): void {
+    const tsc = complete ? this.#dumpTsc : 0n;
+    const mark = { number: this.#recorder.dumps, trigger: this.#cause, complete, tsc };
+    outlet.send(FrameType.DUMP, mark);
   }
 
   /** Gives back what has arrived; a dump without any receiver stays. */
