@@ -4,6 +4,7 @@
  *
  *   Refused a client of tcp 127.0.0.1:9900: 64 are connected (and 512 more before it)
  */
+import { Bucket } from "../shared/limit/bucket.ts";
 
 /** Texts that may come at once, and in each second after that; further ones are counted. */
 export const STATUS_LINES_MAX = 500;
@@ -14,19 +15,14 @@ export function limitedStatus(
   onStatus: (text: string) => void,
   clockMs: () => number = () => performance.now(),
 ): (text: string) => void {
-  let room = STATUS_LINES_MAX;
-  let atMs = clockMs();
+  const lines = new Bucket(STATUS_LINES_MAX, STATUS_LINES_PER_SECOND / 1000);
   let unsaid = 0;
   return (text) => {
-    const nowMs = clockMs();
-    const regained = ((nowMs - atMs) * STATUS_LINES_PER_SECOND) / 1000;
-    room = Math.min(STATUS_LINES_MAX, room + regained);
-    atMs = nowMs;
-    if (room < 1) {
+    if (lines.left(clockMs()) < 1) {
       unsaid++;
       return;
     }
-    room--;
+    lines.take(1);
     onStatus(unsaid === 0 ? text : `${text} (and ${unsaid} more before it)`);
     unsaid = 0;
   };

@@ -10,6 +10,7 @@
  * To look events up and to open them takes as long as it takes: requests have a bucket of their
  * own, with more in it, and what one took beyond that is waited for before the next.
  */
+import { Bucket } from "../../shared/limit/bucket.ts";
 
 /** Of one turn of the loop. */
 export const SLICE_MS = 10;
@@ -21,34 +22,24 @@ export const REQUEST_MS_MAX = 1000;
 export const REQUEST_OWED_MS_MAX = 100;
 
 export class TalkBudget {
-  readonly #msMax: number;
-  readonly #owedMsMax: number;
-  readonly #share: number;
-  #leftMs: number;
-  #atMs = 0;
+  readonly #bucket: Bucket;
   /** It was used up, and has not been regained as far as is worth a turn. */
   #isExhausted = false;
 
   /** No debt is made where others may have had the CPU too. */
   constructor(msMax: number = TALK_MS_MAX, owedMsMax = 0, share = TALK_SHARE) {
-    this.#msMax = msMax;
-    this.#owedMsMax = owedMsMax;
-    this.#share = share;
-    this.#leftMs = msMax;
+    this.#bucket = new Bucket(msMax, share, -owedMsMax);
   }
 
   /** Whether the host is to be listened to, at a clock that only grows. */
   isLeft(nowMs: number): boolean {
-    this.#leftMs = Math.min(this.#msMax, this.#leftMs + (nowMs - this.#atMs) * this.#share);
-    this.#atMs = nowMs;
-    if (this.#leftMs >= SLICE_MS) this.#isExhausted = false;
+    if (this.#bucket.left(nowMs) >= SLICE_MS) this.#isExhausted = false;
     return !this.#isExhausted;
   }
 
   /** Takes what was spent on it from `fromMs` to `toMs`. */
   take(fromMs: number, toMs: number): void {
-    this.#leftMs = Math.max(-this.#owedMsMax, this.#leftMs - (toMs - fromMs));
-    if (this.#leftMs <= 0) this.#isExhausted = true;
+    if (this.#bucket.take(toMs - fromMs) <= 0) this.#isExhausted = true;
   }
 }
 
@@ -57,18 +48,15 @@ const AWAKE_MS_MAX = 500;
 const AWAKE_SHARE = 0.05;
 
 export class AwakeBudget {
-  #leftMs = AWAKE_MS_MAX;
-  #atMs = 0;
+  readonly #bucket = new Bucket(AWAKE_MS_MAX, AWAKE_SHARE);
 
   /** Whether `ms` are left, at a clock that only grows. */
   has(ms: number, nowMs: number): boolean {
-    this.#leftMs = Math.min(AWAKE_MS_MAX, this.#leftMs + (nowMs - this.#atMs) * AWAKE_SHARE);
-    this.#atMs = nowMs;
-    return this.#leftMs >= ms;
+    return this.#bucket.left(nowMs) >= ms;
   }
 
   take(ms: number): void {
-    this.#leftMs -= ms;
+    this.#bucket.take(ms);
   }
 }
 

@@ -12,6 +12,7 @@
  * A guest with 256 busy CPUs takes a third of it; the formats of 2,000 events half of the bucket,
  * once. Beyond it the guest is not read for a moment: more comes at once then.
  */
+import { Bucket } from "../../shared/limit/bucket.ts";
 import { FrameType } from "../../shared/wire/frame.ts";
 
 /** Units that come in per second, and that may have been saved up. */
@@ -24,8 +25,7 @@ const TURN_UNITS = 25;
 export class FrameBudget {
   /** Times that it was used up. */
   exhaustions = 0;
-  #units = UNITS_MAX;
-  #filledMs = 0;
+  readonly #units = new Bucket(UNITS_MAX, UNITS_PER_SECOND / 1000);
 
   /** Takes what a turn costs. */
   takeTurn(): void {
@@ -39,16 +39,12 @@ export class FrameBudget {
   }
 
   #take(units: number): void {
-    const wasLeft = this.#units > 0;
-    this.#units -= units;
-    if (wasLeft && this.#units <= 0) this.exhaustions++;
+    const left = this.#units.take(units);
+    if (left <= 0 && left + units > 0) this.exhaustions++;
   }
 
   /** Whether there is something left, as of `nowMs`, a clock that only grows. */
   isLeft(nowMs: number): boolean {
-    const filled = this.#units + ((nowMs - this.#filledMs) * UNITS_PER_SECOND) / 1000;
-    this.#units = Math.min(UNITS_MAX, filled);
-    this.#filledMs = nowMs;
-    return this.#units > 0;
+    return this.#units.left(nowMs) > 0;
   }
 }
