@@ -6,7 +6,6 @@ import {
   chownSync,
   existsSync,
   linkSync,
-  mkdirSync,
   readFileSync,
   statSync,
   symlinkSync,
@@ -15,11 +14,9 @@ import {
 } from "node:fs";
 import process from "node:process";
 import { ResumeFile, type SourceResume } from "../../agent-host/resume_file.ts";
-import { Workspace } from "../vm/workspace.ts";
+import { IS_ROOT, makeSharedFolder, OTHER_UID } from "../shared/sys/support/shared_folder.ts";
+import type { Workspace } from "../vm/workspace.ts";
 
-const OTHER_UID = 65534;
-const isRoot = process.geteuid?.() === 0;
-if (!isRoot) console.warn("skipped: files of other users: making them wants root");
 const SOURCE: SourceResume = {
   name: "127.0.0.1:9900",
   streamNonce: 0x89ab_cdefn,
@@ -33,12 +30,7 @@ let shared: string;
 let victim: string;
 
 beforeAll(() => {
-  workspace = new Workspace();
-  shared = workspace.file("tmp");
-  mkdirSync(shared);
-  chmodSync(shared, 0o1777);
-  victim = workspace.file("victim");
-  writeFileSync(victim, "precious");
+  ({ workspace, shared, victim } = makeSharedFolder());
 });
 
 afterAll(() => workspace.dispose());
@@ -92,7 +84,7 @@ describe("ResumeFile.save()", () => {
     const path = `${shared}/there`;
     writeFileSync(`${path}.new`, "", { mode: 0o666 });
     chmodSync(`${path}.new`, 0o666);
-    if (isRoot) chownSync(`${path}.new`, OTHER_UID, OTHER_UID);
+    if (IS_ROOT) chownSync(`${path}.new`, OTHER_UID, OTHER_UID);
     expectSaved(path);
   });
 
@@ -108,7 +100,7 @@ describe("ResumeFile.save()", () => {
 });
 
 describe("new ResumeFile()", () => {
-  test.skipIf(!isRoot)("believes no file of another user in a folder like /tmp", () => {
+  test.skipIf(!IS_ROOT)("believes no file of another user in a folder like /tmp", () => {
     const path = `${shared}/other`;
     new ResumeFile(path).save([SOURCE]);
     chownSync(path, OTHER_UID, OTHER_UID);

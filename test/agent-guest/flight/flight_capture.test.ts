@@ -47,6 +47,19 @@ function askFor(client: GuestClient, id: number): void {
   client.send(FrameType.CONTROL, { id, request: { $case: "dump", value: {} } });
 }
 
+/** A host asks for a dump of 400 events, and vanishes before it has any of it. */
+async function vanishFromDump(trace: Trace): Promise<GuestClient> {
+  fire(400, 0);
+  const client = connect(trace);
+  client.attach();
+  await client.until(() => client.reader.hello !== undefined, "Hello");
+  askFor(client, 1);
+  await trace.agent.said(/^Dump 1 \(host\): 400 events$/m);
+  client.close();
+  await trace.agent.said(/^Disconnected /m);
+  return client;
+}
+
 async function untilComplete(client: GuestClient, number: number): Promise<void> {
   const isComplete = (): boolean =>
     client.reader.dumps.some((mark) => mark.complete && mark.number === number);
@@ -119,14 +132,7 @@ describe.skipIf(NO_TRACING !== "")("agent-guest trace --overwrite", () => {
 
   test("a dump that a killed host has not taken is sent to it when it is back", async () => {
     await using trace = await startRecorder("unix:FOLDER/s");
-    fire(400, 0);
-    const first = connect(trace);
-    first.attach();
-    await first.until(() => first.reader.hello !== undefined, "Hello");
-    askFor(first, 1);
-    await trace.agent.said(/^Dump 1 \(host\): 400 events$/m);
-    first.close();
-    await trace.agent.said(/^Disconnected /m);
+    const first = await vanishFromDump(trace);
     const second = connect(trace, first.reader);
     first.reader.reconnect();
     second.attach({ resume: true });
@@ -140,14 +146,7 @@ describe.skipIf(NO_TRACING !== "")("agent-guest trace --overwrite", () => {
 
   test("another host does not get it, and it is said to be gone", async () => {
     await using trace = await startRecorder("unix:FOLDER/s");
-    fire(400, 0);
-    const first = connect(trace);
-    first.attach();
-    await first.until(() => first.reader.hello !== undefined, "Hello");
-    askFor(first, 1);
-    await trace.agent.said(/^Dump 1 \(host\): 400 events$/m);
-    first.close();
-    await trace.agent.said(/^Disconnected /m);
+    await vanishFromDump(trace);
     const second = connect(trace);
     second.attach();
     await second.until(() => second.reader.hello !== undefined, "Hello");

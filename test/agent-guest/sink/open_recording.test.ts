@@ -2,7 +2,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import {
-  chmodSync,
   chownSync,
   linkSync,
   mkdirSync,
@@ -11,26 +10,18 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import process from "node:process";
 import { openRecording } from "../../../agent-guest/sink/file_sink.ts";
 import { S_IFCHR } from "../../../shared/sys/abi.ts";
 import { statusOf, withUmask } from "../../../shared/sys/fd.ts";
-import { Workspace } from "../../vm/workspace.ts";
+import { IS_ROOT, makeSharedFolder, OTHER_UID } from "../../shared/sys/support/shared_folder.ts";
+import type { Workspace } from "../../vm/workspace.ts";
 
-const OTHER_UID = 65534;
-const isRoot = process.geteuid?.() === 0;
-if (!isRoot) console.warn("skipped: files of other users: making them wants root");
 let workspace: Workspace;
 let shared: string;
 let victim: string;
 
 beforeAll(() => {
-  workspace = new Workspace();
-  shared = workspace.file("tmp");
-  mkdirSync(shared);
-  chmodSync(shared, 0o1777);
-  victim = workspace.file("victim");
-  writeFileSync(victim, "precious");
+  ({ workspace, shared, victim } = makeSharedFolder());
 });
 
 afterAll(() => workspace.dispose());
@@ -73,14 +64,14 @@ describe("openRecording()", () => {
     expectRefusal(path, "it is one of 2 names of a file (hard links), wants one");
   });
 
-  test.skipIf(!isRoot)("does not take another user's file in a folder like /tmp", () => {
+  test.skipIf(!IS_ROOT)("does not take another user's file in a folder like /tmp", () => {
     const path = `${shared}/theirs.vms`;
     writeFileSync(path, "");
     chownSync(path, OTHER_UID, OTHER_UID);
     expectRefusal(path, `it belongs to user ${OTHER_UID}, in a folder where everybody may create`);
   });
 
-  test.skipIf(!isRoot)("takes a file of the user whose folder it is", () => {
+  test.skipIf(!IS_ROOT)("takes a file of the user whose folder it is", () => {
     const folder = workspace.file("home");
     mkdirSync(folder);
     const path = `${folder}/x.vms`;
