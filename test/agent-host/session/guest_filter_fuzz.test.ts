@@ -74,68 +74,31 @@ test("a filter of the guest's is run, and what it keeps out is counted", () => {
   expect(run("1/(value-value)")).toMatchObject({ passed: 0, rejected: RECORDS });
 });
 
+const NUMBERS = ["value", "common_pid", "_cpu", "0", "1", "-9", "0xffffffffffffffff"];
+const COMPARISONS = ["==", "!=", "<", ">="];
+const ARITHMETIC = ["&", "|", "^", "<<", ">>", "+", "-", "*", "/", "%"];
 const PIECES = [
-  ...[
-    "value",
-    "text",
-    "common_pid",
-    "_cpu",
-    "_vcpu",
-    "nofield",
-    "0",
-    "1",
-    "-9",
-    "0xffffffffffffffff",
-  ],
-  ...[
-    '"a*"',
-    "'x'",
-    "~",
-    "==",
-    "!=",
-    "<",
-    ">=",
-    "&&",
-    "||",
-    "!",
-    "&",
-    "|",
-    "^",
-    "<<",
-    ">>",
-    "+",
-    "-",
-  ],
-  ...[
-    "*",
-    "/",
-    "%",
-    "?",
-    ":",
-    ",",
-    "(",
-    ")",
-    "[",
-    "]",
-    "(int)",
-    "(char*)",
-    "sizeof(",
-    "strncmp(",
-    "=",
-    "++",
-  ],
-  ...[
-    "ksymbol(",
-    "comm_get(",
-    "printf(",
-    "syscall_name(",
-    "exit_reason_str(",
-    "({",
-    "})",
-    "\x1b[2J",
-  ],
+  ...NUMBERS,
+  ...COMPARISONS,
+  ...ARITHMETIC,
+  ...["text", "_vcpu", "nofield", '"a*"', "'x'", "~", "&&", "||", "!", "?", ":", ","],
+  ...["(", ")", "[", "]", "(int)", "(char*)", "sizeof(", "strncmp(", "=", "++"],
+  ...["ksymbol(", "comm_get(", "printf(", "syscall_name(", "exit_reason_str("],
+  ...["({", "})", "\x1b[2J"],
 ];
+/** Filters that compile; of pieces in any order few do, in some runs of 300 none. */
+const soundFilters = fc
+  .tuple(
+    fc.constantFrom(...NUMBERS),
+    fc.array(fc.tuple(fc.constantFrom(...ARITHMETIC), fc.constantFrom(...NUMBERS)), {
+      maxLength: 4,
+    }),
+    fc.constantFrom(...COMPARISONS),
+    fc.constantFrom(...NUMBERS),
+  )
+  .map(([first, rest, comparison, last]) => `${first}${rest.flat().join("")}${comparison}${last}`);
 const filters = fc.oneof(
+  soundFilters,
   fc
     .array(fc.constantFrom(...PIECES), { minLength: 1, maxLength: 24 })
     .map((list) => list.join(" ")),
@@ -160,5 +123,5 @@ test("any filter and any reason: records are judged, or the guest is told apart"
     }),
     { numRuns: RUNS },
   );
-  expect(ran).toBeGreaterThan(0);
+  expect(ran).toBeGreaterThan(RUNS / 10);
 });
