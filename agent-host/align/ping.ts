@@ -180,6 +180,11 @@ export class PingEstimator {
     return true;
   }
 
+  /** The guest's TSC may jump by so many host cycles, and no trip tells. */
+  set unseenCycles(cycles: number) {
+    this.#tracked.tracker.unseen = cycles;
+  }
+
   /** The relation may have stepped unseen: it is measured anew; what is in force stays so far. */
   restart(): void {
     this.#tracked.restart();

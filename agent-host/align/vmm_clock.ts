@@ -1,10 +1,11 @@
 /**
  * What is known beforehand about a guest's TSC from the program that runs the guest.
  *
- * QEMU without KVM (-accel tcg) answers the guest's rdtsc with the host's TSC plus a constant that
- * it changes only when the guest is stopped or writes its TSC, unless -icount makes time virtual.
- * So the rates are equal, and round trips have to find the offset alone. Such a QEMU is told by its
- * command line and by having no descriptor of KVM.
+ * QEMU without KVM (-accel tcg) answers the guest's rdtsc with the host's TSC plus an offset,
+ * unless -icount makes time virtual. It changes the offset when the guest is stopped or writes its
+ * TSC, and by some hundred cycles now and then (emulator_relation.ts). So the rates are equal, and
+ * round trips have to find the offset alone. Such a QEMU is told by its command line and by having
+ * no descriptor of KVM.
  */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { unlessGone } from "../../shared/sys/procfs.ts";

@@ -87,7 +87,7 @@ export class ClockGuest implements GuestListener {
   }
 
   onClockSample(sample: ClockSample): void {
-    this.conversion.addSample(sample);
+    this.conversion.addSample(sample, this.hello);
   }
 
   onSamples(

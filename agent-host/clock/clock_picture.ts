@@ -7,7 +7,7 @@
  *   '---------------------- event bound ---------------------------'
  */
 
-import { readLineOf } from "../../shared/event/machine.ts";
+import { readClocksource } from "../../shared/event/machine.ts";
 import type { CpuSkews } from "../../shared/tsc/cpu_skews.ts";
 import type { TscFrequency } from "../../shared/tsc/perf_clock_fit.ts";
 import type { AlignmentDescription } from "../align/alignment_description.ts";
@@ -106,7 +106,7 @@ export function hostPicture(clock: HostClock): HostPicture {
   const nsPerCycle = 1e9 / tsc.hz;
   return {
     tsc,
-    clocksource: readLineOf("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+    clocksource: readClocksource(),
     perf: {
       source: "fitted",
       boundNs: clock.fit.boundCycles * nsPerCycle,

@@ -211,7 +211,7 @@ export class Guest implements GuestListener {
 
   onClockSample(sample: ClockSample): void {
     const epoch = this.conversion.clock?.epoch;
-    this.conversion.addSample(sample);
+    this.conversion.addSample(sample, this.hello);
     // Its TSC may have gone back, and what was said of it before means nothing now.
     if (epoch !== undefined && this.conversion.clock?.epoch !== epoch) this.progressTsc = undefined;
   }

@@ -3,6 +3,7 @@
  * the guest could offer, with the bound of the conversion. Also the guest's time of day.
  */
 
+import type { Clocksource } from "../../shared/tsc/clocksource.ts";
 import { CpuSkews } from "../../shared/tsc/cpu_skews.ts";
 import {
   FIT_READINGS_MIN,
@@ -29,6 +30,7 @@ export class GuestClock {
   lastNs = 0n;
   readingCount = 0;
   readonly #targetAnchor: bigint | undefined;
+  readonly #clocksource: Clocksource;
   /** The TSCs of its other CPUs against that of the one whose readings are fitted. */
   readonly skews = new CpuSkews();
   /** The CPU whose readings are fitted; undefined before the first. */
@@ -41,8 +43,9 @@ export class GuestClock {
    * Cycles count from the guest TSC `targetAnchor`; without, from one near each segment: what is
    * chained with another relation may be set as far as it likes.
    */
-  constructor(targetAnchor: bigint | undefined) {
+  constructor(targetAnchor: bigint | undefined, clocksource: Clocksource) {
     this.#targetAnchor = targetAnchor;
+    this.#clocksource = clocksource;
   }
 
   /** perf ns to guest TSC; undefined until it is known well enough to be used. */
@@ -139,7 +142,7 @@ export class GuestClock {
       return;
     }
     this.referenceCpu = cpu;
-    this.#fitted ??= new FittedPerfClock(this.#targetAnchor);
+    this.#fitted ??= new FittedPerfClock(this.#targetAnchor, this.#clocksource);
     if (isNewEpoch) this.#fitted.beginEpoch(perfNs);
     this.#epoch = epoch;
     this.lastNs = perfNs;

@@ -5,10 +5,11 @@
  *   ClockSample -> GuestClock \
  *   Pong, debugfs -> GuestTime       > one TimeMap per CPU: guest perf ns -> canonical cycles
  */
+import { clocksourceOf } from "../../shared/tsc/clocksource.ts";
 import type { CpuSkews } from "../../shared/tsc/cpu_skews.ts";
 import { convert } from "../../shared/tsc/time_segment.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
-import type { ClockSample } from "../../shared/wire/gen/vmspan/v1/channel.ts";
+import type { ClockSample, Hello } from "../../shared/wire/gen/vmspan/v1/channel.ts";
 import { causalBound } from "../align/causality.ts";
 import { type ClockStep, ClockSteps, joinSteps } from "../align/clock_step.ts";
 import { GuestTimeMap } from "../align/guest_time_map.ts";
@@ -49,11 +50,15 @@ export class GuestConversion {
     this.#onStep = onStep;
   }
 
-  addSample(sample: ClockSample): void {
+  /** A reading of its clock, and the Hello of the stream that it came with. */
+  addSample(sample: ClockSample, hello: Hello | undefined): void {
     if (this.clock === undefined) {
       // Without a host clock in play the guest's own TSC is the time line, from here on.
       this.#session.setAnchorOnce(sample.realtimeTsc);
-      this.clock = new GuestClock(this.time === undefined ? this.#session.anchor : undefined);
+      const anchor = this.time === undefined ? this.#session.anchor : undefined;
+      const clocksource = hello?.clock?.clocksource ?? "";
+      this.clock = new GuestClock(anchor, clocksourceOf(clocksource));
+      if (sample.conversion?.$case === "fitted") this.#warnShared(clocksource, hello);
     }
     const { epoch } = this.clock;
     this.clock.add(sample);
@@ -62,6 +67,16 @@ export class GuestConversion {
     const step = this.time === undefined ? this.#steps.note(this.clock) : undefined;
     if (step !== undefined) this.#onStep(step, this.timeLine);
     this.#warnApart(this.clock.skews);
+  }
+
+  /** No bound covers a stamp that was read before its event (Clocksource.isShared). */
+  #warnShared(clocksource: string, hello: Hello | undefined): void {
+    if (!clocksourceOf(clocksource).isShared || (hello?.cpus.length ?? 0) < 2) return;
+    this.time?.report(
+      `WARNING: the guest's CPUs share readings of its clocksource ${clocksource}: while one of ` +
+        "them stands still, stamps of the others may be older than their events, beyond the bound " +
+        "(clocksource=kvm-clock or tsc has no such readings)",
+    );
   }
 
   /** Once: relations that are measured for one TSC hold for the others only as far as this. */

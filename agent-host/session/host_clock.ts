@@ -3,10 +3,11 @@
  * and fits the stamps of rings that have no exact conversion, and the time of day for display.
  */
 
-import { isolatedCpus, onlineCpus } from "../../shared/event/machine.ts";
+import { isolatedCpus, onlineCpus, readClocksource } from "../../shared/event/machine.ts";
 import { CLOCK_MONOTONIC_RAW, CLOCK_REALTIME } from "../../shared/sys/abi.ts";
 import { CpuVisitor } from "../../shared/sys/affinity.ts";
 import { type ClockReading, clockBracket } from "../../shared/sys/clock.ts";
+import { clocksourceOf } from "../../shared/tsc/clocksource.ts";
 import { CpuSkews } from "../../shared/tsc/cpu_skews.ts";
 import {
   FIT_READINGS_MIN,
@@ -51,7 +52,7 @@ export class HostClock {
     this.referenceCpu = reference;
     this.#others = others;
     this.#anchor = anchor;
-    this.fit = new FittedPerfClock(anchor);
+    this.fit = new FittedPerfClock(anchor, clocksourceOf(readClocksource()));
     this.wall = HostClock.#point(CLOCK_REALTIME);
     this.raw = HostClock.#point(CLOCK_MONOTONIC_RAW);
   }

@@ -11,13 +11,20 @@
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { probePerfClock } from "../event/event_set.ts";
-import { isolatedCpus, isPresent, onlineCpus, readLineOf } from "../event/machine.ts";
+import {
+  isolatedCpus,
+  isPresent,
+  onlineCpus,
+  readClocksource,
+  readLineOf,
+} from "../event/machine.ts";
 import { CLOCK_MONOTONIC_RAW } from "../sys/abi.ts";
 import { CpuVisitor } from "../sys/affinity.ts";
 import { type ClockReading, clockBracket } from "../sys/clock.ts";
 import { runtimeName } from "../sys/syscall.ts";
 import { vdsoClockGettime } from "../sys/vdso.ts";
 import { Tracefs } from "../tracefs/tracefs.ts";
+import { clocksourceOf } from "../tsc/clocksource.ts";
 import { CpuSkews } from "../tsc/cpu_skews.ts";
 import { FittedPerfClock } from "../tsc/perf_clock_fit.ts";
 import { EXIT, type ExitCode, failureOf } from "./failure.ts";
@@ -66,7 +73,7 @@ function checkPerfClock(): Finding {
 
 function checkTsc(): Finding {
   const flags = /^flags\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? "";
-  const source = readLineOf("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+  const source = readClocksource();
   const has = (flag: string): boolean => flags.split(" ").includes(flag);
   if (has("constant_tsc") && has("nonstop_tsc")) return ok(`invariant, clocksource ${source}`);
   return {
@@ -85,7 +92,7 @@ function checkCpus(): Finding {
   const [first, ...others] = onlineCpus().filter((cpu) => visitor.mayVisit(cpu));
   const read = (): ClockReading => clockBracket(CLOCK_MONOTONIC_RAW, ROUNDS);
   if (first === undefined || others.length === 0) return ok("one CPU: nothing to compare");
-  const fit = new FittedPerfClock();
+  const fit = new FittedPerfClock(undefined, clocksourceOf(readClocksource()));
   const skews = new CpuSkews();
   const readings: [number, ClockReading][] = [];
   for (const cpu of others.slice(0, VISITED_MAX)) {

@@ -101,6 +101,11 @@ export function readLineOf(path: string): string {
     .trim();
 }
 
+/** The name of what this kernel's clocks count, "" where it does not say. */
+export function readClocksource(): string {
+  return readLineOf("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+}
+
 /** One machine's description, for Hello. */
 export interface MachineInfo {
   readonly bootId: string;
@@ -117,7 +122,7 @@ export function readMachineInfo(): MachineInfo {
     hostname: readLineOf("/proc/sys/kernel/hostname"),
     kernelRelease: readLineOf("/proc/sys/kernel/osrelease"),
     architecture: readLineOf("/proc/sys/kernel/arch") || "x86_64",
-    clocksource: readLineOf("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+    clocksource: readClocksource(),
     apicIds: parseApicIds(readFileSync("/proc/cpuinfo", "utf8")),
   };
 }

@@ -15,6 +15,14 @@
  * a conversion, a clock page updated by the hypervisor) or a step. Up to `noiseMax` it is taken as
  * noise: all constraints of the generation are widened by what was seen, and so is every bound,
  * until that generation is forgotten. Beyond, it is a step: a new epoch.
+ *
+ * What no constraint can show is a jump that is narrower than they are. Where a clock may jump, who
+ * adds the constraints says how wide they are (`unseen`), and every bound has that, too:
+ *
+ *   y |           _|-'  |      all lines that cross every constraint lie close together,
+ *     |    |  __|' |-''        but the clock may have been anywhere within each of them
+ *     |   _|-'  |
+ *     +------------------ x
  */
 import { LineBounds } from "./line_bounds.ts";
 import { type TimeSegment, timeSegment } from "./time_segment.ts";
@@ -52,6 +60,7 @@ export class LineTracker {
   revision = 0;
   /** Constraints of the current epoch. */
   constraintCount = 0;
+  #unseen = 0;
 
   constructor(options: LineTrackerOptions) {
     this.#options = options;
@@ -65,6 +74,16 @@ export class LineTracker {
   /** Noise of the clocks found in the history in use, in y units; part of every bound. */
   get noise(): number {
     return this.#used?.noise ?? 0;
+  }
+
+  /** How far the clock may be off its line with no constraint telling, in y units. */
+  get unseen(): number {
+    return this.#unseen;
+  }
+
+  set unseen(value: number) {
+    if (value > this.#unseen) this.revision++;
+    this.#unseen = value;
   }
 
   get slopeMin(): number {
@@ -137,17 +156,18 @@ export class LineTracker {
     ) as [number, number, number];
     const line = used.bounds.line(deltaFrom, deltaTo, Math.min(deltaPast, deltaFrom));
     if (line === undefined || !(line.slope > 0)) return undefined;
+    const wander = used.noise + this.#unseen;
     return timeSegment({
       base: from,
       slope: line.slope,
       originCycles: exactDelta(used.anchorY, targetAnchor) + line.y,
       targetAnchor,
-      // The tube is where the clock's line runs; the clock itself wanders off it by the noise.
-      boundCycles: line.bound + used.noise,
+      // The tube is where the clock's line runs; the clock itself wanders off it.
+      boundCycles: line.bound + wander,
       boundFrom: line.boundFrom - line.x,
       boundTo: line.boundTo - line.x,
       boundGrowth: line.boundGrowth,
-      wanderCycles: 2 * used.noise,
+      wanderCycles: 2 * wander,
       epoch: this.#epoch,
     });
   }

@@ -9,9 +9,11 @@
  *
  * Each bracket is a constraint on the line TSC = a + b * ns (line_bounds.ts); with brackets of 120
  * cycles the bound settles near half a bracket plus half a nanosecond. CLOCK_MONOTONIC_RAW is never
- * slewed, so the line is straight; where it is not (a hypervisor that updates the clock page of its
- * guest by some ns), the noise found is part of the bound, and a real step begins a new epoch.
+ * slewed, so the line is straight where the clocksource is the TSC. Where it is not (a hypervisor
+ * that updates the clock page of its guest by some ns, an emulator that moves its TSC on), the
+ * noise found is part of the bound, and so is what one bracket can hide; a step begins a new epoch.
  */
+import { type Clocksource, TSC_CLOCKSOURCE } from "./clocksource.ts";
 import type { ConstraintOutcome } from "./line_tracker.ts";
 import type { PerfClock } from "./perf_to_tsc.ts";
 import type { TimeMap } from "./time_map.ts";
@@ -37,8 +39,10 @@ const CYCLES_PER_NS_MAX = 10;
 const GENERATION_NS = 120_000_000_000;
 /** Readings are renewed every second; the segment is made for two, in case one comes late. */
 const HORIZON_NS = 2_000_000_000;
-/** CLOCK_MONOTONIC_RAW shows whole nanoseconds, rounded down. */
-const GRANULARITY_NS = 1;
+/** A jump shows in the narrowest of so many readings: a wider one was disturbed. */
+const UNSEEN_READINGS = 4;
+/** What is unseen follows the brackets' width in steps of this, so that segments last. */
+const UNSEEN_STEP = 1.25;
 /** More contradiction (2 us at 3 GHz) is a step of the clock and not its noise. */
 const NOISE_CYCLES_MAX = 6_000;
 /** A wider bracket says nothing, and only a hostile sender's arithmetic gets here. */
@@ -59,6 +63,9 @@ export function nextReadingDelayMs(count: number): number {
 /** The perf clock of rings opened with use_clockid, fitted to the TSC. */
 export class FittedPerfClock implements PerfClock {
   readonly #tracked: TrackedMap;
+  readonly #mayJump: boolean;
+  /** Of the last readings, UNSEEN_READINGS at most. */
+  readonly #widths: number[] = [];
   /** Of the last reading. */
   lastNs = 0n;
   /** Readings that could not be true brackets: after before before, or absurdly wide. */
@@ -71,7 +78,8 @@ export class FittedPerfClock implements PerfClock {
   frequency: TscFrequency | undefined;
 
   /** Cycles count from the absolute TSC `targetAnchor`, or from an anchor of each segment. */
-  constructor(targetAnchor?: bigint) {
+  constructor(targetAnchor?: bigint, clocksource: Clocksource = TSC_CLOCKSOURCE) {
+    this.#mayJump = !clocksource.isTsc;
     this.#tracked = new TrackedMap({
       slopeMin: CYCLES_PER_NS_MIN,
       slopeMax: CYCLES_PER_NS_MAX,
@@ -79,7 +87,7 @@ export class FittedPerfClock implements PerfClock {
       noiseMax: NOISE_CYCLES_MAX,
       targetAnchor,
       horizonX: HORIZON_NS,
-      granularityX: GRANULARITY_NS,
+      granularityX: clocksource.granuleNs,
     });
   }
 
@@ -106,6 +114,7 @@ export class FittedPerfClock implements PerfClock {
     }
     this.readingCount++;
     this.lastNs = bracket.ns;
+    if (this.#mayJump) this.#noteWidth(Number(width));
     const outcome = this.#tracked.add(bracket.ns, bracket.tscBefore, bracket.tscAfter);
     this.#tracked.refresh(bracket.ns);
     // Until now nobody has used it: events from before the first reading have the better line.
@@ -123,6 +132,17 @@ export class FittedPerfClock implements PerfClock {
   /** Largest |error| in cycles from the last reading to the next; Infinity before the first. */
   get boundCycles(): number {
     return this.#tracked.boundFrom(this.lastNs);
+  }
+
+  /** The clock may jump within a bracket, and none of the lines through all of them tells. */
+  #noteWidth(cycles: number): void {
+    this.#widths.push(cycles);
+    if (this.#widths.length > UNSEEN_READINGS) this.#widths.shift();
+    const { tracker } = this.#tracked;
+    const narrowest = Math.min(...this.#widths);
+    if (narrowest > tracker.unseen || narrowest * UNSEEN_STEP ** 2 < tracker.unseen) {
+      tracker.unseen = narrowest * UNSEEN_STEP;
+    }
   }
 
   #measure(): void {

@@ -85,13 +85,29 @@ describe("emulator's clock", () => {
     expect([alignment.method, alignment.isReady]).toEqual(["emulator", true]);
     const [error, bound] = machine.error();
     expect(error).toBeLessThanOrEqual(bound);
-    expect(bound).toBeLessThan(3_001);
+    // Half a sandwich, and the whole of one that may hide a move of the emulator's.
+    expect(bound).toBeLessThan(9_001);
     const lines = machine.lines();
     expect(lines.length).toBe(2);
     expect(lines[0]).toMatch(
-      /^guest TSC = host TSC \+ 0x\w+ \+-1 us \(QEMU's emulated TSC, 64 readings\)$/,
+      /^guest TSC = host TSC \+ 0x\w+ \+-3 us \(QEMU's emulated TSC, 64 readings\)$/,
     );
     expect(lines[1]).toMatch(/^ping agrees: 25 round trips, \+-200 us$/);
+  });
+
+  test("that moves on by less than a sandwich shows in none, and stays within the bound", () => {
+    const machine = new Machine();
+    machine.alignment.expectEmulator();
+    machine.round();
+    machine.ping(PINGS_READY_MIN);
+    for (let i = 0; i < 5; i++) {
+      machine.offset += 1_000n;
+      machine.round(8);
+      const [error, bound] = machine.error();
+      expect(error).toBeLessThanOrEqual(bound);
+    }
+    // It was 2,500 cycles from where its sandwiches intersect, and none of them told.
+    expect(machine.error()[0]).toBeGreaterThan(2_000);
   });
 
   test("that cannot be read leaves ping in force, and the reason is told", () => {
@@ -125,7 +141,7 @@ describe("emulator's clock", () => {
     expect(alignment.wantsEmulatorRound).toBe(false);
     const [error, bound] = machine.error();
     expect(error).toBeLessThanOrEqual(bound);
-    expect(bound).toBeLessThan(3_001);
+    expect(bound).toBeLessThan(9_001);
   });
 
   test("a TSC that the guest has written: never in force from then on, and told once", () => {

@@ -1,6 +1,7 @@
 /** A guest's clock out of its samples, read on several CPUs. */
 import { describe, expect, test } from "bun:test";
 import { GuestClock } from "../../../agent-host/session/guest_clock.ts";
+import { TSC_CLOCKSOURCE } from "../../../shared/tsc/clocksource.ts";
 import type { ClockSample } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
 
 /** 3 GHz; the guest's clock is one for all its CPUs, their TSCs are not. */
@@ -23,7 +24,7 @@ function sample(cpu: number, ns: bigint, ahead = 0n, epoch = 0): ClockSample {
 
 /** Readings of CPU 0 each second up to `seconds`. */
 function clockOf(seconds: number): GuestClock {
-  const clock = new GuestClock(TSC_AT_ZERO);
+  const clock = new GuestClock(TSC_AT_ZERO, TSC_CLOCKSOURCE);
   for (let i = 0n; i <= seconds; i++) clock.add(sample(0, i * 1_000_000_000n));
   return clock;
 }

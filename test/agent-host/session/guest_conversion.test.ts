@@ -13,6 +13,7 @@ import { boundAt, convert, segmentDelta } from "../../../shared/tsc/time_segment
 import { guestTsc, highHalf, hostTsc, lowHalf } from "../../../shared/tsc/tsc.ts";
 import type { ClockSample } from "../../../shared/wire/gen/vmspan/v1/channel.ts";
 import { perNight } from "../../nightly.ts";
+import { fakeHello } from "../support/guest_stream.ts";
 
 const ANCHOR = 1n << 50n;
 const SECOND = 3_000_000_000n;
@@ -45,6 +46,8 @@ class Pair {
   offset: bigint;
   #stopped = 0n;
   readonly steps: ClockStep[] = [];
+  readonly said: string[] = [];
+  hello = fakeHello();
   readonly alignment: GuestAlignment;
   readonly conversion: GuestConversion;
   readonly #time: Pick<GuestTime, FakedTime>;
@@ -59,7 +62,7 @@ class Pair {
       onClockStep: () => this.alignment.onClockStep(),
       segmentFor: (cpu) => this.alignment.segmentFor(cpu),
       addPair: (bound) => this.alignment.causality.addPair(bound),
-      report: () => {},
+      report: (text) => void this.said.push(text),
     };
     const session = { anchor: ANCHOR, setAnchorOnce: () => {} };
     this.conversion = new GuestConversion(session, this.#time as GuestTime, (step) =>
@@ -114,14 +117,12 @@ class Pair {
 
   /** A reading as it likes. */
   claimSample(sample: Partial<ClockSample>): void {
-    this.conversion.addSample({
-      cpu: 0,
-      epoch: 0,
-      conversion: undefined,
-      realtimeNs: this.ns,
-      realtimeTsc: this.tsc,
+    const whole = {
+      ...{ cpu: 0, epoch: 0, conversion: undefined },
+      ...{ realtimeNs: this.ns, realtimeTsc: this.tsc },
       ...sample,
-    });
+    };
+    this.conversion.addSample(whole, this.hello);
   }
 
   /** A reading of the guest's clock, with a TSC that is `aside` of the true one. */
@@ -188,6 +189,26 @@ describe("GuestConversion", () => {
     expect(pair.steps.length).toBe(1);
     expectHeld(pair.event(0));
     expectHeld(pair.event(1));
+  });
+
+  test("a guest whose CPUs share readings of their clocksource is told of, once", () => {
+    const cpus = [0, 1].map((cpu) => ({ cpu, apicId: cpu }));
+    for (const [clocksource, cpuCount, count] of [
+      ["hpet", 2, 1],
+      ["hpet", 1, 0],
+      ["kvm-clock", 2, 0],
+    ] as const) {
+      const pair = new Pair(1n << 40n);
+      const { clock } = pair.hello;
+      pair.hello = fakeHello({
+        cpus: cpus.slice(0, cpuCount),
+        clock: { ...clock!, clocksource },
+      });
+      pair.read();
+      pair.read();
+      expect(pair.said.length).toBe(count);
+      if (count > 0) expect(pair.said[0]).toContain("share readings of its clocksource hpet");
+    }
   });
 
   test("a clock and round trips that are further apart than a double counts give no conversion", () => {

@@ -1,6 +1,7 @@
 /** The fitted perf clock on a simulated machine whose TSC is known. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { clocksourceOf } from "../../../shared/tsc/clocksource.ts";
 import {
   FIT_READINGS_MIN,
   FittedPerfClock,
@@ -105,6 +106,54 @@ describe("FittedPerfClock", () => {
     expect(Math.abs(cycles - Number(at))).toBeLessThanOrEqual(boundCycles);
     expect(boundCycles).toBeGreaterThan(300);
     expect([clock.epoch, clock.noiseCycles > 300]).toEqual([0, true]);
+  });
+
+  test("a TSC that jumps within brackets is off its line by no more than the bound", () => {
+    fc.assert(
+      fc.property(
+        machine,
+        fc.array(
+          fc.oneof(
+            { weight: 20, arbitrary: fc.constant(0n) },
+            { weight: 1, arbitrary: fc.bigInt({ min: 0n, max: 1_900n }) },
+          ),
+          { minLength: 4, maxLength: 60 },
+        ),
+        fc.constantFrom("kvm-clock", "hpet", "acpi_pm", "made-up"),
+        ({ start, mult, offset }, jumps, name) => {
+          const m = new Machine(start, mult, offset);
+          const clock = new FittedPerfClock(start, clocksourceOf(name));
+          let moved = 0n;
+          for (const jump of jumps) {
+            const { tscBefore, ns, tscAfter } = m.bracket(1_000n, 1_000n);
+            // What the guest reads of its TSC is the machine's and what that was moved on.
+            const before = tscBefore + moved;
+            const at = m.tsc - 1_000n + moved;
+            moved += jump;
+            clock.add({ tscBefore: before, ns, tscAfter: tscAfter + moved });
+            const { cycles, boundCycles } = clock.map.convert(ns);
+            expect(Math.abs(cycles - Number(at - start))).toBeLessThanOrEqual(boundCycles);
+            m.tsc += 2_700_000n;
+          }
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  test("where the clocksource is not the TSC, the bound has the width of a bracket", () => {
+    const bounds = ["tsc", "kvm-clock"].map((name) => {
+      const m = new Machine(0n, 6_213_783n, 0n);
+      const clock = new FittedPerfClock(0n, clocksourceOf(name));
+      for (let i = 0; i < 60; i++) {
+        // One that was disturbed does not count.
+        clock.add(m.bracket(60n, i === 50 ? 900_000n : 60n));
+        m.tsc += BigInt(nextReadingDelayMs(i + 1)) * 2_700_000n;
+      }
+      return clock.boundCycles;
+    });
+    expect(bounds[1]! - bounds[0]!).toBeGreaterThanOrEqual(120);
+    expect(bounds[1]! - bounds[0]!).toBeLessThan(160);
   });
 
   test("the first fit that is used serves for times before its readings", () => {
