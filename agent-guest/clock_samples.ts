@@ -12,6 +12,7 @@
  */
 import type { EventSet } from "../shared/event/event_set.ts";
 import { isolatedCpus } from "../shared/event/machine.ts";
+import { stillOffered } from "../shared/perf/user_time.ts";
 import { CLOCK_REALTIME } from "../shared/sys/abi.ts";
 import { CpuVisitor } from "../shared/sys/affinity.ts";
 import { clockBracket } from "../shared/sys/clock.ts";
@@ -128,9 +129,7 @@ export class ClockSampler {
   #conversion(): ClockSample["conversion"] {
     const { clock } = this.#set;
     if (clock.source === "exact") {
-      const userTime = this.#set.userTime();
-      if (userTime === undefined) throw new RangeError("Cannot read the clock: perf withdrew it");
-      const { timeZero, timeMult: mult, timeShift: shift } = userTime;
+      const { timeZero, timeMult: mult, timeShift: shift } = stillOffered(this.#set.userTime());
       return { $case: "exact", value: { timeZero, mult, shift } };
     }
     const { tscBefore, ns, tscAfter } = clockBracket(clock.clockId, ROUNDS);

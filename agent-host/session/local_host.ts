@@ -8,6 +8,7 @@ import { readMachineInfo, selectCpus } from "../../shared/event/machine.ts";
 import { resolveEvents } from "../../shared/event/resolve.ts";
 import { snapshotTaskNames } from "../../shared/event/task_names.ts";
 import { PERF_SAMPLE_IDENTIFIER } from "../../shared/perf/sample_type.ts";
+import { stillOffered } from "../../shared/perf/user_time.ts";
 import { readTsc } from "../../shared/sys/clock.ts";
 import type { PollSet } from "../../shared/sys/poll.ts";
 import { Tracefs } from "../../shared/tracefs/tracefs.ts";
@@ -247,9 +248,8 @@ export class LocalHost {
   #renewExact(nowMs: number): void {
     if (this.#exact === undefined || nowMs < this.#nextExactMs) return;
     this.#nextExactMs = nowMs + EXACT_RENEWAL_MS;
-    const userTime = this.set.userTime();
-    if (userTime === undefined) throw new RangeError("Cannot read the clock: perf withdrew it");
-    const conversion = perfConversion(userTime.timeZero, userTime.timeMult, userTime.timeShift);
+    const { timeZero, timeMult, timeShift } = stillOffered(this.set.userTime());
+    const conversion = perfConversion(timeZero, timeMult, timeShift);
     this.#exact.update(conversion, perfNsOfTsc(conversion, readTsc()));
   }
 }

@@ -65,6 +65,7 @@ const EXIT_BY_NAME: ReadonlyMap<string, ExitCode> = new Map([
   ["NoCpuError", EXIT.USAGE],
   ["UnknownEventError", EXIT.USAGE],
   ["SourceError", EXIT.SOURCE],
+  ["ClockWithdrawnError", EXIT.FAILED],
   ["ElfError", EXIT.FAILED],
   ["FfiError", EXIT.FAILED],
   ["FormatError", EXIT.FAILED],

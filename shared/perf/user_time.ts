@@ -20,6 +20,22 @@ export interface UserTime {
   readonly timeShift: number;
 }
 
+/** The kernel offered the conversion, and offers it no more: stamps mean nothing from there on. */
+export class ClockWithdrawnError extends Error {
+  override readonly name = "ClockWithdrawnError";
+  readonly hint =
+    "it no longer trusts its TSC (dmesg | grep -i tsc); start again: times are fitted then";
+  constructor() {
+    super("Cannot go on: the kernel has withdrawn the conversion of perf times to the TSC");
+  }
+}
+
+/** The conversion that was there when the events were opened. Throws ClockWithdrawnError. */
+export function stillOffered(userTime: UserTime | undefined): UserTime {
+  if (userTime === undefined) throw new ClockWithdrawnError();
+  return userTime;
+}
+
 /**
  * Reads the conversion out of a control page, or undefined where the kernel offers none. The page's
  * lock is a sequence counter: odd or changed means that the kernel was writing. `barrier` is a

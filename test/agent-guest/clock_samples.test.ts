@@ -58,7 +58,7 @@ describe("ClockSampler", () => {
 
   test("poll() says so when the kernel withdraws its conversion", () => {
     expect(() => new ClockSampler(exactSet(undefined)).poll(0)).toThrow(
-      "Cannot read the clock: perf withdrew it",
+      "the kernel has withdrawn the conversion of perf times",
     );
   });
 

@@ -15,6 +15,7 @@ import {
 } from "../../../shared/cli/failure.ts";
 import { ElfError } from "../../../shared/event/elf_symbol.ts";
 import { parseEventSpecs } from "../../../shared/event/spec.ts";
+import { ClockWithdrawnError } from "../../../shared/perf/user_time.ts";
 import { SysError } from "../../../shared/sys/errno.ts";
 import { FfiError } from "../../../shared/sys/syscall.ts";
 import { TracefsError, UnknownEventError } from "../../../shared/tracefs/tracefs.ts";
@@ -64,6 +65,7 @@ describe("failureOf", () => {
     ["a system call", new SysError("open it", 13), EXIT.FAILED],
     ["tracefs", new TracefsError("Cannot find tracefs: not there"), EXIT.FAILED],
     ["an unknown event", new UnknownEventError("a:b", []), EXIT.USAGE],
+    ["a clock that the kernel withdrew", new ClockWithdrawnError(), EXIT.FAILED],
     ["an ELF file", new ElfError("Cannot read symbols: no"), EXIT.FAILED],
     ["native code", new FfiError("Cannot load native code: no"), EXIT.FAILED],
     ["a range of ours", new RangeError("Cannot sample CPU 9: not online"), EXIT.FAILED],

@@ -1,6 +1,6 @@
 /** The kernel's published conversion, on control pages written here. */
 import { describe, expect, test } from "bun:test";
-import { readUserTime } from "../../../shared/perf/user_time.ts";
+import { ClockWithdrawnError, readUserTime, stillOffered } from "../../../shared/perf/user_time.ts";
 
 /** Offsets in struct perf_event_mmap_page. */
 const LOCK_AT = 8;
@@ -96,4 +96,10 @@ describe("readUserTime", () => {
     };
     expect(read(view, barrier)).toEqual(EXPECTED);
   });
+});
+
+test("stillOffered() ends what rests on a conversion that is gone, and says what to do", () => {
+  expect(stillOffered(EXPECTED)).toBe(EXPECTED);
+  expect(() => stillOffered(undefined)).toThrow(ClockWithdrawnError);
+  expect(new ClockWithdrawnError().hint).toContain("start again");
 });
