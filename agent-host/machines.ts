@@ -148,7 +148,8 @@ class OpenMachines implements Machines {
               trustPairs: order.trustPairs,
               source,
               hostClock: this.hostClock!,
-              onFinding: onStatus,
+              machine,
+              onStatus,
             })
           : undefined;
         const isDump = order.command === "dump";

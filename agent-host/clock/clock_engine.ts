@@ -87,6 +87,7 @@ export class ClockEngine {
     vmPid: number | undefined,
     manualOffset: bigint | undefined,
   ): Channel {
+    const machine = this.#channels.length + 1;
     const time =
       source.isFile && manualOffset === undefined
         ? undefined
@@ -97,9 +98,9 @@ export class ClockEngine {
             trustPairs: false,
             source,
             hostClock: this.#hostClock,
-            onFinding: this.#onStatus,
+            machine,
+            onStatus: this.#onStatus,
           });
-    const machine = this.#channels.length + 1;
     const guest = new ClockGuest(session, machine, source, time, this.#order.agentVersion);
     const owner = time?.owner;
     const peer = typeof owner === "number" ? describeProcess(owner) : (owner?.message ?? "");

@@ -6,6 +6,7 @@
  */
 import { readTsc } from "../../shared/sys/clock.ts";
 import type { ClockStep } from "../align/clock_step.ts";
+import { machineName } from "./machine_name.ts";
 import type { MachineRings } from "./machine_rings.ts";
 import type { Session } from "./session.ts";
 
@@ -21,9 +22,9 @@ export interface TimeLine {
 export const STEPS_TOLD_MAX = 32;
 
 const WHOSE_CLOCK: Readonly<Record<TimeLine["kind"], string>> = {
-  guest: "the guest's clocks stepped against the host's",
-  host: "the host's clock stepped against its TSC",
-  recorded: "the clock of the recorded machine stepped against its TSC",
+  guest: "its clocks stepped against the host's",
+  host: "its clock stepped against its TSC",
+  recorded: "its clock stepped against its TSC",
 };
 
 /** The doubts of one machine. */
@@ -68,9 +69,12 @@ export class ClockDoubts {
     const ms = (cycles: number): string => ((cycles / hz) * 1000).toFixed(1);
     const what =
       fromCycles === -Infinity
-        ? "what related the guest's clocks to the host's was false: what was printed of the guest"
+        ? "what related its clocks to the host's was false: what was printed of it"
         : `${WHOSE_CLOCK[kind]} within the last ${ms(toCycles - fromCycles)} ms ` +
           "(stopped, restored, or written): what was printed of that time";
-    this.#onStatus(`WARNING: ${what} before this line may be off by up to ${ms(apartCycles)} ms`);
+    const name = machineName(this.#machine);
+    this.#onStatus(
+      `WARNING: ${name}: ${what} before this line may be off by up to ${ms(apartCycles)} ms`,
+    );
   }
 }

@@ -72,9 +72,9 @@ export class GuestConversion {
   /** No bound covers a stamp that was read before its event (Clocksource.isShared). */
   #warnShared(clocksource: string, hello: Hello | undefined): void {
     if (!clocksourceOf(clocksource).isShared || (hello?.cpus.length ?? 0) < 2) return;
-    this.time?.report(
-      `WARNING: the guest's CPUs share readings of its clocksource ${clocksource}: while one of ` +
-        "them stands still, stamps of the others may be older than their events, beyond the bound " +
+    this.time?.warn(
+      `its CPUs share readings of its clocksource ${clocksource}: while one of them stands still, ` +
+        "stamps of the others may be older than their events, beyond the bound " +
         "(clocksource=kvm-clock or tsc has no such readings)",
     );
   }
@@ -88,8 +88,8 @@ export class GuestConversion {
       ? "each is converted with its own relation"
       : "bounds are wider by as much";
     const cpus = apart.slice(0, APART_CPUS_SHOWN).map(({ cpu }) => cpu);
-    time.report(
-      `WARNING: the TSCs of the guest's CPUs are up to ${Math.round(spreadCycles)} cycles apart ` +
+    time.warn(
+      `the TSCs of its CPUs are up to ${Math.round(spreadCycles)} cycles apart ` +
         `(CPU ${cpus.join(", ")} from CPU ${this.clock?.referenceCpu}): ${consequence}`,
     );
   }

@@ -24,6 +24,7 @@ import { type Source, SourceError } from "../link/source.ts";
 import { EmulatorProbe, EmulatorProbeError } from "./emulator_probe.ts";
 import type { HostClock } from "./host_clock.ts";
 import { KvmWatch, KvmWatchError } from "./kvm_watch.ts";
+import { machineName } from "./machine_name.ts";
 import { PingBurst, type Pinger } from "./ping_burst.ts";
 
 /** How often KVM's offsets are read again. */
@@ -35,6 +36,7 @@ const PINGS_WAITING_MAX = 64;
 
 export interface GuestTimeOptions {
   readonly anchor: bigint;
+  readonly machine: number;
   /** --tsc-offset. */
   readonly manualOffset: bigint | undefined;
   /** The process that --vm means. */
@@ -43,7 +45,7 @@ export interface GuestTimeOptions {
   readonly trustPairs: boolean;
   readonly source: Source;
   readonly hostClock: HostClock;
-  readonly onFinding: (text: string) => void;
+  readonly onStatus: (text: string) => void;
 }
 
 export class GuestTime {
@@ -139,8 +141,8 @@ export class GuestTime {
     this.version++;
     if (finding?.method === "emulator") {
       this.#dropEmulator();
-      this.#options.onFinding(
-        "WARNING: round trips contradict QEMU's emulated TSC by at least " +
+      this.warn(
+        "round trips contradict QEMU's emulated TSC by at least " +
           `${Math.round(finding.excessCycles)} cycles: it is not used any more, only ping`,
       );
       return;
@@ -148,8 +150,8 @@ export class GuestTime {
     if (finding === undefined || this.#hasComplained) return;
     this.#hasComplained = true;
     const said = finding.method === "manual" ? this.#contradictManual(finding, trip) : "";
-    this.#options.onFinding(
-      `WARNING: round trips contradict the TSC offset (${finding.method}) by at least ` +
+    this.warn(
+      `round trips contradict the TSC offset (${finding.method}) by at least ` +
         `${Math.round(finding.excessCycles)} cycles: latencies across the boundary are off${said}`,
     );
   }
@@ -176,9 +178,10 @@ export class GuestTime {
     if (isUsed && causality.isTrusted && method === "ping") this.version++;
   }
 
-  /** Tells the user something about this guest's clocks. */
-  report(text: string): void {
-    this.#options.onFinding(text);
+  /** Tells the user what is wrong with this guest's clocks. */
+  warn(text: string): void {
+    const { machine, onStatus } = this.#options;
+    onStatus(`WARNING: ${machineName(machine)}: ${text}`);
   }
 
   /** The rate of canonical time; undefined until measured. */

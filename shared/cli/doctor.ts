@@ -10,7 +10,7 @@
  */
 import { readFileSync } from "node:fs";
 import process from "node:process";
-import { probePerfClock } from "../event/event_set.ts";
+import { type PerfClock, probePerfClock } from "../event/event_set.ts";
 import {
   isolatedCpus,
   isPresent,
@@ -66,9 +66,28 @@ function checkPerf(): Finding {
 }
 
 function checkPerfClock(): Finding {
-  const clock = probePerfClock(onlineCpus()[0]!);
-  if (clock.source === "exact") return ok("exact: the ring page converts perf time to TSC");
-  return ok("fitted through CLOCK_MONOTONIC_RAW: the ring page offers no TSC conversion here");
+  const cpus = onlineCpus();
+  const { source } = probePerfClock(cpus[0]!);
+  return perfClockFinding(source, readClocksource(), cpus.length);
+}
+
+/** What it means for stamps that perf's clock is exact or fitted, on `clocksource`. */
+export function perfClockFinding(
+  source: PerfClock["source"],
+  clocksource: string,
+  cpuCount: number,
+): Finding {
+  if (source === "exact") return ok("exact: the ring page converts perf time to TSC");
+  if (!clocksourceOf(clocksource).isShared || cpuCount === 1) {
+    return ok("fitted through CLOCK_MONOTONIC_RAW: the ring page offers no TSC conversion here");
+  }
+  return {
+    severity: "warn",
+    detail:
+      `fitted; CPUs share readings of ${clocksource}: a stamp may be older than its event, ` +
+      "beyond the bound",
+    hint: "boot with clocksource=kvm-clock or tsc",
+  };
 }
 
 function checkTsc(): Finding {

@@ -118,6 +118,15 @@ describe("agent-host clock on real guests", () => {
     });
     // The other guest's perf clock is the TSC, by its kernel's word.
     expect(channels.map(({ perf_clock }) => perf_clock)).toEqual(["exact", "fitted"]);
+    expect(
+      stderr.match(/^WARNING: guest 2: its CPUs share readings of its clocksource hpet: /gm)
+        ?.length,
+    ).toBe(1);
+  });
+
+  test("doctor in the guest tells what a shared clocksource means", async () => {
+    const { output } = await guests[1]!.shell.run("agent-guest doctor");
+    expect(output).toMatch(/^warn +perf clock +fitted; CPUs share readings of hpet: /m);
   });
 
   test("a stock guest's clock is read on each of its CPUs, now and then", () => {

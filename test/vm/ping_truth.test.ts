@@ -44,7 +44,7 @@ const EVENT = "irq:irq_handler_entry";
 setDefaultTimeout(RUN_MS + 180_000);
 
 const STEP_WARNING =
-  /^WARNING: the guest's clocks stepped .* within the last ([\d.]+) ms .* off by up to ([\d.]+) ms$/;
+  /^WARNING: guest 1: its clocks stepped .* within the last ([\d.]+) ms .* off by up to ([\d.]+) ms$/;
 
 describe("ping on a real guest", () => {
   let prerequisites: Prerequisites;

@@ -202,7 +202,7 @@ describe.skipIf(NO_TRACING !== "")("agent-host clock", () => {
       const [, channel] = parse(stdout);
       expect(channel).toMatchObject({ method: "manual", cpus: [{ offset }] });
       expect(channel!.ping_disagreements! > 0).toBe(disagrees);
-      expect(stderr.includes("WARNING: round trips contradict")).toBe(disagrees);
+      expect(stderr.includes("WARNING: guest 1: round trips contradict")).toBe(disagrees);
       expect(/, round trips say 0x[0-9a-f]+ \+-[\d.]+ \S+\nHINT: leave/.test(stderr)).toBe(
         disagrees,
       );

@@ -59,7 +59,9 @@ describe("ClockDoubts.since()", () => {
     const { doubts, found, told } = fixture();
     doubts.since({ ...step, fromCycles: -Infinity }, line);
     expect(found[0]!.fromCycles).toBe(-Infinity);
-    expect(told[0]).toMatch(/^WARNING: what related .* was false: .* may be off by up to 0.0 ms$/);
+    expect(told[0]).toMatch(
+      /^WARNING: guest 1: what related .* was false: .* off by up to 0.0 ms$/,
+    );
   });
 
   test("clocks that step all the time are told of in text for so many times only", () => {
@@ -153,7 +155,7 @@ describe("a recording over a pause of its machine", () => {
   ] as const)("bounds a latency by it (%s clock, all of it read at once: %p)", (kind, isLate) => {
     const { bound, told } = boundOf(kind, isLate);
     expect(bound).toBeGreaterThanOrEqual(Number(PAUSE_CYCLES) - 100);
-    const warnings = told.filter((text) => text.startsWith("WARNING: the clock of the recorded"));
+    const warnings = told.filter((text) => text.startsWith("WARNING: guest 1: its clock stepped"));
     expect(warnings.length).toBe(isLate ? 0 : 1);
   });
 });

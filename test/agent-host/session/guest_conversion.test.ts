@@ -38,7 +38,7 @@ const claim = fc.record({
   count: fc.integer({ min: 1, max: 6 }),
 });
 
-type FakedTime = "alignment" | "version" | "onClockStep" | "segmentFor" | "addPair" | "report";
+type FakedTime = "alignment" | "version" | "onClockStep" | "segmentFor" | "addPair" | "warn";
 
 /** A host and a guest of 3 GHz; the guest's clock goes on through a written TSC. */
 class Pair {
@@ -62,7 +62,7 @@ class Pair {
       onClockStep: () => this.alignment.onClockStep(),
       segmentFor: (cpu) => this.alignment.segmentFor(cpu),
       addPair: (bound) => this.alignment.causality.addPair(bound),
-      report: (text) => void this.said.push(text),
+      warn: (text) => void this.said.push(text),
     };
     const session = { anchor: ANCHOR, setAnchorOnce: () => {} };
     this.conversion = new GuestConversion(session, this.#time as GuestTime, (step) =>
