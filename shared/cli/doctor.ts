@@ -24,7 +24,7 @@ import { type ClockReading, clockBracket } from "../sys/clock.ts";
 import { runtimeName } from "../sys/syscall.ts";
 import { vdsoClockGettime } from "../sys/vdso.ts";
 import { Tracefs } from "../tracefs/tracefs.ts";
-import { clocksourceOf } from "../tsc/clocksource.ts";
+import { clocksourceOf, hasOldStamps } from "../tsc/clocksource.ts";
 import { CpuSkews } from "../tsc/cpu_skews.ts";
 import { FittedPerfClock } from "../tsc/perf_clock_fit.ts";
 import { EXIT, type ExitCode, failureOf } from "./failure.ts";
@@ -78,7 +78,7 @@ export function perfClockFinding(
   cpuCount: number,
 ): Finding {
   if (source === "exact") return ok("exact: the ring page converts perf time to TSC");
-  if (!clocksourceOf(clocksource).isShared || cpuCount === 1) {
+  if (!hasOldStamps(clocksourceOf(clocksource), cpuCount)) {
     return ok("fitted through CLOCK_MONOTONIC_RAW: the ring page offers no TSC conversion here");
   }
   return {

@@ -101,9 +101,11 @@ export function readLineOf(path: string): string {
     .trim();
 }
 
+export const CLOCKSOURCE_PATH = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+
 /** The name of what this kernel's clocks count, "" where it does not say. */
 export function readClocksource(): string {
-  return readLineOf("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+  return readLineOf(CLOCKSOURCE_PATH);
 }
 
 /** One machine's description, for Hello. */

@@ -42,3 +42,8 @@ const CLOCKSOURCES: ReadonlyMap<string, Clocksource> = new Map([
 export function clocksourceOf(name: string): Clocksource {
   return CLOCKSOURCES.get(name) ?? UNKNOWN;
 }
+
+/** Whether a machine with so many CPUs may stamp events with readings from before them. */
+export function hasOldStamps(clocksource: Clocksource, cpuCount: number): boolean {
+  return clocksource.isShared && cpuCount > 1;
+}

@@ -8,9 +8,10 @@
  * error, the table to standard output, all figures to build/bench.json. Wants root, two CPUs and
  * tracefs.
  */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, release } from "node:os";
 import { join, resolve } from "node:path";
+import { readClocksource } from "../../shared/event/machine.ts";
 import { AGENT_GUEST } from "./agent.ts";
 import { type IdleCost, measureFirstEvent, measureIdle } from "./agent_life.ts";
 import { measureFloorsAlone, measureGuestSide, type Plan, type Series } from "./guest_side.ts";
@@ -37,7 +38,6 @@ const PACED_PER_SECOND = 100_000;
 const FIRST_EVENT_RUNS = 5;
 const IDLE_SECONDS = 10;
 const HOST_RUNS = 3;
-const CLOCKSOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
 
 const startedMs = performance.now();
 
@@ -51,7 +51,7 @@ function describeMachine(): Record<string, string | number> {
     cpu: cpus()[0]?.model.trim() ?? "unknown",
     cpuCount: availableParallelism(),
     kernel: release(),
-    clocksource: readFileSync(CLOCKSOURCE, "utf8").trim(),
+    clocksource: readClocksource(),
   };
 }
 
