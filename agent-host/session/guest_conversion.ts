@@ -5,7 +5,7 @@
  *   ClockSample -> GuestClock \
  *   Pong, debugfs -> GuestTime       > one TimeMap per CPU: guest perf ns -> canonical cycles
  */
-import { clocksourceOf } from "../../shared/tsc/clocksource.ts";
+import { clocksourceOf, hasOldStamps } from "../../shared/tsc/clocksource.ts";
 import type { CpuSkews } from "../../shared/tsc/cpu_skews.ts";
 import { convert } from "../../shared/tsc/time_segment.ts";
 import { highHalf, lowHalf } from "../../shared/tsc/tsc.ts";
@@ -41,7 +41,8 @@ export class GuestConversion {
   #clockVersion = -1;
   #timeVersion = -1;
   readonly #onStep: StepListener;
-  #hasWarned = false;
+  #hasWarnedApart = false;
+  #hasWarnedOld = false;
 
   /** `onStep` hears what a step has made of times that were converted before it was known. */
   constructor(session: Anchored, time: GuestTime | undefined, onStep: StepListener = () => {}) {
@@ -56,9 +57,11 @@ export class GuestConversion {
       // Without a host clock in play the guest's own TSC is the time line, from here on.
       this.#session.setAnchorOnce(sample.realtimeTsc);
       const anchor = this.time === undefined ? this.#session.anchor : undefined;
-      const clocksource = hello?.clock?.clocksource ?? "";
-      this.clock = new GuestClock(anchor, clocksourceOf(clocksource));
-      if (sample.conversion?.$case === "fitted") this.#warnShared(clocksource, hello);
+      const name = hello?.clock?.clocksource ?? "";
+      const clocksource = clocksourceOf(name);
+      this.clock = new GuestClock(anchor, clocksource);
+      const isFitted = sample.conversion?.$case === "fitted";
+      if (isFitted && hasOldStamps(clocksource, hello?.cpus.length ?? 0)) this.#warnOld(name);
     }
     const { epoch } = this.clock;
     this.clock.add(sample);
@@ -69,9 +72,10 @@ export class GuestConversion {
     this.#warnApart(this.clock.skews);
   }
 
-  /** No bound covers a stamp that was read before its event (Clocksource.isShared). */
-  #warnShared(clocksource: string, hello: Hello | undefined): void {
-    if (!clocksourceOf(clocksource).isShared || (hello?.cpus.length ?? 0) < 2) return;
+  /** Once, however many streams follow: no bound covers a stamp that was read before its event. */
+  #warnOld(clocksource: string): void {
+    if (this.#hasWarnedOld) return;
+    this.#hasWarnedOld = true;
     this.time?.warn(
       `its CPUs share readings of its clocksource ${clocksource}: while one of them stands still, ` +
         "stamps of the others may be older than their events, beyond the bound " +
@@ -82,8 +86,8 @@ export class GuestConversion {
   /** Once: relations that are measured for one TSC hold for the others only as far as this. */
   #warnApart({ apart, spreadCycles }: CpuSkews): void {
     const { time } = this;
-    if (this.#hasWarned || time === undefined || spreadCycles < APART_CYCLES_WARN) return;
-    this.#hasWarned = true;
+    if (this.#hasWarnedApart || time === undefined || spreadCycles < APART_CYCLES_WARN) return;
+    this.#hasWarnedApart = true;
     const consequence = time.alignment.isPerVcpu
       ? "each is converted with its own relation"
       : "bounds are wider by as much";

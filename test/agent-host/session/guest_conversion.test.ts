@@ -204,8 +204,12 @@ describe("GuestConversion", () => {
         cpus: cpus.slice(0, cpuCount),
         clock: { ...clock!, clocksource },
       });
-      pair.read();
-      pair.read();
+      // A guest may begin streams as often as it likes.
+      for (let stream = 0; stream < 3; stream++) {
+        pair.read();
+        pair.read();
+        pair.conversion.reset();
+      }
       expect(pair.said.length).toBe(count);
       if (count > 0) expect(pair.said[0]).toContain("share readings of its clocksource hpet");
     }
