@@ -17,8 +17,7 @@
  * system/cpu-timers.c). A move that is narrower than the narrowest sandwich does not show in any:
  * the bound has that width. What it moves between two rounds shows at the next.
  */
-import type { HostTsc } from "../../shared/tsc/tsc.ts";
-import { wrappedDelta } from "../../shared/tsc/tsc.ts";
+import { type HostTsc, wrappedDelta } from "../../shared/tsc/tsc.ts";
 import {
   PINGS_READY_MIN,
   PingEstimator,

@@ -21,12 +21,6 @@ export interface TimeLine {
 /** Steps of one machine that are told as text: a hostile guest's clocks may step all the time. */
 export const STEPS_TOLD_MAX = 32;
 
-const WHOSE_CLOCK: Readonly<Record<TimeLine["kind"], string>> = {
-  guest: "its clocks stepped against the host's",
-  host: "its clock stepped against its TSC",
-  recorded: "its clock stepped against its TSC",
-};
-
 /** The doubts of one machine. */
 export class ClockDoubts {
   readonly #session: Session;
@@ -67,10 +61,14 @@ export class ClockDoubts {
   #tell({ fromCycles, apartCycles }: ClockStep, toCycles: number, { hz, kind }: TimeLine): void {
     if (hz === undefined || ++this.#steps > STEPS_TOLD_MAX) return;
     const ms = (cycles: number): string => ((cycles / hz) * 1000).toFixed(1);
+    const stepped =
+      kind === "guest"
+        ? "its clocks stepped against the host's"
+        : "its clock stepped against its TSC";
     const what =
       fromCycles === -Infinity
         ? "what related its clocks to the host's was false: what was printed of it"
-        : `${WHOSE_CLOCK[kind]} within the last ${ms(toCycles - fromCycles)} ms ` +
+        : `${stepped} within the last ${ms(toCycles - fromCycles)} ms ` +
           "(stopped, restored, or written): what was printed of that time";
     const name = machineName(this.#machine);
     this.#onStatus(
